@@ -1,0 +1,97 @@
+"""What a raw-data file holds, whatever its format: a Header, and k-space one slice at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["Geometry", "Header", "Scan"]
+
+Format = Literal["fastmri", "mrd", "cfl"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the slices lie: patient coordinates LPS (left, posterior, superior) in mm.
+
+    positions: centre of each slice (slice, 3); read, phase, normal: unit vectors (3,) along the image's
+    rows (axis -2), columns (axis -1) and from slice to slice.  Pixel (r, c) of an N×M image is centred at
+    position + read·d_r·(r − N//2) + phase·d_c·(c − M//2), as a centred FFT has it.
+    """
+
+    positions: np.ndarray
+    read: np.ndarray
+    phase: np.ndarray
+    normal: np.ndarray
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the file says of the acquisition; nothing in it names a patient, a place or a device.
+
+    matrix: k-space (readout, phase) as stored, readout oversampling included; unoversampled: readout samples
+    once oversampling is removed; crop: (readout, phase) of the final image; pixel_mm: (readout, phase) of the
+    final image, slice_mm: thickness, None where the file does not say; geometry: None where unknown.
+    padding: (left, right) phase lines outside of which k-space is zero filling, None where unknown.
+    contrast: allow-listed scanner settings (TR_ms, TE_ms, flip_deg, field_T, body_part, patient_position).
+    """
+
+    format: Format
+    slices: int
+    coils: int
+    matrix: tuple[int, int]
+    unoversampled: int
+    crop: tuple[int, int]
+    acquisition: str | None = None
+    pixel_mm: tuple[float, float] | None = None
+    slice_mm: float | None = None
+    geometry: Geometry | None = None
+    padding: tuple[int, int] | None = None
+    simulated: bool = False
+    contrast: dict[str, float | str] = field(default_factory=dict)
+
+
+class Scan(ABC):
+    """An open raw-data file; a context manager that reads one slice at a time.
+
+    k-space has the axes (coil, readout, phase) in every format: axis -2 is the readout, axis -1 the
+    phase-encoding direction, both with the centre at N//2.
+    """
+
+    path: Path
+    header: Header
+
+    @abstractmethod
+    def kspace(self, index: int) -> np.ndarray:
+        """Return one slice, complex64 (coil, readout, phase), zero where nothing was acquired."""
+
+    @abstractmethod
+    def acquired(self, index: int) -> np.ndarray:
+        """Return what the file acquired of that slice, bool (readout, phase)."""
+
+    def noise(self) -> np.ndarray | None:
+        """Return the noise scan, complex64 (coil, samples), or None where the file has none."""
+        return None
+
+    def reference(self, index: int) -> np.ndarray | None:
+        """Return the file's own reconstruction of that slice, float32 (crop), or None."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __len__(self) -> int:
+        return self.header.slices
+
+    def __enter__(self) -> Scan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,50 @@
+"""A sampling mask that knows what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrunfold.errors import InputError
+
+__all__ = ["Mask"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Which k-space samples are kept, and by what law they were drawn.
+
+    array: bool (readout, phase), read-only; kind: the law's name; asked: the acceleration asked for, None for
+    what a file acquired; calibration: (readout, phase) size of the fully sampled centre; seed: what the law
+    was seeded with (an integer, or characters of a file name as fastMRI does), None if it draws nothing.
+    """
+
+    array: np.ndarray
+    kind: str
+    asked: float | None
+    calibration: tuple[int, int]
+    seed: int | tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        array = np.ascontiguousarray(self.array, dtype=bool)
+        if array.ndim != 2:
+            raise InputError(f"a mask is (readout, phase), got {array.shape}; give one slice's mask")
+        if not array.any():
+            raise InputError(f"the {self.kind} mask of {array.shape} keeps no sample; lower the acceleration")
+        array.flags.writeable = False
+        object.__setattr__(self, "array", array)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.array.shape[0], self.array.shape[1]
+
+    @property
+    def delivered(self) -> float:
+        """All samples over kept samples."""
+        return self.array.size / int(self.array.sum())
+
+    def __str__(self) -> str:
+        asked = "as acquired" if self.asked is None else f"R={self.asked:g} asked, R={self.delivered:.2f} delivered"
+        seed = "" if self.seed is None else f", seed {self.seed if isinstance(self.seed, int) else 'from name'}"
+        return f"{self.kind} mask {self.shape[0]}×{self.shape[1]}, {asked}, centre {self.calibration}{seed}"

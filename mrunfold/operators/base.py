@@ -1,0 +1,297 @@
+"""Linear operators: frozen, with declared spaces, matched adjoints and a regularised inverse."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mrunfold.errors import InputError
+from mrunfold.solvers import Solution, conjugate_gradient, inner
+
+__all__ = ["Adjoint", "Composed", "LinearOperator", "Space"]
+
+log = logging.getLogger(__name__)
+Self = TypeVar("Self", bound="LinearOperator")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What one item of a vector space looks like: its shape, without batch axes, and its dtype."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def batch_of(self, x: Tensor) -> torch.Size:
+        """Return the batch axes that lead `x`."""
+        return x.shape[: x.ndim - self.ndim]
+
+    def __str__(self) -> str:
+        return f"(*batch, {', '.join(map(str, self.shape))}) {str(self.dtype).removeprefix('torch.')}"
+
+
+def describe(x: Tensor) -> str:
+    return f"({', '.join(map(str, x.shape))}) {str(x.dtype).removeprefix('torch.')}"
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOperator(ABC):
+    """A linear map A between two spaces; a subclass gives `domain`, `range`, `_forward`, `_adjoint`.
+
+    Batch axes lead and are free.  An operator whose own tensors carry batch axes declares them in
+    `batch`: what it is applied to must then carry them too (last, before the item's axes).
+    Operators never change: `to` returns another one.  Gradients flow to what an operator is applied
+    to, by its adjoint, and not to the operator's own tensors.
+    """
+
+    @property
+    @abstractmethod
+    def domain(self) -> Space: ...
+
+    @property
+    @abstractmethod
+    def range(self) -> Space: ...
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Batch axes of the operator's own tensors; () if it is the same for every item."""
+        return ()
+
+    @abstractmethod
+    def _forward(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Tensor) -> Tensor: ...
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return self._adjoint(self._forward(x))
+
+    def _solve(
+        self, rhs: Tensor, weight: Tensor, shift: Tensor, x0: Tensor | None, tolerance: float, steps: int
+    ) -> Solution:
+        """Solve without gradients; a subclass with a closed form overrides this."""
+        return conjugate_gradient(self._normal, rhs, weight, shift, self.domain.ndim, x0, tolerance, steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return A x: (*batch, *domain.shape) → (*batch, *range.shape)."""
+        self._check(x, self.domain)
+        return _Apply.apply(x, self._forward, self._adjoint)
+
+    __call__ = forward
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return Aᴴ y: (*batch, *range.shape) → (*batch, *domain.shape)."""
+        self._check(y, self.range)
+        return _Apply.apply(y, self._adjoint, self._forward)
+
+    def normal(self, x: Tensor) -> Tensor:
+        """Return AᴴA x: (*batch, *domain.shape) → the same."""
+        self._check(x, self.domain)
+        return _Apply.apply(x, self._normal, self._normal)
+
+    def solve(
+        self,
+        rhs: Tensor,
+        weight: Tensor | float,
+        shift: Tensor | float,
+        x0: Tensor | None = None,
+        *,
+        tolerance: float = 1e-5,
+        max_iterations: int = 100,
+    ) -> Tensor:
+        """Return (weight·AᴴA + shift·I)⁻¹ rhs, by a closed form or by conjugate gradients from x0.
+
+        rhs, x0: (*batch, *domain.shape); weight, shift: numbers or (*batch,), weight ≥ 0, shift > 0.
+        Conjugate gradients stop per item at ‖residual‖ ≤ tolerance·‖rhs‖ or after max_iterations.
+        Differentiable in rhs, weight and shift through the implicit function theorem; x0 only says
+        where to begin.
+        """
+        return self.solve_with_statistics(
+            rhs, weight, shift, x0, tolerance=tolerance, max_iterations=max_iterations
+        ).x
+
+    def solve_with_statistics(
+        self,
+        rhs: Tensor,
+        weight: Tensor | float,
+        shift: Tensor | float,
+        x0: Tensor | None = None,
+        *,
+        tolerance: float = 1e-5,
+        max_iterations: int = 100,
+    ) -> Solution:
+        """As `solve`, with the iterations, residual and convergence of each item."""
+        self._check(rhs, self.domain)
+        if x0 is not None:
+            self._check(x0, self.domain)
+        batch = self.domain.batch_of(rhs)
+        real = rhs.real.dtype
+        weight = torch.as_tensor(weight, dtype=real, device=rhs.device).expand(batch)
+        shift = torch.as_tensor(shift, dtype=real, device=rhs.device).expand(batch)
+        x, iterations, residual, converged = _Solve.apply(
+            rhs, weight, shift, x0, self, tolerance, max_iterations
+        )
+        return Solution(x, iterations, residual, converged)
+
+    @property
+    def H(self) -> LinearOperator:  # noqa: N802 (the field's symbol)
+        return Adjoint(self)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        return Composed(self, other)
+
+    def to(self: Self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Return this operator with its tensors on `device`, complex ones as `dtype` (real ones to match)."""
+        real = None if dtype is None else torch.empty(0, dtype=dtype).real.dtype
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, LinearOperator):
+                changed[field.name] = value.to(device, dtype)
+            elif isinstance(value, Tensor) and field.init:
+                kind = dtype if value.is_complex() else real if value.is_floating_point() else None
+                changed[field.name] = value.to(device=device, dtype=kind)
+            elif isinstance(value, torch.dtype) and dtype is not None:
+                changed[field.name] = dtype
+        return replace(self, **changed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.domain} → {self.range}"
+
+    def _check(self, x: Tensor, space: Space) -> None:
+        fits = x.ndim >= space.ndim and tuple(x.shape[x.ndim - space.ndim :]) == space.shape
+        if not fits or x.dtype != space.dtype:
+            raise InputError(
+                f"{type(self).__name__} expects {space}, got {describe(x)}; "
+                "crop or pad it to that shape and convert it to that dtype"
+            )
+        batch = tuple(space.batch_of(x))
+        if self.batch and batch[len(batch) - len(self.batch) :] != self.batch:
+            raise InputError(
+                f"{type(self).__name__} holds one operator for each of a batch {self.batch}, got a batch "
+                f"{batch}; expand the argument to that batch or take the operator of one item"
+            )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Adjoint(LinearOperator):
+    """Aᴴ of an operator A."""
+
+    of: LinearOperator
+
+    @property
+    def domain(self) -> Space:
+        return self.of.range
+
+    @property
+    def range(self) -> Space:
+        return self.of.domain
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        return self.of.batch
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.of._adjoint(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.of._forward(y)
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.of
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Composed(LinearOperator):
+    """outer ∘ inner, checked when it is composed."""
+
+    outer: LinearOperator
+    inner: LinearOperator
+
+    def __post_init__(self) -> None:
+        if self.outer.domain != self.inner.range:
+            raise InputError(
+                f"cannot compose: {type(self.outer).__name__} expects {self.outer.domain}, "
+                f"{type(self.inner).__name__} gives {self.inner.range}; make the two spaces the same"
+            )
+        if self.outer.batch and self.inner.batch and self.outer.batch != self.inner.batch:
+            raise InputError(
+                f"cannot compose operators of different batches, {self.outer.batch} and {self.inner.batch}"
+            )
+
+    @property
+    def domain(self) -> Space:
+        return self.inner.domain
+
+    @property
+    def range(self) -> Space:
+        return self.outer.range
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        return self.outer.batch or self.inner.batch
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer._forward(self.inner._forward(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner._adjoint(self.outer._adjoint(y))
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return self.inner._adjoint(self.outer._normal(self.inner._forward(x)))
+
+
+class _Apply(torch.autograd.Function):
+    """y = A x, whose gradient is Aᴴ applied to y's; nothing is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, apply: Any, transpose: Any) -> Tensor:
+        ctx.apply, ctx.transpose = apply, transpose
+        y = apply(x)
+        return y.clone() if y is x else y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Apply.apply(gradient, ctx.transpose, ctx.apply), None, None
+
+
+class _Solve(torch.autograd.Function):
+    """x = M⁻¹ rhs with M = weight·N + shift·I; M is Hermitian, so the gradients are one more solve.
+
+    With g the gradient of x and v = M⁻¹ g:  ∂rhs = v,  ∂weight = −Re⟨v, N x⟩,  ∂shift = −Re⟨v, x⟩.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rhs, weight, shift, x0, operator, tolerance, steps):  # type: ignore[no-untyped-def]
+        solution = operator._solve(rhs, weight, shift, x0, tolerance, steps)
+        if not bool(solution.converged.all()):
+            log.debug(
+                "%s: relative residual %.1e after %d conjugate gradient steps (asked %.1e)",
+                type(operator).__name__, float(solution.residual.max()), steps, tolerance,
+            )
+        ctx.operator, ctx.tolerance, ctx.steps = operator, tolerance, steps
+        ctx.save_for_backward(solution.x, weight, shift)
+        ctx.mark_non_differentiable(solution.iterations, solution.residual, solution.converged)
+        return solution.x, solution.iterations, solution.residual, solution.converged
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, shift = ctx.saved_tensors
+        v = ctx.operator._solve(gradient, weight, shift, None, ctx.tolerance, ctx.steps).x
+        ndim = ctx.operator.domain.ndim
+        d_weight = -inner(v, ctx.operator._normal(x), ndim) if ctx.needs_input_grad[1] else None
+        d_shift = -inner(v, x, ndim) if ctx.needs_input_grad[2] else None
+        return v, d_weight, d_shift, None, None, None, None

@@ -1,0 +1,97 @@
+"""Solvers for (weight·AᴴA + shift·I) x = rhs, with everything per batch item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Solution", "conjugate_gradient", "inner", "operator_norm"]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solve's value and its statistics, one entry per batch item.
+
+    x: solution (*batch, *item); iterations: steps each item took (*batch,);
+    residual: ‖rhs − (weight·N + shift) x‖ / ‖rhs‖ (*batch,), 0 where rhs is zero;
+    converged: residual ≤ tolerance (*batch,).
+    """
+
+    x: Tensor
+    iterations: Tensor
+    residual: Tensor
+    converged: Tensor
+
+
+def inner(a: Tensor, b: Tensor, ndim: int) -> Tensor:
+    """Return Re⟨a, b⟩ over the last `ndim` axes, one real number per batch item (*batch,)."""
+    dims = tuple(range(-ndim, 0))
+    if a.is_complex():
+        return (torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1).sum(dim=dims)
+    return (a * b).sum(dim=dims)
+
+
+def conjugate_gradient(
+    normal: Callable[[Tensor], Tensor],
+    rhs: Tensor,
+    weight: Tensor,
+    shift: Tensor,
+    ndim: int,
+    x0: Tensor | None = None,
+    tolerance: float = 1e-5,
+    max_iterations: int = 100,
+) -> Solution:
+    """Solve (weight·N + shift·I) x = rhs by conjugate gradients, N Hermitian and positive semidefinite.
+
+    rhs: (*batch, *item) with `ndim` item axes; weight, shift: (*batch,) or broadcastable to it, ≥ 0,
+    with weight·N + shift·I positive definite; x0: warm start, as rhs, default zero.
+    An item stops by itself when its relative residual is ≤ `tolerance`, so that its result does not
+    depend on what it is batched with.  Hestenes and Stiefel (1952), eqs. 3:1 a-f.
+    """
+    batch = rhs.shape[: rhs.ndim - ndim]
+    item = (...,) + (None,) * ndim
+
+    def system(p: Tensor) -> Tensor:
+        return weight[item] * normal(p) + shift[item] * p
+
+    x = torch.zeros_like(rhs) if x0 is None else x0.clone()
+    r = rhs.clone() if x0 is None else rhs - system(x)
+    p = r.clone()
+    norm = inner(rhs, rhs, ndim)
+    rr = inner(r, r, ndim)
+    stop = tolerance**2 * norm
+    iterations = torch.zeros(batch, dtype=torch.int64, device=rhs.device)
+    active = rr > stop
+    for _ in range(max_iterations):
+        if not bool(active.any()):
+            break
+        q = system(p)
+        curvature = inner(p, q, ndim)
+        # A finished item takes steps of length zero: it keeps its x, whatever its neighbours still need.
+        alpha = torch.where(active, rr / torch.where(active, curvature, 1.0), 0.0)
+        x = x + alpha[item] * p
+        r = r - alpha[item] * q
+        rr_next = inner(r, r, ndim)
+        beta = torch.where(active, rr_next / torch.where(active, rr, 1.0), 0.0)
+        p = r + beta[item] * p
+        rr = torch.where(active, rr_next, rr)
+        iterations = iterations + active
+        active = active & (rr > stop)
+    residual = torch.where(norm > 0, (rr / torch.where(norm > 0, norm, 1.0)).sqrt(), rr.sqrt())
+    return Solution(x, iterations, residual, ~active)
+
+
+def operator_norm(
+    normal: Callable[[Tensor], Tensor], x: Tensor, ndim: int, iterations: int = 30
+) -> Tensor:
+    """Return ‖A‖ = √λ_max(AᴴA) per batch item (*batch,), by power iteration from a non-zero start x."""
+    item = (...,) + (None,) * ndim
+    value = inner(x, x, ndim)
+    for _ in range(iterations):
+        x = x / inner(x, x, ndim).sqrt().clamp_min(torch.finfo(value.dtype).tiny)[item]
+        x = normal(x)
+        value = inner(x, x, ndim).sqrt()
+    return value.sqrt()
