@@ -57,10 +57,14 @@ def conjugate_gradient(
     def system(p: Tensor) -> Tensor:
         return weight[item] * normal(p) + shift[item] * p
 
-    x = torch.zeros_like(rhs) if x0 is None else x0.clone()
-    r = rhs.clone() if x0 is None else rhs - system(x)
-    p = r.clone()
     norm = inner(rhs, rhs, ndim)
+    if x0 is None:
+        x, r = torch.zeros_like(rhs), rhs.clone()
+    else:
+        # Where rhs is zero the solution is: no residual is small relative to it, so no step could stop there.
+        x = torch.where((norm > 0)[item], x0, 0.0)
+        r = rhs - system(x)
+    p = r.clone()
     rr = inner(r, r, ndim)
     stop = tolerance**2 * norm
     iterations = torch.zeros(batch, dtype=torch.int64, device=rhs.device)
@@ -81,12 +85,11 @@ def conjugate_gradient(
         iterations = iterations + active
         active = active & (rr > stop)
     residual = torch.where(norm > 0, (rr / torch.where(norm > 0, norm, 1.0)).sqrt(), rr.sqrt())
-    return Solution(x, iterations, residual, ~active)
+    # NaN or overflow is not active either, and has not converged.
+    return Solution(x, iterations, residual, (rr <= stop) & torch.isfinite(rr))
 
 
-def operator_norm(
-    normal: Callable[[Tensor], Tensor], x: Tensor, ndim: int, iterations: int = 30
-) -> Tensor:
+def operator_norm(normal: Callable[[Tensor], Tensor], x: Tensor, ndim: int, iterations: int = 30) -> Tensor:
     """Return ‖A‖ = √λ_max(AᴴA) per batch item (*batch,), by power iteration from a non-zero start x."""
     item = (...,) + (None,) * ndim
     value = inner(x, x, ndim)

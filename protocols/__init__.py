@@ -1,0 +1,114 @@
+"""Frozen, named experiments: TOML files beside this module, checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mrunfold.errors import InputError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["ImageSet", "NetworkSpec", "PriorSpec", "TrainingProtocol", "load_protocol", "protocol_names"]
+
+FOLDER = Path(__file__).parent
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageSet(_Frozen):
+    """A set of training images: files below the data folder, how they are read, how often they are drawn."""
+
+    pattern: str
+    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri"]
+    weight: float = Field(gt=0)
+    licence: str
+    least_content: float = 0.1
+
+
+class PriorSpec(_Frozen):
+    """The network R_θ, see mrunfold.priors.Prior."""
+
+    kind: Literal["complex", "real"] = "complex"
+    channels: int = 1
+    widths: tuple[int, ...] = (48, 80, 128)
+    blocks: int = 2
+    fold: int = 2
+
+
+class NetworkSpec(_Frozen):
+    """The unrolled network, see mrunfold.unfold.PosteriorDenoiser."""
+
+    blocks: int = Field(ge=1)
+    shared: bool
+    cg_iterations: int = Field(default=6, ge=1)
+    prior: PriorSpec = PriorSpec()
+
+
+class Stage(_Frozen):
+    """One stage of training; sizes are image heights and widths drawn between the two."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    sizes: tuple[int, int]
+    learning_rate: float = Field(gt=0)
+    warmup: int = 200
+    final_fraction: float = Field(default=0.05, gt=0, le=1)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+
+
+class Measurements(_Frozen):
+    """The law of simulated measurements: ranges are drawn log-uniformly, coils uniformly."""
+
+    accelerations: tuple[float, float] = (2.0, 12.0)
+    coils: tuple[int, int] = (1, 16)
+    sigma_y: tuple[float, float] = (0.002, 0.05)
+    sigma_t: tuple[float, float] = (0.005, 2.0)
+    mean_fraction: float = Field(default=0.6, ge=0, le=1)
+    dropout: float = Field(default=0.04, ge=0, le=1)
+
+
+class TrainingProtocol(_Frozen):
+    """Everything that training depends on besides the data folder."""
+
+    name: str
+    seed: int
+    images: tuple[ImageSet, ...]
+    network: NetworkSpec
+    prior_stage: Stage
+    unfold_stage: Stage
+    measurements: Measurements = Measurements()
+    noise_levels: tuple[float, float] = (0.003, 1.0)
+
+    def digest(self) -> str:
+        """Return the sha256 of the protocol's content, whatever the layout of its file."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def protocol_names() -> list[str]:
+    """Return the names of the protocols that ship."""
+    return sorted(p.stem for p in FOLDER.glob("*.toml"))
+
+
+def load_protocol(name_or_file: str) -> TrainingProtocol:
+    """Read a shipped protocol by name, or a TOML file by path."""
+    file = Path(name_or_file)
+    if file.suffix != ".toml":
+        file = FOLDER / f"{name_or_file}.toml"
+    if not file.is_file():
+        raise InputError(f"no protocol {name_or_file}{did_you_mean(Path(name_or_file).stem, protocol_names())}")
+    try:
+        return TrainingProtocol(**tomllib.loads(file.read_text(encoding="utf-8")))
+    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        first = str(error).replace("\n", " ")
+        raise InputError(f"protocol {file.name} does not hold: {first}; mend that line") from error

@@ -10,7 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Geometry", "Header", "Scan"]
+from mrunfold.errors import InputError
+
+__all__ = ["Geometry", "Header", "Scan", "refuse_not_finite"]
 
 Format = Literal["fastmri", "mrd", "cfl"]
 
@@ -88,6 +90,12 @@ class Scan(ABC):
     def __len__(self) -> int:
         return self.header.slices
 
+    def _index(self, index: int) -> int:
+        """Return a slice's number from 0, counting from the end where negative, or raise InputError."""
+        if not -len(self) <= index < len(self):
+            raise InputError(f"{self.path}: no slice {index}; it has {len(self)}, counted from 0")
+        return index % len(self)
+
     def __enter__(self) -> Scan:
         return self
 
@@ -95,3 +103,14 @@ class Scan(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def refuse_not_finite(path: Path, kspace: np.ndarray, index: int) -> None:
+    """Raise InputError where a slice's k-space (coil, readout, phase) holds NaN or infinity."""
+    finite = np.isfinite(kspace)
+    if not finite.all():
+        coil = int(np.argmax(~finite.all(axis=(1, 2))))
+        raise InputError(
+            f"{path}: slice {index} has NaN or infinite k-space ({finite.size - int(finite.sum())} samples, "
+            f"first in coil {coil}); leave the slice out or repair the file"
+        )

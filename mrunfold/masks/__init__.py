@@ -1,0 +1,27 @@
+"""Sampling masks: fastMRI's laws, Poisson-disc, Gaussian, radial, and what a file acquired."""
+
+from mrunfold.masks.acquired import acquired, calibration_region, parse_width
+from mrunfold.masks.base import Mask
+from mrunfold.masks.cartesian import equispaced, equispaced_fraction, magic, random, seed_from_name
+from mrunfold.masks.draw import KINDS, draw
+from mrunfold.masks.gaussian import gaussian, gaussian1d
+from mrunfold.masks.poisson import poisson
+from mrunfold.masks.radial import radial
+
+__all__ = [
+    "KINDS",
+    "Mask",
+    "acquired",
+    "calibration_region",
+    "draw",
+    "equispaced",
+    "equispaced_fraction",
+    "gaussian",
+    "gaussian1d",
+    "magic",
+    "parse_width",
+    "poisson",
+    "radial",
+    "random",
+    "seed_from_name",
+]

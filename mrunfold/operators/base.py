@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ __all__ = ["Adjoint", "Composed", "LinearOperator", "Space"]
 
 log = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="LinearOperator")
+Gradient = Literal["implicit", "unrolled"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class LinearOperator(ABC):
     def _solve(
         self, rhs: Tensor, weight: Tensor, shift: Tensor, x0: Tensor | None, tolerance: float, steps: int
     ) -> Solution:
-        """Solve without gradients; a subclass with a closed form overrides this."""
-        return conjugate_gradient(self._normal, rhs, weight, shift, self.domain.ndim, x0, tolerance, steps)
+        """Solve by differentiable steps; a subclass with a closed form overrides this."""
+        return conjugate_gradient(self.normal, rhs, weight, shift, self.domain.ndim, x0, tolerance, steps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return A x: (*batch, *domain.shape) → (*batch, *range.shape)."""
@@ -107,16 +109,18 @@ class LinearOperator(ABC):
         *,
         tolerance: float = 1e-5,
         max_iterations: int = 100,
+        gradient: Gradient = "implicit",
     ) -> Tensor:
         """Return (weight·AᴴA + shift·I)⁻¹ rhs, by a closed form or by conjugate gradients from x0.
 
         rhs, x0: (*batch, *domain.shape); weight, shift: numbers or (*batch,), weight ≥ 0, shift > 0.
         Conjugate gradients stop per item at ‖residual‖ ≤ tolerance·‖rhs‖ or after max_iterations.
-        Differentiable in rhs, weight and shift through the implicit function theorem; x0 only says
-        where to begin.
+        gradient: "implicit" differentiates the exact solution in rhs, weight and shift by one more solve,
+        whatever the steps were, and x0 only says where to begin; "unrolled" differentiates the steps that
+        were taken, x0 included, and so stays exact when max_iterations cuts them short.
         """
         return self.solve_with_statistics(
-            rhs, weight, shift, x0, tolerance=tolerance, max_iterations=max_iterations
+            rhs, weight, shift, x0, tolerance=tolerance, max_iterations=max_iterations, gradient=gradient
         ).x
 
     def solve_with_statistics(
@@ -128,22 +132,47 @@ class LinearOperator(ABC):
         *,
         tolerance: float = 1e-5,
         max_iterations: int = 100,
+        gradient: Gradient = "implicit",
     ) -> Solution:
         """As `solve`, with the iterations, residual and convergence of each item."""
         self._check(rhs, self.domain)
         if x0 is not None:
             self._check(x0, self.domain)
-        batch = self.domain.batch_of(rhs)
-        real = rhs.real.dtype
-        weight = torch.as_tensor(weight, dtype=real, device=rhs.device).expand(batch)
-        shift = torch.as_tensor(shift, dtype=real, device=rhs.device).expand(batch)
+            if x0.shape != rhs.shape:
+                raise InputError(
+                    f"{type(self).__name__}.solve expects an x0 like rhs, {describe(rhs)}, "
+                    f"got {describe(x0)}; give one start for each item"
+                )
+        weight, shift = self._per_item("weight", weight, rhs), self._per_item("shift", shift, rhs)
+        if gradient == "unrolled":
+            return self._solve(rhs, weight, shift, x0, tolerance, max_iterations)
         x, iterations, residual, converged = _Solve.apply(
             rhs, weight, shift, x0, self, tolerance, max_iterations
         )
         return Solution(x, iterations, residual, converged)
 
+    def measured_fraction(self) -> Tensor:
+        """Return tr(AᴴA) / dim(domain) per item (*batch,): how much of the unknown is measured.
+
+        Estimated from one fixed random probe of ±1 (Hutchinson, Commun. Stat. 19 (1990)); an operator
+        that knows it exactly overrides this.
+        """
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.randint(2, (*self.batch, *self.domain.shape), generator=generator) * 2 - 1
+        probe = probe.to(self.domain.dtype).to(self._device())
+        return inner(probe, self._normal(probe), self.domain.ndim) / math.prod(self.domain.shape)
+
+    def _device(self) -> torch.device:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                return value.device
+            if isinstance(value, LinearOperator):
+                return value._device()
+        return torch.device("cpu")
+
     @property
-    def H(self) -> LinearOperator:  # noqa: N802 (the field's symbol)
+    def H(self) -> LinearOperator:
         return Adjoint(self)
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
@@ -165,6 +194,17 @@ class LinearOperator(ABC):
             elif isinstance(value, torch.dtype) and dtype is not None:
                 changed[field.name] = dtype
         return replace(self, **changed)
+
+    def _per_item(self, name: str, value: Tensor | float, rhs: Tensor) -> Tensor:
+        batch = self.domain.batch_of(rhs)
+        value = torch.as_tensor(value, dtype=rhs.real.dtype, device=rhs.device)
+        try:
+            return value.expand(batch)
+        except RuntimeError:
+            raise InputError(
+                f"{type(self).__name__}.solve expects a {name} for each item of the batch {tuple(batch)}, "
+                f"got {tuple(value.shape)}; give a number or a tensor of that shape"
+            ) from None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.domain} → {self.range}"
@@ -258,13 +298,13 @@ class _Apply(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, apply: Any, transpose: Any) -> Tensor:
-        ctx.apply, ctx.transpose = apply, transpose
+        ctx.map, ctx.transpose = apply, transpose
         y = apply(x)
         return y.clone() if y is x else y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Apply.apply(gradient, ctx.transpose, ctx.apply), None, None
+        return _Apply.apply(gradient, ctx.transpose, ctx.map), None, None
 
 
 class _Solve(torch.autograd.Function):
@@ -274,12 +314,15 @@ class _Solve(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, rhs, weight, shift, x0, operator, tolerance, steps):  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, rhs, weight, shift, x0, operator, tolerance, steps):
         solution = operator._solve(rhs, weight, shift, x0, tolerance, steps)
         if not bool(solution.converged.all()):
             log.debug(
                 "%s: relative residual %.1e after %d conjugate gradient steps (asked %.1e)",
-                type(operator).__name__, float(solution.residual.max()), steps, tolerance,
+                type(operator).__name__,
+                float(solution.residual.max()),
+                steps,
+                tolerance,
             )
         ctx.operator, ctx.tolerance, ctx.steps = operator, tolerance, steps
         ctx.save_for_backward(solution.x, weight, shift)

@@ -17,7 +17,7 @@ AXES = (-2, -1)
 
 
 def fft2c(x: Tensor) -> Tensor:
-    """Return the unitary 2-D FFT of (…, y, x) with both origins at pixel N//2, as fastMRI and BART have it."""
+    """Return the unitary 2-D FFT of (…, y, x) with both origins at N//2, as fastMRI and BART have it."""
     x = torch.fft.ifftshift(x, dim=AXES)
     return torch.fft.fftshift(torch.fft.fft2(x, norm="ortho"), dim=AXES)
 
@@ -58,7 +58,7 @@ class Identity(LinearOperator):
     def _adjoint(self, y: Tensor) -> Tensor:
         return y
 
-    def _solve(self, rhs, weight, shift, x0, tolerance, steps):  # type: ignore[no-untyped-def]
+    def _solve(self, rhs, weight, shift, x0, tolerance, steps):
         item = (...,) + (None,) * self.domain.ndim
         return item_solution(rhs / (weight + shift)[item], self.domain.ndim)
 
@@ -99,7 +99,10 @@ class FourierMask(LinearOperator):
     def _normal(self, x: Tensor) -> Tensor:
         return ifft2c(self.mask[..., None, :, :] ** 2 * fft2c(x))
 
-    def _solve(self, rhs, weight, shift, x0, tolerance, steps):  # type: ignore[no-untyped-def]
+    def measured_fraction(self) -> Tensor:
+        return (self.mask**2).mean(dim=(-2, -1))
+
+    def _solve(self, rhs, weight, shift, x0, tolerance, steps):
         item = (..., None, None, None)
         diagonal = weight[item] * self.mask[..., None, :, :] ** 2 + shift[item]
         return item_solution(ifft2c(fft2c(rhs) / diagonal), self.domain.ndim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -41,7 +42,8 @@ class Sense(LinearOperator):
                 f"{self.maps.dtype}; add the set axis with maps[None] if there is one set"
             )
         size = self.maps.shape[-2:]
-        if self.mask.ndim < 2 or any(m not in (1, n) for m, n in zip(self.mask.shape[-2:], size, strict=True)):
+        sampled = tuple(self.mask.shape[-2:])
+        if len(sampled) < 2 or any(m not in (1, n) for m, n in zip(sampled, size, strict=True)):
             raise InputError(
                 f"Sense has maps of {tuple(size)} and a mask of {tuple(self.mask.shape)}; "
                 "the mask needs the size of the maps, or 1 along an axis that is fully sampled"
@@ -78,6 +80,10 @@ class Sense(LinearOperator):
     def batch(self) -> tuple[int, ...]:
         return tuple(self.maps.shape[:-4]) or tuple(self.mask.shape[:-2])
 
+    def measured_fraction(self) -> Tensor:
+        """Return the mean of mask² (*batch,): the sampled share of k-space, whatever the coils' support."""
+        return self._weights.mean(dim=(-2, -1))
+
     def _chunks(self) -> list[slice]:
         coils = self.maps.shape[-3]
         step = self.coil_chunk or (4 if self.maps.device.type == "cpu" else coils)
@@ -102,8 +108,9 @@ class Sense(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         mask = self.mask[..., None, :, :]
-        parts = (self._combine(ifft2c(mask * y[..., c, :, :]), self.maps[..., c, :, :]) for c in self._chunks())
-        return _total(parts)
+        return _total(
+            self._combine(ifft2c(mask * y[..., c, :, :]), self.maps[..., c, :, :]) for c in self._chunks()
+        )
 
     def _normal(self, x: Tensor) -> Tensor:
         weights = self._weights[..., None, :, :]
@@ -122,8 +129,8 @@ class Sense(LinearOperator):
         return _total(part(c) for c in self._chunks())
 
 
-def _total(parts) -> Tensor:  # type: ignore[no-untyped-def]
-    total = None
+def _total(parts: Iterator[Tensor]) -> Tensor:
+    total = next(parts)
     for part in parts:
-        total = part if total is None else total + part
+        total = total + part
     return total

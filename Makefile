@@ -1,0 +1,60 @@
+# Everything happens in .venv, which is made and filled when it is first needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test test-slow lint format docs-pictures clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo           simulate a scan, reconstruct it, say where the pictures are"
+	@echo "make test           style, types and tests: what must pass before a commit"
+	@echo "make test-slow      the tests that take minutes"
+	@echo "make lint           style and types only"
+	@echo "make format         put the code in the project's format"
+	@echo "make docs-pictures  the pictures of README and docs, from the demo"
+	@echo "make clean          remove .venv and what the demo wrote"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "mrunfold needs Python 3.10 or later: make PYTHON=/path/to/python3 …" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "no venv module: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV): PyTorch and the rest, minutes and gigabytes the first time."
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	mkdir -p demo
+	rm -f demo/sample.h5
+	$(BIN)/mrunfold sample demo/sample.h5
+	$(BIN)/mrunfold recon demo/sample.h5 --mask poisson --accel 8 --out demo/recon --overwrite
+	@echo
+	@echo "The scan (simulated):  $(CURDIR)/demo/sample.h5"
+	@echo "Its reconstruction:    $(CURDIR)/demo/recon"
+	@echo "Look first at:         $(CURDIR)/demo/recon/preview.png"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs-pictures: demo
+	mkdir -p docs/pictures
+	cp demo/recon/preview.png docs/pictures/demo.png
+
+clean:
+	rm -rf $(VENV) demo

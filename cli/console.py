@@ -1,0 +1,67 @@
+"""What every command prints with: errors on one line, tables, a progress bar that stays out of pipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["note", "one_line", "print_error", "print_table", "slice_progress"]
+
+
+def one_line(message: object) -> str:
+    """Return `message` with its line breaks folded, so that an error is one line whatever raised it."""
+    return " ".join(str(message).split())
+
+
+def print_error(message: object, label: str = "error") -> None:
+    """Print `error: message` on stderr, on one line."""
+    print(f"{label}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def note(message: str, quiet: bool = False) -> None:
+    """Print one line on stdout, unless `quiet`."""
+    if not quiet:
+        print(message, flush=True)
+
+
+def print_table(rows: Sequence[tuple[str, str]], title: str | None = None) -> None:
+    """Print two columns, name and value, the first as wide as it needs; values are never cut."""
+    if title:
+        print(title)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}".rstrip())
+    sys.stdout.flush()
+
+
+@contextmanager
+def slice_progress(quiet: bool = False) -> Iterator[Callable[[float, int], None]]:
+    """Give a callback (slices done, slices in all) that draws a bar on a terminal's stderr.
+
+    The bar says how many slices are done, seconds a slice and the time left; nothing is drawn when `quiet`
+    or when stderr is not a terminal.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: tuple[Any, ...] = (
+        TextColumn("slice {task.fields[current]}/{task.fields[count]}"),
+        BarColumn(),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1, current=0, count="?", pace="")
+
+        def show(done: float, total: int) -> None:
+            elapsed = bar.tasks[0].elapsed or 0.0
+            pace = f"{elapsed / done:.1f} s/slice" if done >= 1 else ""
+            current = min(int(done) + 1, total)
+            bar.update(task, completed=done, total=total, current=current, count=total, pace=pace)
+
+        yield show

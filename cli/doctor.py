@@ -1,0 +1,150 @@
+"""`mrunfold doctor`: what is installed, what it can do, what is missing and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["doctor"]
+
+# Distribution, the module whose import shows that it works, what to do if it does not.
+REQUIRED = (
+    ("torch", "torch"),
+    ("numpy", "numpy"),
+    ("scipy", "scipy"),
+    ("h5py", "h5py"),
+    ("sigpy", "sigpy"),
+    ("fastmri", "fastmri.data.subsample"),
+    ("torchvision", "torchvision"),
+    ("ismrmrd", "ismrmrd"),
+    ("nibabel", "nibabel"),
+    ("pydicom", "pydicom"),
+    ("nilearn", "nilearn"),
+    ("scikit-image", "skimage.metrics"),
+    ("lightning", "lightning"),
+    ("matplotlib", "matplotlib.figure"),
+    ("safetensors", "safetensors"),
+    ("pydantic", "pydantic"),
+)
+OPTIONAL = (("lpips", "lpips", "LPIPS in benchmarks: pip install 'mrunfold[bench]'"),)
+TOOLS = (
+    ("bart", "compare with BART", "Debian and Ubuntu: apt install bart"),
+    ("ismrmrd_recon_cartesian_2d", "compare with ISMRMRD's own reconstruction", "apt install ismrmrd-tools"),
+    ("dciodvfy", "validate DICOM", "apt install dicom3tools"),
+    ("dcm2niix", "convert DICOM to NIfTI", "apt install dcm2niix"),
+)
+
+
+def doctor() -> None:
+    """Say what is installed, what is missing, and what to do."""
+    from mrunfold.cli.console import note, print_table
+    from mrunfold.export.record import platform_facts, versions
+
+    facts = platform_facts()
+    system = f"{facts['system']} {facts['release']} {facts['machine']}"
+    own = versions(["mrunfold"])["mrunfold"] or "not installed"
+    print_table([("mrunfold", own), ("python", facts["python"]), ("system", system)])
+    advice: list[str] = []
+    print_table(_packages(advice), title="packages")
+    print_table(_devices(advice), title="devices")
+    print_table(_tools(), title="other programs, all optional")
+    if advice:
+        note("to do")
+        for line in advice:
+            note(f"  - {line}")
+    else:
+        note("everything that mrunfold needs is there")
+
+
+def _packages(advice: list[str]) -> list[tuple[str, str]]:
+    from mrunfold.export.record import versions
+
+    rows = []
+    for name, module in REQUIRED:
+        version, problem = versions([name])[name], _import_problem(module)
+        rows.append((name, version if not problem and version else f"{version or 'missing'}: {problem}"))
+        if problem:
+            advice.append(f"{name} cannot be imported ({problem}): pip install --force-reinstall {name}")
+    for name, module, purpose in OPTIONAL:
+        version = versions([name])[name]
+        problem = _import_problem(module) if version else None
+        rows.append((name, f"missing, optional ({purpose})" if version is None else problem or version))
+    return rows
+
+
+def _import_problem(module: str) -> str | None:
+    """Return why `module` cannot be imported, None if it can.
+
+    A package broken by its neighbours (a cupy without its driver, a torchvision of another torch) raises
+    anything at all, and to name it is what this command is for.
+    """
+    import importlib
+
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    return None
+
+
+def _devices(advice: list[str]) -> list[tuple[str, str]]:
+    try:
+        import torch
+    except Exception as error:  # as in _import_problem; the advice is given there
+        return [("cpu", f"unknown, torch is broken: {type(error).__name__}")]
+    rows = [("cpu", f"{torch.get_num_threads()} threads, bfloat16 convolutions {_bfloat16(_cpu_seconds)}")]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            bfloat16 = "with bfloat16" if torch.cuda.is_bf16_supported() else "without bfloat16"
+            memory = f"{properties.total_memory / 1e9:.1f} GB"
+            rows.append((f"cuda:{index}", f"{properties.name}, {memory}, {bfloat16}"))
+    else:
+        reason = "this torch was built without it" if torch.version.cuda is None else "no driver or no card"
+        rows.append(("cuda", f"none ({reason}); reconstruction runs on the CPU"))
+        if torch.version.cuda is None and _has_nvidia():
+            advice.append("there is an NVIDIA card, but this torch has no CUDA: see pytorch.org/get-started")
+    if torch.backends.mps.is_available():
+        rows.append(("mps", "there; try --device mps"))
+    return rows
+
+
+def _has_nvidia() -> bool:
+    import shutil
+
+    return shutil.which("nvidia-smi") is not None
+
+
+def _bfloat16(seconds: Callable[[bool], float]) -> str:
+    """Say how much faster convolutions are in bfloat16, measured: processors claim it and emulate it."""
+    try:
+        ratio = seconds(False) / seconds(True)
+    except RuntimeError as error:
+        return f"not supported ({' '.join(str(error).split())[:80]})"
+    return f"{ratio:.1f}× as fast as float32" + ("" if ratio > 1.2 else " (no gain: float32 is used)")
+
+
+def _cpu_seconds(bfloat16: bool) -> float:
+    """Return the best wall time of a small convolution, float32 or bfloat16."""
+    import time
+
+    import torch
+
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    x = torch.ones(1, 64, 96, 96, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    best = float("inf")
+    with torch.no_grad():
+        for _ in range(4):
+            start = time.perf_counter()
+            torch.nn.functional.conv2d(x, weight, padding=1)
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _tools() -> list[tuple[str, str]]:
+    import shutil
+
+    return [
+        (name, "found" if shutil.which(name) else f"missing: only to {purpose} ({remedy})")
+        for name, purpose, remedy in TOOLS
+    ]

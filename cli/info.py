@@ -1,0 +1,115 @@
+"""`mrunfold info`: what is in this file, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mrunfold.io import Header, Scan
+
+__all__ = ["info"]
+
+FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.hdr"}
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
+) -> None:
+    """Say what is in a raw data file; nothing of patient, place or device is shown.
+
+    Example: mrunfold info scan.h5
+    """
+    from mrunfold.cli.console import print_table
+    from mrunfold.io import open_scan
+
+    with open_scan(file) as scan:
+        print_table(_rows(scan), title=str(file))
+
+
+def _rows(scan: Scan) -> list[tuple[str, str]]:
+    """Return name and words of everything known; of the samples, the middle slice is looked at."""
+    from mrunfold.io import data_crimes
+
+    header = scan.header
+    middle = len(scan) // 2
+    acquired = scan.acquired(middle)
+    flags = data_crimes(scan.kspace(middle), acquired, header)
+    noise = scan.noise()
+    reference = scan.reference(middle)
+    return [
+        ("format", FORMATS[header.format] + (f", {header.acquisition}" if header.acquisition else "")),
+        ("slices", str(header.slices)),
+        ("coils", str(header.coils)),
+        ("k-space", f"{_size(header.matrix)} (readout × phase)"),
+        ("oversampling", _oversampling(header)),
+        ("image", _image(header)),
+        ("acquired", _sampling(acquired, header)),
+        ("noise scan", "none" if noise is None else f"{noise.shape[1]} samples a coil"),
+        ("own images", "none" if reference is None else f"{_size(reference.shape)}"),
+        ("geometry", _geometry(header)),
+        *([("settings", _settings(header))] if header.contrast else []),
+        ("data crimes", "none found" if not flags else "; ".join(flags)),
+    ]
+
+
+def _size(size: tuple[int, ...]) -> str:
+    return "×".join(map(str, size))
+
+
+def _oversampling(header: Header) -> str:
+    stored, wanted = header.matrix[0], header.unoversampled
+    if header.format == "cfl":
+        return "not said by the file; k-space is taken as it is"
+    return (
+        "none"
+        if stored == wanted
+        else f"{stored / wanted:.3g}× along the readout, {stored} → {wanted} samples"
+    )
+
+
+def _image(header: Header) -> str:
+    words = f"{_size(header.crop)} pixels"
+    if header.pixel_mm:
+        words += f" of {header.pixel_mm[0]:.3g}×{header.pixel_mm[1]:.3g} mm"
+    return words + (f", {header.slice_mm:.3g} mm thick" if header.slice_mm else "")
+
+
+def _sampling(acquired: np.ndarray, header: Header) -> str:
+    """Say what was acquired inside the padding, and the fully sampled centre of it."""
+    from mrunfold.masks import calibration_region
+
+    left, right = header.padding or (0, header.matrix[1])
+    inside = acquired[:, left:right]
+    zeros = (
+        ""
+        if right - left == header.matrix[1]
+        else f"; lines {left} to {right - 1} of {header.matrix[1]}, rest is zero filling"
+    )
+    if inside.all():
+        return f"all samples{zeros}"
+    if not inside.any():
+        return "nothing"
+    region = calibration_region(acquired)
+    centre = f"fully sampled centre {_size(region)}" if min(region) else "no fully sampled centre"
+    return f"1 of {inside.size / inside.sum():.3g} samples, {centre}{zeros}"
+
+
+def _geometry(header: Header) -> str:
+    if header.geometry is None:
+        return "unknown: the file has no positions and directions of its slices"
+    return "known: position and direction of every slice"
+
+
+def _settings(header: Header) -> str:
+    units = {
+        "TR_ms": "TR {:g} ms",
+        "TE_ms": "TE {:g} ms",
+        "flip_deg": "flip angle {:g}°",
+        "field_T": "{:.3g} T",
+    }
+    return ", ".join(units.get(key, "{}").format(value) for key, value in header.contrast.items())

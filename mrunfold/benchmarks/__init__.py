@@ -1,0 +1,1 @@
+"""Tables of quality and speed, each against a peer in the same run."""

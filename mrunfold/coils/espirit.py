@@ -1,0 +1,130 @@
+"""Coil sensitivities by ESPIRiT, from the calibration region alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrunfold.coils.calibration import calibration_block
+from mrunfold.coils.noise import live_coils
+from mrunfold.errors import InputError
+
+__all__ = ["EspiritSettings", "espirit_maps", "maps_from_block"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EspiritSettings:
+    """Parameters of ESPIRiT, with SigPy's defaults.
+
+    calibration_width: samples an axis that are used at most; kernel_width: k-space kernel, samples an axis;
+    threshold: singular values of the calibration matrix below this fraction of the largest are noise;
+    crop: pixels whose eigenvalue is not above it are outside the coils' support; max_iterations: of the power
+    method in each pixel; pad_below: a calibration region whose shorter side is below this is used whole, with
+    zeros around it, and otherwise its largest square.
+
+    crop 0.95 keeps the object on the real scans it was tried on (8 and 16 coils, regions from 24×24 to 8×8),
+    given the padding: an 8×8 square has 9 patches, the eigenvalues fall below 0.8 and nothing is kept, while
+    the same region in a window of zeros keeps all of the object.  From 16×16 on the square alone has less
+    error.  docs/concepts/coils.md has the numbers.
+    """
+
+    calibration_width: int = 24
+    threshold: float = 0.02
+    kernel_width: int = 6
+    crop: float = 0.95
+    max_iterations: int = 100
+    pad_below: int = 16
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.kernel_width <= self.calibration_width:
+            raise InputError(
+                f"ESPIRiT's kernel is from 2 to calibration_width = {self.calibration_width} wide, "
+                f"got {self.kernel_width}"
+            )
+        if not (0 < self.threshold < 1 and 0 <= self.crop < 1 and self.max_iterations >= 1):
+            raise InputError(
+                "ESPIRiT expects 0 < threshold < 1, 0 ≤ crop < 1 and max_iterations ≥ 1, "
+                f"got {self.threshold}, {self.crop}, {self.max_iterations}"
+            )
+
+
+def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings | None = None) -> np.ndarray:
+    """Return coil sensitivities, complex64 (set = 1, coil, y, x), Σ_c |s_c|² = 1 in the support, 0 outside.
+
+    kspace: (coil, y, x); mask: bool (y, x), the samples that may be looked at; only the fully sampled centre
+    is.  The phase is that of the coils' principal component.  Never NaN: a coil that is zero has a zero map;
+    maps are zero everywhere where k-space is.  One coil has the map 1 everywhere.  Raises InputError where
+    the centre is smaller than the kernel.
+    Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001, by `sigpy.mri.app.EspiritCalib`.
+    """
+    settings = settings or EspiritSettings()
+    if len(kspace) == 1:
+        return np.ones((1, *kspace.shape), np.complex64)
+    block = calibration_block(kspace, mask, settings.calibration_width, settings.kernel_width)
+    return maps_from_block(block, (kspace.shape[1], kspace.shape[2]), settings)
+
+
+def maps_from_block(
+    block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings | None = None
+) -> np.ndarray:
+    """As `espirit_maps`, from the calibration block (coil, h, w) itself, for images of `shape` (y, x)."""
+    settings = settings or EspiritSettings()
+    live = live_coils(block)
+    maps = np.zeros((1, len(block), *shape), np.complex64)
+    if not live.any():
+        return maps
+    # SigPy divides by the first coil's map: a coil that is exactly zero would make all of them NaN.
+    found = _sigpy_maps(block[live], shape, settings)
+    bad = ~np.isfinite(found).all(axis=0)
+    if bad.any():
+        log.info(
+            "ESPIRiT: %d pixels of %d where no coil has signal, left out of the support", bad.sum(), bad.size
+        )
+        found[:, bad] = 0
+    found = _principal_phase(found, block[live])
+    norm = np.sqrt((np.abs(found) ** 2).sum(axis=0))
+    maps[0, live] = np.divide(found, norm, out=np.zeros_like(found), where=norm > 0)
+    if not maps.any():
+        log.warning("ESPIRiT: no pixel's eigenvalue is above %.2f, the support is empty", settings.crop)
+    return maps
+
+
+def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
+    """Return SigPy's maps (coil, y, x) from a block that is laid at the centre of otherwise empty k-space."""
+    from sigpy.mri.app import EspiritCalib  # imported here: it takes seconds, and fails where cupy is broken
+
+    sides = block.shape[1:]
+    # A window of zeros around a thin region lets patches that straddle its border count too.
+    width = settings.calibration_width if min(sides) < settings.pad_below else min(sides)
+    kspace = np.zeros((len(block), *shape), np.complex64)
+    start = [n // 2 - m // 2 for n, m in zip(shape, sides, strict=True)]
+    kspace[:, start[0] : start[0] + sides[0], start[1] : start[1] + sides[1]] = block / np.abs(block).max()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        app = EspiritCalib(
+            kspace,
+            calib_width=width,
+            thresh=settings.threshold,
+            kernel_width=settings.kernel_width,
+            crop=settings.crop,
+            max_iter=settings.max_iterations,
+            show_pbar=False,
+        )
+        return np.ascontiguousarray(app.run())
+
+
+def _principal_phase(maps: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """Return maps (coil, y, x) whose projection on the calibration data's principal component is real.
+
+    SigPy makes the first coil real, whose own phase then is in the image and may wind about points where that
+    coil is blind.
+    """
+    data = block.reshape(len(block), -1).astype(np.complex128)
+    principal = np.linalg.eigh(data @ data.conj().T)[1][:, -1].astype(np.complex64)
+    projection = np.tensordot(principal.conj(), maps, axes=1)  # (y, x)
+    size = np.abs(projection)
+    turn = np.divide(projection.conj(), size, out=np.ones_like(projection), where=size > 0)
+    return maps * turn

@@ -1,0 +1,101 @@
+"""From the file's coils to those of a problem: dead coils dropped, noise whitened, coils compressed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mrunfold.coils.compression import apply_matrix, compression_matrix
+from mrunfold.coils.noise import live_coils, noise_model, unwhitening, whiten
+from mrunfold.errors import InputError
+
+__all__ = ["CoilTransform", "find_whitening"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CoilTransform:
+    """A linear map over coils, the same for every sample.
+
+    live: which of the file's coils are used, bool (coil,); covariance: of their noise (live, live);
+    compression: V (virtual, live) with orthonormal rows, None for none; signal: False for an all-zero slice.
+    """
+
+    live: np.ndarray
+    covariance: np.ndarray
+    compression: np.ndarray | None = None
+    signal: bool = True
+
+    def apply(self, kspace: np.ndarray) -> np.ndarray:
+        """Return V W k, complex64: (coil, …) of the file → (coil, …) of the problem."""
+        white = whiten(kspace[self.live], self.covariance)
+        return white if self.compression is None else apply_matrix(self.compression, white)
+
+    def inverse(self) -> np.ndarray:
+        """Return W⁻¹V⁺, complex128 (live, coil of the problem)."""
+        L = unwhitening(self.covariance)
+        return L if self.compression is None else L @ self.compression.conj().T  # orthonormal rows: V⁺ = Vᴴ
+
+    def compressed(
+        self, block: np.ndarray, keep: int | float, record: dict[str, Any]
+    ) -> tuple[CoilTransform, np.ndarray]:
+        """Return this followed by compression, and its whitened calibration block (coil, h, w) compressed."""
+        if isinstance(keep, int) and keep > len(block):
+            log.info("%d virtual coils asked, the scan has %d: not compressed", keep, len(block))
+            return self, block
+        matrix = compression_matrix(block, keep)
+        virtual = apply_matrix(matrix, block)
+        energy = float(
+            np.linalg.norm(virtual) ** 2 / max(np.linalg.norm(block) ** 2, np.finfo(np.float32).tiny)
+        )
+        record["coils"] |= {"virtual": len(matrix), "energy": round(energy, 4)}
+        return replace(self, compression=matrix), virtual
+
+
+def find_whitening(
+    kspace: np.ndarray, kept: np.ndarray, noise: np.ndarray | None, record: dict[str, Any]
+) -> CoilTransform:
+    """Return how to whiten k-space (coil, y, x), from its kept samples or its noise scan (coil, samples).
+
+    kept: bool (y, x).  Coils that measure nothing are left out, which is logged; `record` is told of that,
+    of the noise's source and of its levels.  With a noise scan, it is also told how the edge of k-space
+    compares with it: that can be louder, where there is signal, but not quieter.
+    """
+    if noise is not None and (noise.ndim != 2 or len(noise) != len(kspace)):
+        raise InputError(
+            f"the noise scan is {noise.shape} and k-space {kspace.shape}; "
+            "a noise scan is (coil, samples) of the same coils"
+        )
+    live = live_coils(kspace)
+    signal = bool(live.any())
+    if not signal:
+        live = np.ones(len(kspace), bool)
+    if noise is not None and np.isfinite(noise).all():
+        live = live & live_coils(noise)
+        if not live.any():
+            raise InputError("the noise scan is zero in every coil that has signal; read the file without it")
+    dropped = np.flatnonzero(~live).tolist()
+    if dropped:
+        log.warning("coils %s measure nothing and are left out", dropped)
+    model = noise_model(kspace[live], kept, None if noise is None else noise[live])
+    record["coils"] = {"stored": len(live), "dropped": dropped, "used": int(live.sum())}
+    record["noise"] = {
+        "source": model.source,
+        "samples": model.samples,
+        "level": [float(f"{level:.4g}") for level in model.levels],
+    }
+    if noise is not None and signal:
+        edge = noise_model(kspace[live], kept)
+        ratio = float(np.median(edge.levels / model.levels))
+        record["noise"]["edge_over_scan"] = float(f"{ratio:.4g}")
+        if ratio < 0.7:
+            log.warning(
+                "the edge of k-space has %.2f times the noise of the noise scan, less than can be: "
+                "was the scan taken with another bandwidth?",
+                ratio,
+            )
+    return CoilTransform(live, model.covariance, signal=signal)

@@ -1,0 +1,159 @@
+"""Image axes and patient coordinates: the only place that turns the one into the other.
+
+A reconstructed volume is (slice, readout, phase).  Files written from it hold (readout, phase, slice) and an
+affine; nothing is flipped or transposed on the way, the affine says where things are.  Only what a person
+looks at is turned, by `radiological_view`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.scan import Geometry, Header
+
+__all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks"]
+
+# A step between slices may differ by this fraction from its neighbour: headers round to 0.001 mm or so.
+SPACING_TOLERANCE = 1e-2
+LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))  # towards + and − of the LPS axes
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Equally spaced slices: their places in the volume, in spatial order, and one affine for them all.
+
+    slices: indices into the reconstructed volume; lps: (4, 4), takes (readout, phase, place in the stack, 1)
+    to LPS in mm, None where the file does not say where its slices lie; voxel_mm: (readout, phase, slice),
+    1 where unknown.
+    """
+
+    slices: tuple[int, ...]
+    lps: np.ndarray | None
+    voxel_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class View:
+    """How to turn an image (readout, phase) for a reader: first transpose, then flip rows and columns.
+
+    edges: what lies at (top, bottom, left, right), one of L R A P S I each, None where unknown.
+    """
+
+    transpose: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+    edges: tuple[str, str, str, str] | None = None
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return (readout, phase) turned, as a view of the same memory."""
+        turned = image.T if self.transpose else image
+        turned = turned[::-1] if self.flip_rows else turned
+        return turned[:, ::-1] if self.flip_columns else turned
+
+
+def slice_affine(
+    position: np.ndarray,
+    geometry: Geometry,
+    shape: tuple[int, int],
+    pixel_mm: tuple[float, float],
+    step: np.ndarray,
+) -> np.ndarray:
+    """Return the (4, 4) affine from (readout, phase, slice, 1) to LPS in mm of a stack that starts here.
+
+    position: centre of its first slice (3,), where pixel (N//2, M//2) of the `shape` N×M lies; step: from one
+    slice to the next (3,) in mm.
+    """
+    read, phase = np.asarray(geometry.read, float), np.asarray(geometry.phase, float)
+    affine = np.eye(4)
+    affine[:3, 0] = read * pixel_mm[0]
+    affine[:3, 1] = phase * pixel_mm[1]
+    affine[:3, 2] = step
+    corner = affine[:3, 0] * (shape[0] // 2) + affine[:3, 1] * (shape[1] // 2)
+    affine[:3, 3] = np.asarray(position, float) - corner
+    return affine
+
+
+def lps_to_ras(affine: np.ndarray) -> np.ndarray:
+    """Return the affine to RAS (NIfTI) of one to LPS (DICOM): x and y change sign."""
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def stacks(header: Header, indices: Sequence[int]) -> list[Stack]:
+    """Return the equally spaced stacks that the slices `indices` of a scan fall into, mostly one.
+
+    Where the file has no geometry or no pixel size there is one stack without an affine, in the given order.
+    Raises InputError where directions are not at right angles or not of length 1.
+    """
+    thickness = header.slice_mm if header.slice_mm else 1.0
+    pixel = header.pixel_mm or (1.0, 1.0)
+    if header.geometry is None or header.pixel_mm is None:
+        return [Stack(tuple(range(len(indices))), None, (*pixel, thickness))]
+    geometry = header.geometry
+    _check(geometry)
+    positions = np.asarray(geometry.positions, float)[list(indices)]
+    along = positions @ np.asarray(geometry.normal, float)
+    order = [int(i) for i in np.argsort(along, kind="stable")]
+    found = []
+    for run in _equal_runs(positions, order):
+        if len(run) > 1:
+            step = (positions[run[-1]] - positions[run[0]]) / (len(run) - 1)
+        else:
+            step = np.asarray(geometry.normal, float) * thickness
+        affine = slice_affine(positions[run[0]], geometry, header.crop, pixel, step)
+        found.append(Stack(tuple(run), affine, (*pixel, float(np.linalg.norm(step)))))
+    return found
+
+
+def _check(geometry: Geometry) -> None:
+    frame = np.stack([np.asarray(d, float) for d in (geometry.read, geometry.phase, geometry.normal)])
+    if not np.all(np.isfinite(geometry.positions)) or not np.allclose(frame @ frame.T, np.eye(3), atol=1e-3):
+        raise InputError(
+            "the file's slice directions are not at right angles and of length 1, so its images cannot be "
+            f"placed in space: read {frame[0]}, phase {frame[1]}, slice {frame[2]}; correct its header"
+        )
+
+
+def _equal_runs(positions: np.ndarray, order: list[int]) -> list[list[int]]:
+    """Split slices, in spatial order, where the step from one to the next changes or is zero."""
+    runs = [[order[0]]]
+    for previous, this in itertools.pairwise(order):
+        step = positions[this] - positions[previous]
+        run = runs[-1]
+        before = positions[run[-1]] - positions[run[-2]] if len(run) > 1 else step
+        length = float(np.linalg.norm(step))
+        same = float(np.linalg.norm(step - before)) <= SPACING_TOLERANCE * max(length, 1e-6)
+        if length > 1e-3 and same:
+            run.append(this)
+        else:
+            runs.append([this])
+    return runs
+
+
+def radiological_view(geometry: Geometry | None) -> View:
+    """Return how to turn an image (readout, phase) so that it looks as radiologists expect it.
+
+    Axial: anterior at the top; coronal and sagittal: head at the top; the patient's right on the reader's
+    left; sagittal: anterior on the left.  Without geometry the image stays as stored, and no edge is named.
+    """
+    if geometry is None:
+        return View()
+    read, phase, normal = (np.asarray(d, float) for d in (geometry.read, geometry.phase, geometry.normal))
+    plane = int(np.argmax(np.abs(normal)))  # 0 sagittal, 1 coronal, 2 axial
+    right = np.eye(3)[1 if plane == 0 else 0]  # columns run to posterior or to left
+    down = np.eye(3)[1] if plane == 2 else -np.eye(3)[2]  # rows run to posterior or to inferior
+    transpose = abs(read @ right) > abs(phase @ right)
+    rows, columns = (phase, read) if transpose else (read, phase)
+    flip_rows, flip_columns = bool(rows @ down < 0), bool(columns @ right < 0)
+    rows, columns = rows * (-1 if flip_rows else 1), columns * (-1 if flip_columns else 1)
+    edges = (_letter(-rows), _letter(rows), _letter(-columns), _letter(columns))
+    return View(bool(transpose), flip_rows, flip_columns, edges)
+
+
+def _letter(direction: np.ndarray) -> str:
+    axis = int(np.argmax(np.abs(direction)))
+    return LETTERS[axis][0 if direction[axis] > 0 else 1]

@@ -1,0 +1,58 @@
+"""NIfTI-1 files, written one slice at a time."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.export.geometry import Stack, lps_to_ras
+
+__all__ = ["write_nifti"]
+
+COMPRESSION = 4  # of 9: float noise hardly compresses, and higher levels cost time
+
+
+def write_nifti(path: Path, images: Iterable[np.ndarray], shape: tuple[int, int], stack: Stack) -> None:
+    """Write float32 `images` (readout, phase), in the order of `stack.slices`, as a .nii.gz.
+
+    The array in the file is (readout, phase, slice).  With a known geometry qform and sform both hold the
+    affine to RAS, code 1 (scanner); without one both codes are 0 and only the voxel sizes are set: no
+    direction is invented.  Only one slice is in memory.  Raises InputError if an image has another shape or
+    if there are more or fewer images than slices.
+    """
+    count = 0
+    # No name and no time in the gzip header: the same images give the same bytes.
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
+        _header(shape, stack).write_to(file)
+        for image in images:
+            if image.shape != shape:
+                raise InputError(f"a slice of {shape} was expected, got {image.shape}")
+            file.write(np.asarray(image, "<f4").tobytes(order="F"))
+            count += 1
+    if count != len(stack.slices):
+        raise InputError(f"{len(stack.slices)} slices were expected, got {count}")
+
+
+def _header(shape: tuple[int, int], stack: Stack) -> Any:
+    import nibabel
+
+    header = nibabel.Nifti1Header(endianness="<")
+    header.set_data_shape((*shape, len(stack.slices)))
+    header.set_data_dtype(np.float32)
+    header.set_zooms(stack.voxel_mm)
+    header.set_xyzt_units("mm", "sec")
+    header.set_slope_inter(1, 0)
+    if stack.lps is None:
+        header.set_qform(None, 0)
+        header.set_sform(None, 0)
+    else:
+        affine = lps_to_ras(stack.lps)
+        header.set_qform(affine, 1)
+        header.set_sform(affine, 1)
+    header["vox_offset"] = 352  # 348 of header, 4 that say there is no extension
+    return header

@@ -1,0 +1,85 @@
+"""Files appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mrunfold.errors import InputError
+
+__all__ = ["atomic_path", "sha256_of"]
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path that becomes `final` when the block ends, and is removed if it fails.
+
+    It lies beside `final` and ends as that does (`.nii.gz`, `.png`), since writers choose by suffix.  Raises
+    InputError when the folder is missing or cannot be written and when the disk is full; everything else,
+    KeyboardInterrupt too, passes through after the temporary file is gone.
+    """
+    final = Path(final)
+    if final.is_dir():
+        raise InputError(f"{final} is a folder; name a file to write")
+    if not final.parent.is_dir():
+        raise InputError(f"cannot write {final}: no folder {final.parent}; create it first")
+    temporary = final.parent / f".part-{secrets.token_hex(4)}-{final.name}"
+    with _disk_errors(final, temporary):
+        # Made here rather than by the writer, so that an unwritable folder is known before any work is done.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield temporary
+            _fsync(temporary)
+            os.replace(temporary, final)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        with suppress(OSError):  # some file systems cannot sync a folder; the file itself is safe by now
+            _fsync(final.parent)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_errors(final: Path, temporary: Path) -> Iterator[None]:
+    """Turn what the disk says into an InputError that says what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, RuntimeError) as error:
+        # HDF5 reports a full disk on closing as RuntimeError, and not always with an errno.
+        code = getattr(error, "errno", None)
+        if code in FULL or "No space left on device" in str(error):
+            raise InputError(
+                f"cannot write {final}: no space left on the disk; free some or write elsewhere"
+            ) from error
+        if code in FORBIDDEN and str(getattr(error, "filename", "")) in (str(final), str(temporary)):
+            raise InputError(
+                f"cannot write {final}: no permission to write in {final.parent}; choose another folder"
+            ) from error
+        raise

@@ -1,0 +1,115 @@
+"""BART's .cfl/.hdr pairs: complex64, first dimension fastest.
+
+BART's dimensions are 0 readout, 1 phase encoding, 2 second phase encoding, 3 coil, …, 13 slice.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.hdf5 import MAX_SLICE_BYTES
+from mrunfold.io.scan import Header, Scan, refuse_not_finite
+
+__all__ = ["CflScan"]
+
+COIL, SLICE, DIMENSIONS = 3, 13, 16
+MAX_HEADER_BYTES = 1 << 20
+
+
+class CflScan(Scan):
+    """A BART file of 2-D k-space: two of dimensions 0–2, coils in 3, slices in 13, all others 1.
+
+    Two in 0 and 1 are readout and phase; in 1 and 2, as BART has a slice of a 3-D scan, both are phase
+    encodings and the first takes the place of the readout.  The header says nothing of field of view,
+    oversampling or padding.  Raises InputError for other dimensions and for a size that is not the file's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the pair whose either file, or whose common stem, is `path`."""
+        path = path if path.suffix in (".cfl", ".hdr") else path.with_name(path.name + ".cfl")
+        self.path = path.with_suffix(".cfl")
+        dims = _dimensions(path.with_suffix(".hdr"))
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file beside {path.with_suffix('.hdr').name}")
+        expected, size = 8 * math.prod(dims), self.path.stat().st_size
+        if size != expected:
+            raise InputError(f"{self.path}: has {size} bytes where its .hdr says {expected}; it is truncated")
+        self._shape = _plane(self.path, dims)  # (readout, phase)
+        coils = dims[COIL]
+        if (one := 8 * coils * math.prod(self._shape)) > MAX_SLICE_BYTES:
+            raise InputError(f"{self.path}: one slice needs {one / 1e9:.3g} GB; split it")
+        self.header = Header(
+            format="cfl",
+            slices=dims[SLICE],
+            coils=coils,
+            matrix=self._shape,
+            unoversampled=self._shape[0],
+            crop=self._shape,
+        )
+
+    def kspace(self, index: int) -> np.ndarray:
+        index = self._index(index)
+        count = self.header.coils * math.prod(self._shape)
+        # The slice is the slowest dimension: one slice is one run of bytes.
+        data = np.fromfile(self.path, dtype="<c8", count=count, offset=8 * count * index)
+        if data.size != count:
+            raise InputError(f"{self.path}: ends within slice {index}; it is truncated")
+        coil, (readout, phase) = self.header.coils, self._shape
+        kspace = data.reshape(coil, phase, readout).transpose(0, 2, 1)  # column-major: readout is fastest
+        refuse_not_finite(self.path, kspace, index)
+        return np.ascontiguousarray(kspace, dtype=np.complex64)
+
+    def acquired(self, index: int) -> np.ndarray:
+        return (self.kspace(index) != 0).any(axis=0)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _dimensions(hdr: Path) -> tuple[int, ...]:
+    """Return the sixteen dimensions that a .hdr file declares."""
+    if not hdr.is_file():
+        raise InputError(f"{hdr}: no such file; a BART file is a pair of .cfl and .hdr")
+    if hdr.stat().st_size > MAX_HEADER_BYTES:
+        raise InputError(f"{hdr}: too long for a BART header")
+    lines = [line.strip() for line in hdr.read_text(encoding="utf-8", errors="replace").splitlines()]
+    words: list[str] = []
+    if "# Dimensions" in lines:
+        words = next((line.split() for line in lines[lines.index("# Dimensions") + 1 :] if line), [])
+    good = 1 <= len(words) <= 32 and all(
+        word.isascii() and word.isdigit() and len(word) < 10 for word in words
+    )
+    dims = [int(word) for word in words] if good else [0]
+    if min(dims) < 1:
+        raise InputError(f"{hdr}: no line of positive dimensions after '# Dimensions'; write it with BART")
+    if any(n > 1 for n in dims[DIMENSIONS:]):
+        raise InputError(f"{hdr}: more than {DIMENSIONS} dimensions; BART has {DIMENSIONS}")
+    return tuple((dims + [1] * DIMENSIONS)[:DIMENSIONS])
+
+
+def _plane(path: Path, dims: tuple[int, ...]) -> tuple[int, int]:
+    """Return (readout, phase), or raise InputError that says which dimension is in the way."""
+    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in (0, 1, 2, COIL, SLICE)]
+    if others:
+        raise InputError(
+            f"{path}: BART dimension {others[0]} is {dims[others[0]]}; only readout, phase, coil (3) and "
+            f"slice (13) are read, take one with `bart slice {others[0]} 0 in out`"
+        )
+    encoded = [n for n in dims[:3] if n > 1]
+    if len(encoded) == 2:
+        return encoded[0], encoded[1]
+    if len(encoded) < 2:
+        raise InputError(f"{path}: dimensions {dims[:4]} are no 2-D k-space (readout, phase, 1, coil)")
+    if dims[COIL] == 1:
+        raise InputError(
+            f"{path}: dimensions {dims[:4]} are 3-D k-space of one coil to BART; if dimension 2 is coils, "
+            "`bart transpose 2 3 in out`; if it is slices, `bart transpose 2 13 in out`"
+        )
+    raise InputError(
+        f"{path}: dimensions {dims[:4]} are 3-D k-space; for slices of a fully sampled one, "
+        "`bart fft -u -i 4 in tmp; bart transpose 2 13 tmp out`"
+    )

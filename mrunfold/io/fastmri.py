@@ -1,0 +1,218 @@
+"""fastMRI's HDF5 files: knee, brain and whatever follows their layout."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
+from mrunfold.io.grid import crop_image
+from mrunfold.io.hdf5 import check_size, find, open_h5, reading
+from mrunfold.io.scan import Header, Scan, refuse_not_finite
+
+__all__ = ["FastmriScan"]
+
+log = logging.getLogger(__name__)
+
+# Any other text in the attribute may name a person or a place.
+ACQUISITIONS = {
+    "CORPD_FBK", "CORPDFS_FBK", "AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR", "AXT2TSE", "AXDIFF",
+}  # fmt: skip
+REFERENCES = ("reconstruction_rss", "reconstruction_esc")
+
+
+class FastmriScan(Scan):
+    """A fastMRI file: `kspace` (slice, coil, readout, phase), or (slice, readout, phase) for a single coil.
+
+    Raises InputError for a file whose k-space is not complex, has another number of axes, lies outside the
+    file or cannot have the size that it declares.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_h5(path)
+        try:
+            self._open()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self) -> None:
+        self._kspace = self._dataset("kspace")
+        shape, kind = self._kspace.shape, self._kspace.dtype.kind
+        if kind != "c" or len(shape) not in (3, 4) or 0 in shape:
+            raise InputError(
+                f"{self.path}: 'kspace' must be complex (slice, coil, readout, phase) or "
+                f"(slice, readout, phase), got {self._kspace.dtype} {shape}"
+            )
+        check_size(self.path, self._kspace, shape[0])
+        self._reference = next((d for name in REFERENCES if (d := self._optional(name)) is not None), None)
+        if self._reference is not None:
+            check_size(self.path, self._reference, self._reference.shape[0] if self._reference.shape else 1)
+            if self._reference.ndim != 3 or self._reference.shape[0] != shape[0]:
+                raise InputError(
+                    f"{self.path}: '{self._reference.name[1:]}' must be (slice, y, x) with {shape[0]} "
+                    f"slices, got {self._reference.shape}"
+                )
+        with reading(self.path, "its attributes"):
+            attributes = dict(self._file.attrs)
+        self._mask = self._read_mask()
+        self.header = _header(self.path, shape, self._read_encoding(), attributes, self._reference)
+
+    def _optional(self, name: str) -> h5py.Dataset | None:
+        found = find(self.path, self._file, name)
+        return found if isinstance(found, h5py.Dataset) else None
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        found = self._optional(name)
+        if found is None:
+            raise InputError(f"{self.path}: no dataset '{name}'")
+        return found
+
+    def _read_encoding(self) -> Encoding | None:
+        dataset = self._optional("ismrmrd_header")
+        if dataset is None:
+            log.info("%s has no ismrmrd_header: sizes are taken from its images", self.path.name)
+            return None
+        if dataset.size != 1 or dataset.dtype.itemsize > MAX_XML_BYTES:
+            raise InputError(
+                f"{self.path}: 'ismrmrd_header' must be one text of at most {MAX_XML_BYTES} bytes"
+            )
+        with reading(self.path, "'ismrmrd_header'"):
+            text = np.asarray(dataset[()]).reshape(-1)[0]
+        if not isinstance(text, (bytes, str)):
+            raise InputError(f"{self.path}: 'ismrmrd_header' is not text")
+        return parse_encoding(self.path, text)
+
+    def _read_mask(self) -> np.ndarray | None:
+        """Return what a test file says it kept, bool (readout, phase) or (1, phase)."""
+        dataset = self._optional("mask")
+        if dataset is None:
+            return None
+        readout, phase = self._kspace.shape[-2:]
+        if dataset.dtype.kind not in "biuf" or dataset.shape not in {(phase,), (1, phase), (readout, phase)}:
+            raise InputError(
+                f"{self.path}: 'mask' must have k-space's {phase} phase lines, got "
+                f"{dataset.dtype} {dataset.shape}"
+            )
+        check_size(self.path, dataset)
+        with reading(self.path, "'mask'"):
+            return np.atleast_2d(dataset[()] != 0)
+
+    def kspace(self, index: int) -> np.ndarray:
+        index = self._index(index)
+        with reading(self.path, f"slice {index} of 'kspace'"):
+            kspace = np.asarray(self._kspace[index], dtype=np.complex64)
+        kspace = kspace if kspace.ndim == 3 else kspace[None]  # (coil, readout, phase)
+        refuse_not_finite(self.path, kspace, index)
+        keep = self._kept()
+        return kspace if keep is None else np.where(keep, kspace, np.complex64(0))
+
+    def acquired(self, index: int) -> np.ndarray:
+        keep = self._kept() if self._mask is not None else None
+        if keep is not None:
+            return np.broadcast_to(keep, self.header.matrix).copy()
+        return (self.kspace(index) != 0).any(axis=0)
+
+    def _kept(self) -> np.ndarray | None:
+        """Return where the file can hold samples, bool that broadcasts to k-space; None: everywhere."""
+        if self.header.padding is None and self._mask is None:
+            return None
+        keep = np.ones((1, self.header.matrix[1]), dtype=bool) if self._mask is None else self._mask.copy()
+        if self.header.padding is not None:
+            left, right = self.header.padding
+            keep[:, :left] = False
+            keep[:, right:] = False
+        return keep
+
+    def reference(self, index: int) -> np.ndarray | None:
+        if self._reference is None:
+            return None
+        index = self._index(index)
+        with reading(self.path, f"slice {index} of '{self._reference.name[1:]}'"):
+            image = np.asarray(self._reference[index])
+        if image.dtype.kind != "f" or not np.isfinite(image).all():
+            raise InputError(f"{self.path}: the file's own image of slice {index} is not finite real numbers")
+        # Where the image is wider than k-space, fastMRI crops both to a square of the width.
+        return crop_image(image.astype(np.float32), self.header.crop)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _header(
+    path: Path,
+    shape: tuple[int, ...],
+    encoding: Encoding | None,
+    attributes: dict,
+    reference: h5py.Dataset | None,
+) -> Header:
+    readout, phase = shape[-2:]
+    crop = _crop(readout, phase, encoding, reference)
+    unoversampled, pixel, slice_mm, padding = readout, None, None, None
+    if encoding is not None:
+        encoded, recon = encoding.encoded, encoding.recon
+        ratio = recon.matrix[0] / encoded.matrix[0]
+        if encoded.fov and recon.fov:
+            ratio = recon.fov[0] / encoded.fov[0]
+            # The encoded field of view over the samples: what an FFT of this k-space has, zero filled or not.
+            pixel = (encoded.fov[0] / readout, encoded.fov[1] / phase)
+            slice_mm = recon.fov[2]
+        # Some files' images are larger than the field of view of reconSpace: never less than what is cropped.
+        unoversampled = min(readout, max(round(readout * ratio), crop[0]))
+        padding = _padding(path, encoding, phase)
+    elif reference is not None and readout >= 2 * crop[0]:
+        unoversampled = readout // 2
+    acquisition = attributes.get("acquisition")
+    acquisition = acquisition.decode("ascii", "replace") if isinstance(acquisition, bytes) else acquisition
+    return Header(
+        format="fastmri",
+        slices=shape[0],
+        coils=shape[1] if len(shape) == 4 else 1,
+        matrix=(readout, phase),
+        unoversampled=unoversampled,
+        crop=crop,
+        acquisition=acquisition if isinstance(acquisition, str) and acquisition in ACQUISITIONS else None,
+        pixel_mm=pixel,
+        slice_mm=slice_mm,
+        padding=padding,
+        simulated=_true(attributes.get("simulated")),
+        contrast=encoding.contrast if encoding else {},
+    )
+
+
+def _crop(
+    readout: int, phase: int, encoding: Encoding | None, reference: h5py.Dataset | None
+) -> tuple[int, int]:
+    """Return the final image's size: reconSpace, else the file's own images', else all of k-space."""
+    if encoding is not None:
+        size = encoding.recon.matrix[:2]
+    elif reference is not None:
+        size = reference.shape[1:]
+    else:
+        size = (readout, phase)
+    if size[1] > phase:  # as fastMRI does: AXFLAIR files 203 pixels wide
+        size = (phase, phase)
+    return min(size[0], readout), size[1]
+
+
+def _padding(path: Path, encoding: Encoding, phase: int) -> tuple[int, int] | None:
+    """Return the first acquired phase line and the one after the last, None where the header cannot say."""
+    if encoding.step1 is None:
+        return None
+    left = encoding.encoded.matrix[1] // 2 - encoding.step1.center
+    right = left + encoding.step1.maximum + 1
+    if not 0 <= left < right:
+        log.warning("%s: its encoding limits make no sense, zero padding is taken as unknown", path.name)
+        return None
+    return left, min(right, phase)
+
+
+def _true(value: object) -> bool:
+    number = np.asarray(value if value is not None else False)
+    return number.size == 1 and number.dtype.kind in "biuf" and math.isfinite(number.item()) and bool(number)

@@ -1,0 +1,89 @@
+"""Raw data are recognised by what is in the file, not by its name."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import h5py
+
+from mrunfold.errors import InputError
+from mrunfold.io.hdf5 import find, open_h5, reading
+from mrunfold.io.scan import Scan
+
+__all__ = ["open_scan"]
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+READS = "fastMRI .h5, ISMRMRD .h5 and BART .cfl/.hdr are read"
+
+
+def open_scan(path: str | os.PathLike[str]) -> Scan:
+    """Open raw k-space: fastMRI HDF5, ISMRMRD HDF5 or BART .cfl/.hdr (either name, or the common stem).
+
+    Raises InputError, one line that says what the file is instead and what to do, for everything else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give one raw data file")
+    if path.suffix in (".cfl", ".hdr") or (not path.exists() and Path(f"{path}.hdr").is_file()):
+        from mrunfold.io.cfl import CflScan
+
+        named = path.suffix in (".cfl", ".hdr")
+        if named and not any(path.with_suffix(suffix).exists() for suffix in (".cfl", ".hdr")):
+            raise InputError(f"{path}: no such file")
+        return CflScan(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file; {READS}")
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    if _is_hdf5(start, path):
+        return _open_hdf5(path)
+    raise InputError(f"{path}: {_what(path, start)}")
+
+
+def _is_hdf5(start: bytes, path: Path) -> bool:
+    # A user block may come first (MATLAB writes one of 512 bytes).
+    return start.startswith(HDF5) or (HDF5 in start[512 : 512 + len(HDF5)]) or bool(h5py.is_hdf5(path))
+
+
+def _what(path: Path, start: bytes) -> str:
+    """Return what a file without k-space that we read seems to be, and what to do."""
+    if not start:
+        return f"the file is empty; {READS}"
+    dicom = start[128:132] == b"DICM" or start[:8] in (
+        b"\x08\x00\x00\x00UL\x04\x00",
+        b"\x08\x00\x05\x00CS\x0a\x00",
+    )
+    if dicom:
+        return "a DICOM image: k-space cannot be had out of DICOM, export the raw data on the scanner"
+    if len(start) >= 8:
+        first, second = struct.unpack("<II", start[:8])
+        if (first == 0 and 1 <= second <= 64) or (b"MeasYaps" in start or b"<XProtocol>" in start):
+            return "Siemens raw data (twix); convert it with siemens_to_ismrmrd and give the .h5"
+    if start[344:348] in (b"n+1\0", b"ni1\0") or path.name.endswith((".nii", ".nii.gz")):
+        return "a NIfTI image: it holds no k-space; give the raw data"
+    if start.startswith(b"MATLAB 5.0"):
+        return f"a MATLAB 5 file; {READS}, write the k-space as one of these"
+    return f"not raw data that is known; {READS}"
+
+
+def _open_hdf5(path: Path) -> Scan:
+    from mrunfold.io.fastmri import FastmriScan
+    from mrunfold.io.mrd import MrdScan, find_group
+
+    with open_h5(path) as file:
+        kspace = find(path, file, "kspace") is not None
+        group = None if kspace else find_group(path, file)
+        with reading(path, "its contents"):
+            names = ", ".join(repr(name)[1:-1][:40] for name in list(file)[:8]) or "nothing"
+    if kspace:
+        return FastmriScan(path)
+    if group is not None:
+        return MrdScan(path, group)
+    raise InputError(
+        f"{path}: an HDF5 file without k-space (no 'kspace' as fastMRI, no 'xml' and 'data' as ISMRMRD); "
+        f"it holds {names}"
+    )

@@ -1,0 +1,59 @@
+"""Compressed sensing: few wavelet coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mrunfold.errors import InputError, did_you_mean
+from mrunfold.methods.base import Result, Seeds
+from mrunfold.methods.cartesian import check_number, run_app
+from mrunfold.problem import Problem
+
+__all__ = ["L1Wavelet"]
+
+
+@dataclass(frozen=True)
+class L1Wavelet:
+    """x = argmin ½‖y − Ax‖² + lamda ‖Wx‖₁, W an orthogonal wavelet transform, by FISTA.
+
+    lamda: threshold ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); wavelet: one of
+    PyWavelets' orthogonal wavelets; max_iter: steps.
+    Takes Sense or FourierMask with one set of maps, else InputError; runs SigPy's app L1WaveletRecon.
+    Lustig et al., Magn. Reson. Med. 58 (2007), eq. 4; Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009).
+    """
+
+    lamda: float = 0.005
+    wavelet: str = "db4"
+    max_iter: int = 60
+    name: ClassVar[str] = "l1_wavelet"
+
+    def __post_init__(self) -> None:
+        check_number(self, "lamda", low=0.0)
+        check_number(self, "max_iter", low=1, integer=True)
+        import pywt
+
+        if self.wavelet not in pywt.wavelist(kind="discrete") or not pywt.Wavelet(self.wavelet).orthogonal:
+            known = [w for w in pywt.wavelist(kind="discrete") if pywt.Wavelet(w).orthogonal]
+            raise InputError(
+                f"there is no orthogonal wavelet {self.wavelet!r}{did_you_mean(self.wavelet, known)}"
+            )
+
+    def __call__(
+        self,
+        problem: Problem,
+        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
+        progress: Callable[[float], None] | None = None,
+    ) -> Result:
+        return run_app(self, problem, self._app, progress)
+
+    def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:
+        from sigpy.mri.app import L1WaveletRecon
+
+        return L1WaveletRecon(
+            y, maps, self.lamda, weights=weights, wave_name=self.wavelet, max_iter=self.max_iter,
+            alpha=1 / bound if bound > 0 else 1.0, show_pbar=False,
+        )  # fmt: skip

@@ -1,0 +1,75 @@
+"""SENSE: regularised least squares by conjugate gradients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mrunfold.methods.base import Result, Seeds
+from mrunfold.methods.cartesian import check_number
+from mrunfold.problem import Problem
+from mrunfold.solvers import conjugate_gradient
+
+__all__ = ["LeastSquares"]
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """x = argmin ‖y − Ax‖²/σ_y² + lamda ‖x‖² = (AᴴA + lamda σ_y² I)⁻¹ Aᴴy, by conjugate gradients.
+
+    lamda: Tikhonov weight ≥ 0, unitless: 1/lamda is the variance that pixels are expected to have before
+    anything is measured, in an image whose bright tissue is near 1; 0 or σ_y = 0 gives the least squares
+    solution of least norm.  tolerance: relative residual at which an item stops; max_iter: steps at most.
+    Takes any operator.
+    Pruessmann et al., Magn. Reson. Med. 46 (2001), with the prior of Lin et al., Magn. Reson. Med. 51 (2004).
+    """
+
+    lamda: float = 50.0
+    tolerance: float = 1e-4
+    max_iter: int = 100
+    name: ClassVar[str] = "sense"
+
+    def __post_init__(self) -> None:
+        check_number(self, "lamda", low=0.0)
+        check_number(self, "tolerance", low=0.0)
+        check_number(self, "max_iter", low=1, integer=True)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        problem: Problem,
+        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
+        progress: Callable[[float], None] | None = None,
+    ) -> Result:
+        start = time.perf_counter()
+        A = problem.A
+        rhs = A.adjoint(problem.y)
+        batch = A.domain.batch_of(rhs)
+        shift = (self.lamda * problem.sigma_y.to(rhs.real.dtype) ** 2).expand(batch)
+        steps = 0
+
+        def normal(x: Tensor) -> Tensor:
+            nonlocal steps
+            steps += 1
+            if progress is not None:
+                progress(min(1.0, steps / self.max_iter))
+            return A.normal(x)
+
+        solution = conjugate_gradient(
+            normal, rhs, torch.ones_like(shift), shift, A.domain.ndim,
+            tolerance=self.tolerance, max_iterations=self.max_iter,
+        )  # fmt: skip
+        if progress is not None:
+            progress(1.0)
+        record = {
+            "method": self.name,
+            "parameters": asdict(self),
+            "iterations": solution.iterations.flatten().tolist(),
+            "residual": solution.residual.flatten().tolist(),
+        }
+        return Result(solution.x, seconds=time.perf_counter() - start, record=record)

@@ -1,0 +1,126 @@
+"""Image quality as fastMRI counts it, and coverage; the data range is always the caller's to say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mrunfold.errors import InputError
+
+__all__ = ["coverage", "nmse", "psnr", "score", "ssim"]
+
+SSIM_WINDOW = 7
+
+
+def nmse(target: np.ndarray, recon: np.ndarray) -> float:
+    """Return ‖target − recon‖² / ‖target‖² of two real volumes (slice, y, x), as `fastmri.evaluate.nmse`.
+
+    InputError if shapes differ, a value is not finite, or the target is zero everywhere.
+    """
+    target, recon = _pair(target, recon)
+    norm = float(np.sum(np.square(target, dtype=np.float64)))
+    if norm == 0:
+        raise InputError("NMSE divides by the target's norm, which is zero here; leave empty volumes out")
+    return _squared_error(target, recon) / norm
+
+
+def psnr(target: np.ndarray, recon: np.ndarray, *, data_range: float) -> float:
+    """Return 10 log₁₀(data_range² / mean squared error) in dB of two real volumes (slice, y, x).
+
+    fastMRI's data_range is the maximum of the target volume, `fastmri.evaluate.psnr`.  Equal volumes: inf.
+    InputError if shapes differ, a value is not finite, or data_range is not above 0.
+    """
+    target, recon = _pair(target, recon)
+    peak = _range(data_range)
+    error = _squared_error(target, recon) / target.size
+    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+
+
+def ssim(target: np.ndarray, recon: np.ndarray, *, data_range: float) -> float:
+    """Return the mean over slices of the structural similarity of two real volumes (slice, y, x).
+
+    A 7×7 uniform window, K₁ = 0.01, K₂ = 0.03, sample covariance, as `fastmri.evaluate.ssim`, whose
+    data_range is the maximum of the target volume.  Wang et al., IEEE Trans. Image Process. 13
+    (2004), eq. 13.  InputError if shapes differ or are not (slice, y ≥ 7, x ≥ 7), a value is not finite, or
+    data_range is not above 0.
+    """
+    from skimage.metrics import structural_similarity
+
+    target, recon = _pair(target, recon)
+    peak = _range(data_range)
+    if target.ndim != 3 or min(target.shape[1:]) < SSIM_WINDOW:
+        raise InputError(
+            f"SSIM expects a volume (slice, y ≥ {SSIM_WINDOW}, x ≥ {SSIM_WINDOW}), got {target.shape}; "
+            "add the slice axis with image[None]"
+        )
+    pairs = zip(target, recon, strict=True)
+    return float(
+        np.mean([structural_similarity(t, r, win_size=SSIM_WINDOW, data_range=peak) for t, r in pairs])
+    )
+
+
+def score(target: np.ndarray, recon: np.ndarray, *, data_range: float) -> dict[str, float]:
+    """Return {"nmse", "psnr", "ssim"} of two real volumes (slice, y, x); errors as each of them."""
+    return {
+        "nmse": nmse(target, recon),
+        "psnr": psnr(target, recon, data_range=data_range),
+        "ssim": ssim(target, recon, data_range=data_range),
+    }
+
+
+def coverage(target: np.ndarray, low: np.ndarray, high: np.ndarray, inside: np.ndarray) -> float:
+    """Return the fraction of the pixels `inside` at which low ≤ target ≤ high; all of one shape, inside bool.
+
+    InputError if shapes differ, a value inside is not finite, low exceeds high, or nothing is inside.
+    """
+    inside = np.asarray(inside)
+    arrays = [np.asarray(a) for a in (target, low, high)]
+    if inside.dtype != bool or any(a.shape != inside.shape for a in arrays):
+        raise InputError(
+            "coverage expects target, low, high and a bool `inside` of one shape, got "
+            f"{', '.join(str(a.shape) for a in arrays)} and {inside.dtype} {inside.shape}"
+        )
+    if not inside.any():
+        raise InputError("coverage has no pixel to count: `inside` is False everywhere")
+    target, low, high = (_real(a[inside], n) for a, n in zip(arrays, ("target", "low", "high"), strict=True))
+    if (low > high).any():
+        raise InputError("coverage expects low ≤ high, got the reverse; swap the two")
+    return float(np.mean((low <= target) & (target <= high)))
+
+
+def _squared_error(target: np.ndarray, recon: np.ndarray) -> float:
+    difference = target.astype(np.float64) - recon
+    return float(np.sum(difference**2))
+
+
+def _pair(target: np.ndarray, recon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    target, recon = _real(np.asarray(target), "target"), _real(np.asarray(recon), "recon")
+    if target.shape != recon.shape:
+        raise InputError(
+            f"target and recon differ in shape: {target.shape} and {recon.shape}; crop both alike"
+        )
+    return target, recon
+
+
+def _real(array: np.ndarray, what: str) -> np.ndarray:
+    """Return a real, finite, non-empty array in floating point: integers would wrap when subtracted."""
+    if np.iscomplexobj(array):
+        raise InputError(f"{what} is complex; metrics compare magnitudes: give np.abs({what})")
+    if (
+        not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer))
+        or not array.size
+    ):
+        raise InputError(f"{what} must be an array of numbers, got {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{what} has values that are not finite; find where they come from before scoring")
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+
+def _range(data_range: float) -> float:
+    value = float(data_range)
+    if not 0 < value < math.inf:
+        raise InputError(
+            f"data_range must be finite and above 0, got {value}; fastMRI's is the target volume's maximum"
+        )
+    return value

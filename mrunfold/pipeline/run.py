@@ -1,0 +1,118 @@
+"""A scan and settings → recon.h5, NIfTI, preview.png and record.json, all of them or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrunfold.export import Stack, stacks, write_json, write_nifti
+from mrunfold.io import open_scan, sha256_of
+from mrunfold.methods.registry import get_method
+from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.folder import check_target, result_folder
+from mrunfold.pipeline.report import Done, make_preview, provenance, run_record
+from mrunfold.pipeline.scores import score_volume
+from mrunfold.pipeline.settings import ReconSettings, parse_slices
+from mrunfold.pipeline.slices import Job, choose_device, draw_mask, target_kind
+from mrunfold.pipeline.volume import VolumeWriter, open_writer, read_slices
+from mrunfold.review import write_preview
+
+__all__ = ["Summary", "reconstruct"]
+
+Progress = Callable[[float, int], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run wrote: the folder, its files by name, and the run record that is in record.json."""
+
+    folder: Path
+    files: tuple[str, ...]
+    record: dict[str, Any]
+
+
+def reconstruct(
+    path: Path | str,
+    out: Path | str,
+    settings: ReconSettings | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Summary:
+    """Reconstruct the scan at `path` into the folder `out`, which appears when everything in it is written.
+
+    settings: `ReconSettings()` where None; progress: called with (slices done, slices in all).  Memory does
+    not grow with the number of slices.  Raises InputError for bad input or settings and OSError where the
+    system refuses; nothing is written then.
+    """
+    settings = ReconSettings() if settings is None else settings
+    final = Path(out).absolute()
+    method = get_method(settings.method, **settings.parameters)
+    check_target(final, overwrite)
+    device = choose_device(settings.device)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    clock = Clock()
+    with open_scan(Path(path)) as scan:
+        indices = parse_slices(settings.slices, len(scan))
+        places = stacks(scan.header, indices)  # a geometry that cannot be written is known before the work
+        kind = target_kind(scan, settings, indices[0])
+        drawn = draw_mask(scan, settings)
+        job = Job(scan, settings, method, kind, drawn, scan.noise(), device, clock)
+        with clock("hash"):
+            digest = sha256_of(scan.path)
+        with result_folder(final, overwrite) as folder:
+            done = Done(indices)
+            with open_writer(folder / "recon.h5", len(indices), scan.header.crop) as writer:
+                _all_slices(job, done, writer, progress)
+                writer.describe(provenance(job, done, digest))
+            with clock("export"):
+                _write_stacks(folder, places, scan.header.crop)
+                scores = _scores(job, done, folder / "recon.h5")
+                write_preview(folder / "preview.png", make_preview(job, done, scores))
+            record = run_record(job, done, digest, scores)
+            write_json(folder / "record.json", record)
+            files = tuple(sorted(p.name for p in folder.iterdir()))
+    return Summary(final, files, record)
+
+
+def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: Progress | None) -> None:
+    total = len(done.indices)
+    for place, index in enumerate(done.indices):
+        within = None if progress is None else partial(_within, progress, place, total)
+        images = job.reconstruct(index, shown=place == done.shown, progress=within)
+        with job.clock("write"):
+            writer.put("reconstruction", place, images.recon)
+            if images.target is not None:
+                writer.put("target", place, images.target)
+            if images.std is not None:
+                writer.put("std", place, images.std)
+        done.add(place, images)
+        if progress is not None:
+            progress(place + 1, total)
+
+
+def _within(progress: Progress, place: int, total: int, fraction: float) -> None:
+    # A slice counts as done when it is written, not before.
+    progress(place + min(fraction, 0.999), total)
+
+
+def _write_stacks(folder: Path, places: Sequence[Stack], shape: tuple[int, int]) -> None:
+    for number, stack in enumerate(places, start=1):
+        name = "recon.nii.gz" if len(places) == 1 else f"recon_{number}.nii.gz"
+        images = read_slices(folder / "recon.h5", "reconstruction", stack.slices)
+        write_nifti(folder / name, images, shape, stack)
+
+
+def _scores(job: Job, done: Done, path: Path) -> dict[str, Any] | None:
+    """Return the volume's scores where a mask was drawn over slices that are all fully sampled."""
+    if job.drawn is None or not done.with_target:
+        return None
+    places = range(len(done.indices))
+    target = partial(read_slices, path, "target", places)
+    return score_volume(target, partial(read_slices, path, "reconstruction", places))

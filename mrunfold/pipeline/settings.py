@@ -1,0 +1,104 @@
+"""What a reconstruction run is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mrunfold.errors import InputError, did_you_mean
+from mrunfold.methods.registry import DEFAULT_METHOD
+
+__all__ = ["ReconSettings", "parse_slices"]
+
+
+@dataclass(frozen=True)
+class ReconSettings:
+    """A run's settings, checked as far as they can be without the scan.
+
+    mask: "acquired" keeps what the file holds, else a law of `mrunfold.masks` with acceleration `accel`, its
+    fully sampled centre `calibration` (lines, or (readout, phase)) or `center_fraction`; method, parameters:
+    as `get_method`; slices: Python slice "0:3", indices "0,4,-1", None for all; seed: an integer, or "name"
+    for fastMRI's seed of the file's name; target: what magnitude is written, None for `rss` where the file
+    has its own RSS images and `combined` elsewhere; coils: virtual coils to compress to, a fraction of energy
+    below 1, None for all coils; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
+    cache: keep coil maps.
+    """
+
+    mask: str = "acquired"
+    accel: float | None = None
+    calibration: int | tuple[int, int] | None = None
+    center_fraction: float | None = None
+    method: str = DEFAULT_METHOD
+    parameters: dict[str, Any] = field(default_factory=dict)
+    slices: str | None = None
+    seed: int | Literal["name"] = 0
+    target: Literal["combined", "rss"] | None = None
+    coils: int | float | None = None
+    device: str = "auto"
+    threads: int | None = None
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        drawing = {
+            "--accel": self.accel,
+            "--calibration": self.calibration,
+            "--center-fraction": self.center_fraction,
+        }
+        given = [name for name, value in drawing.items() if value is not None]
+        if self.mask == "acquired" and given:
+            raise InputError(f"{given[0]} needs a mask to draw; add --mask, for example --mask poisson")
+        if self.mask != "acquired" and self.accel is None:
+            raise InputError(f"--mask {self.mask} needs an acceleration; add --accel, for example --accel 4")
+        if self.target not in (None, "combined", "rss"):
+            raise InputError(
+                f"there is no target {self.target!r}{did_you_mean(self.target, ('combined', 'rss'))}"
+            )
+        if self.coils is not None and not self.coils > 0:
+            raise InputError(
+                f"--coils is a number of coils, or a fraction of energy below 1, got {self.coils}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads is a number of at least 1, got {self.threads}")
+        if isinstance(self.seed, int) and self.seed < 0:
+            raise InputError(f"--seed is an integer of at least 0, or `name`, got {self.seed}")
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings as the run record holds them."""
+        return asdict(self)
+
+    def mask_seed(self, filename: str) -> int | tuple[int, ...]:
+        """Return the mask's seed: the integer, or fastMRI's characters of the file's name."""
+        from mrunfold.masks import seed_from_name
+
+        return seed_from_name(filename) if self.seed == "name" else self.seed
+
+    def slice_seed(self, filename: str, index: int) -> int:
+        """Return the seed of slice `index`, the same whichever other slices are reconstructed."""
+        import numpy as np
+
+        base = self.mask_seed(filename)
+        words = [*base, index] if isinstance(base, tuple) else [base, index]
+        return int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])
+
+
+def parse_slices(text: str | None, count: int) -> list[int]:
+    """Return the indices that `text` ("0:3", "::2", "0,4,-1", None for all) picks of `count` slices.
+
+    Raises InputError where it is not readable, picks nothing, or reaches beyond the scan.
+    """
+    if text is None:
+        return list(range(count))
+    wanted = f"--slices takes 0:3, ::2 or 0,4,-1 within {count} slices (0 to {count - 1}), got {text!r}"
+    try:
+        if ":" in text:
+            parts = [int(part) if part.strip() else None for part in text.split(":")]
+            if len(parts) > 3:
+                raise InputError(wanted)
+            found = list(range(count))[slice(*parts)]
+        else:
+            found = [range(count)[int(part)] for part in text.split(",")]
+    except (ValueError, IndexError):
+        raise InputError(wanted) from None
+    if not found or len(set(found)) != len(found):
+        raise InputError(wanted)
+    return found

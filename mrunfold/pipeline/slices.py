@@ -1,0 +1,199 @@
+"""One slice: from the scan to the images that are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrunfold.errors import InputError
+from mrunfold.io import crop_image
+from mrunfold.io.scan import Header, Scan
+from mrunfold.masks import Mask, acquired, draw
+from mrunfold.methods.base import Method, Seeds
+from mrunfold.operators import FourierMask, Sense
+from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.settings import ReconSettings
+from mrunfold.problem import Problem, ProblemSettings, TargetKind, build_problem
+
+__all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "magnitude", "target_kind"]
+
+
+@dataclass(frozen=True)
+class SliceImages:
+    """A slice's magnitudes float32 (readout, phase) in the file's scale, cropped, and what is known of them.
+
+    target, zero_filled, std: None where there is none or where it was not asked for; mask: what was kept of
+    what the file holds, on the grid without readout oversampling;
+    flags: data crimes found; record: what the run log says of this slice.
+    """
+
+    recon: np.ndarray
+    target: np.ndarray | None
+    zero_filled: np.ndarray | None
+    std: np.ndarray | None
+    mask: Mask
+    flags: tuple[str, ...]
+    record: dict[str, Any]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" is CUDA where there is one, else the CPU.
+
+    Raises InputError for one that is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise InputError(f"device {name!r} cannot be used ({reason[:80]}); try --device cpu") from None
+    return device
+
+
+def target_kind(scan: Scan, settings: ReconSettings, first: int) -> TargetKind:
+    """Return which magnitude is written: as asked, else `rss` where the file has its own RSS images."""
+    if settings.target is not None:
+        return settings.target
+    return "rss" if scan.reference(first) is not None else "combined"
+
+
+def draw_mask(scan: Scan, settings: ReconSettings) -> Mask | None:
+    """Return the mask that all slices share, None for what the file acquired."""
+    if settings.mask == "acquired":
+        return None
+    assert settings.accel is not None
+    # On the grid of the final image: readout oversampling is not something that a mask saves.
+    return draw(
+        settings.mask,
+        (scan.header.unoversampled, scan.header.matrix[1]),
+        settings.accel,
+        seed=settings.mask_seed(scan.path.name),
+        calibration=settings.calibration,
+        center_fraction=settings.center_fraction,
+    )
+
+
+def magnitude(x: Tensor, problem: Problem, kind: TargetKind) -> np.ndarray:
+    """Return the magnitude (y, x) of x (set, y, x) in the file's scale: root sum of squares over sets.
+
+    For `rss` it is multiplied by the coils' gain, pixel by pixel, so that it compares with images that are
+    root sums of squares over coils; for `combined` by that gain's root mean square, one number, which undoes
+    the scale of whitening.
+    Where no coil reaches, x is whatever the method left there, and the magnitude is zero.
+    """
+    gain = problem.coil_gain
+    if gain is None:
+        raise InputError("this problem has no coil gain, so its images cannot be brought to the file's scale")
+    gain = gain[0] if kind == "rss" else _mean_gain(gain) * (gain[0] > 0)
+    return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
+
+
+def _target(problem: Problem, kind: TargetKind) -> np.ndarray | None:
+    if problem.target is None:
+        return None
+    if kind == "combined":
+        return magnitude(problem.target, problem, kind)
+    return _image(problem.target[0].abs() * problem.scale)
+
+
+def _mean_gain(gain: Tensor) -> Tensor:
+    """Root mean square over the coils' support, 1 where they have none."""
+    inside = gain[gain > 0]
+    return inside.square().mean().sqrt() if inside.numel() else torch.ones((), device=gain.device)
+
+
+def _image(x: Tensor) -> np.ndarray:
+    return x.float().cpu().numpy()
+
+
+def _kept(mask: Mask, problem: Problem) -> Mask:
+    """Return the mask as the problem has it: without what the file does not hold, on the final grid."""
+    assert isinstance(problem.A, (Sense, FourierMask))
+    array = problem.A.mask.expand(problem.A.domain.shape[-2:]).cpu().numpy() > 0
+    return acquired(array) if mask.kind == "acquired" else replace(mask, array=array)
+
+
+def _twice_undersampled(drawn: Mask | None, held: np.ndarray, header: Header) -> tuple[str, ...]:
+    left, right = header.padding or (0, held.shape[1])
+    if drawn is None or held[:, max(left, 0) : right].all() or not held.any():
+        return ()
+    return ("the mask was drawn over a file that is itself undersampled: the R delivered counts both",)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all slices of a run.
+
+    drawn: the mask that slices share, None for what the file acquired; kind: which magnitude is written;
+    noise: the scan's noise samples; clock: where the time goes.
+    """
+
+    scan: Scan
+    settings: ReconSettings
+    method: Method
+    kind: TargetKind
+    drawn: Mask | None
+    noise: np.ndarray | None
+    device: torch.device
+    clock: Clock
+
+    @torch.no_grad()
+    def reconstruct(
+        self, index: int, shown: bool = False, progress: Callable[[float], None] | None = None
+    ) -> SliceImages:
+        """Reconstruct slice `index`, the same whichever others are; `shown` asks for zero-filled as well."""
+        header = self.scan.header
+        with self.clock("read"):
+            kspace = self.scan.kspace(index)
+            held = self.scan.acquired(index)
+            reference = self.scan.reference(index)
+        # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
+        mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
+        with self.clock("problem"):
+            problem = build_problem(
+                kspace,
+                header,
+                mask,
+                noise=self.noise,
+                acquired=held,
+                settings=_problem_settings(self.settings),
+                target=self.kind,
+                reference=reference,
+            ).to(self.device)
+        with self.clock("method"):
+            seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
+            result = self.method(problem, seeds=seeds, progress=progress)
+        target = _target(problem, self.kind) if self.drawn is not None else None
+        zero_filled = magnitude(problem.A.adjoint(problem.y), problem, self.kind) if shown else None
+        std = None if result.std is None else magnitude(result.std, problem, self.kind)
+        kept = _kept(mask, problem)
+        record = {
+            "index": index,
+            "scale": float(problem.scale),
+            "sigma_y": float(problem.sigma_y),
+            "seconds": result.seconds,
+            "evaluations": result.evaluations,
+            "mask_delivered": kept.delivered,
+            "problem": problem.record,
+            "method": result.record,
+        }
+        return SliceImages(
+            crop_image(magnitude(result.mean, problem, self.kind), header.crop),
+            None if target is None else crop_image(target, header.crop),
+            None if zero_filled is None else crop_image(zero_filled, header.crop),
+            None if std is None else crop_image(std, header.crop),
+            kept,
+            problem.flags + _twice_undersampled(self.drawn, held, header),
+            record,
+        )
+
+
+def _problem_settings(settings: ReconSettings) -> ProblemSettings:
+    return ProblemSettings(compression=settings.coils, cache="auto" if settings.cache else None)

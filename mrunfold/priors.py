@@ -1,0 +1,117 @@
+"""The image priors R_θ(x, τ): networks that remove Gaussian noise of a known level, and know no measurement."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mrunfold.errors import InputError
+
+__all__ = ["Prior", "ResidualBlock"]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(ReLU(conv(x))), 3×3, without normalisation or bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+class Prior(nn.Module):
+    """Residual U-Net denoiser R_θ(x, τ) ≈ E[x₀ | x₀ + τ·ε = x] for images of any size.
+
+    kind: "complex" (each set of x is an image of its own: two real channels at the network's edge) or
+    "real" (the channels of x go in together, `channels` of them); widths: features of each level, finest
+    first; blocks: residual blocks a level and direction; fold: pixels are folded fold×fold into channels before
+    the first convolution, as in FFDNet (Zhang et al., IEEE TIP 27 (2018), sec. III-A), which quarters the cost
+    at fold = 2.
+
+    The noise level is an input channel and no layer has a bias (as in DRUNet, Zhang et al., IEEE TPAMI 44
+    (2022), sec. 3), so the prior scales with its input: R(a·x, a·τ) = a·R(x, τ) for a > 0.
+    """
+
+    def __init__(
+        self,
+        kind: str = "complex",
+        channels: int = 1,
+        widths: tuple[int, ...] = (48, 80, 128),
+        blocks: int = 2,
+        fold: int = 2,
+    ) -> None:
+        super().__init__()
+        if kind not in ("complex", "real"):
+            raise InputError(f"a prior is for complex or real images, got {kind!r}")
+        self.kind, self.channels, self.widths, self.blocks, self.fold = kind, channels, widths, blocks, fold
+        edge = 2 if kind == "complex" else channels
+        self.head = nn.Conv2d((edge + 1) * fold**2, widths[0], 3, padding=1, bias=False)
+        stages = range(len(widths) - 1)
+        self.down = nn.ModuleList(self._stage(widths[i]) for i in stages)
+        self.shrink = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 2, 2, bias=False) for i in stages)
+        self.body = self._stage(widths[-1])
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(widths[i + 1], widths[i], 2, 2, bias=False) for i in stages
+        )
+        self.up = nn.ModuleList(self._stage(widths[i]) for i in stages)
+        self.tail = nn.Conv2d(widths[0], edge * fold**2, 3, padding=1, bias=False)
+        self._initialise()
+
+    def _stage(self, width: int) -> nn.Sequential:
+        return nn.Sequential(*(ResidualBlock(width) for _ in range(self.blocks)))
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if isinstance(module, ResidualBlock):
+                # Residual branches start small: without normalisation their sum would grow with depth.
+                nn.init.normal_(module.second.weight, std=0.1 * (9 * module.second.in_channels) ** -0.5)
+        nn.init.zeros_(self.tail.weight)
+
+    @property
+    def multiple(self) -> int:
+        """Image sizes are padded to multiples of this inside."""
+        return self.fold * 2 ** (len(self.widths) - 1)
+
+    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+        """Return the denoised x: (*batch, channel, y, x) → the same; tau: noise standard deviation (*batch,).
+
+        Complex x: τ² = E|n|² (both parts together); any height and width.
+        """
+        if x.is_complex() != (self.kind == "complex") or (self.kind == "real" and x.shape[-3] != self.channels):
+            wanted = "complex" if self.kind == "complex" else f"real {self.channels}-channel"
+            raise InputError(f"this prior is for {wanted} images, got {tuple(x.shape)} {x.dtype}")
+        shape = x.shape
+        if self.kind == "complex":
+            flat = torch.view_as_real(x).flatten(end_dim=-4).movedim(-1, 1)  # (batch·set, 2, y, x)
+            level = tau[..., None].expand(shape[:-2]).reshape(-1)
+        else:
+            flat = x.flatten(end_dim=-4) if x.ndim > 3 else x[None]  # (batch, channel, y, x)
+            level = tau.expand(shape[:-3]).reshape(-1)
+        noise = self._noise(flat, level.to(flat.dtype))
+        clean = flat - noise
+        if self.kind == "complex":
+            return torch.view_as_complex(clean.movedim(1, -1).contiguous()).reshape(shape)
+        return clean.reshape(shape)
+
+    def _noise(self, x: Tensor, level: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        pad = (0, -width % self.multiple, 0, -height % self.multiple)
+        z = F.pad(x, pad, mode="replicate")
+        plane = level[:, None, None, None].expand(-1, 1, *z.shape[-2:])
+        z = F.pixel_unshuffle(torch.cat([z, plane], dim=1), self.fold)
+        z = self.head(z)
+        skips = []
+        for stage, shrink in zip(self.down, self.shrink, strict=True):
+            z = stage(z)
+            skips.append(z)
+            z = shrink(z)
+        z = self.body(z)
+        for stage, grow, skip in zip(reversed(self.up), reversed(self.grow), reversed(skips), strict=True):
+            z = stage(grow(z) + skip)
+        return F.pixel_shuffle(self.tail(z), self.fold)[..., :height, :width]

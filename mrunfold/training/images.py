@@ -1,0 +1,185 @@
+"""Images to train on: a bank of slices, and random complex images made from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mrunfold.errors import InputError
+from mrunfold.operators import fft2c, ifft2c
+from mrunfold.protocols import ImageSet
+
+__all__ = ["ImageBank", "random_image", "smooth_field"]
+
+
+@dataclass(frozen=True)
+class ImageBank:
+    """Slices to draw from: float32 (y, x) scaled to a 99th percentile of 1, or integer tissue labels.
+
+    sets: one list of slices a data set; weights: how often each set is drawn.
+    """
+
+    sets: tuple[tuple[Tensor, ...], ...]
+    weights: tuple[float, ...]
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Return one slice at random; labels get random tissue intensities."""
+        which = int(torch.multinomial(torch.tensor(self.weights), 1, generator=generator))
+        slices = self.sets[which]
+        image = slices[int(torch.randint(len(slices), (1,), generator=generator))]
+        return image if image.is_floating_point() else _tissue(image, generator)
+
+    @staticmethod
+    def load(root: Path, sets: Sequence[ImageSet]) -> ImageBank:
+        """Read the sets below `root`; a set without a file is an InputError."""
+        return ImageBank(
+            tuple(tuple(_read_set(root, s)) for s in sets), tuple(float(s.weight) for s in sets)
+        )
+
+
+def _read_set(root: Path, spec: ImageSet) -> list[Tensor]:
+    files = sorted(root.glob(spec.pattern))
+    if not files:
+        raise InputError(f"no training images at {root / spec.pattern}; say where they are with --data FOLDER")
+    slices: list[Tensor] = []
+    for file in files:
+        volume = _READERS[spec.reader](file)  # (slice, y, x)
+        if volume.dtype == np.uint8:
+            keep = (volume > 0).mean(axis=(1, 2)) > spec.least_content
+            slices += [torch.from_numpy(s.copy()) for s in volume[keep]]
+            continue
+        top = np.percentile(volume, 99)
+        keep = (volume > 0.1 * top).mean(axis=(1, 2)) > spec.least_content
+        for image in volume[keep]:
+            scale = np.percentile(image, 99)
+            slices.append(torch.from_numpy((image / scale).astype(np.float32)))
+    return slices
+
+
+def _read_nifti(file: Path) -> np.ndarray:
+    import nibabel
+
+    return np.moveaxis(np.asarray(nibabel.load(file).dataobj, dtype=np.float32), -1, 0)
+
+
+def _read_nifti_all_axes(file: Path) -> np.ndarray:
+    volume = _read_nifti(file)
+    side = max(volume.shape)
+    cube = np.pad(volume, [((side - n) // 2, side - n - (side - n) // 2) for n in volume.shape])
+    return np.concatenate([np.moveaxis(cube, axis, 0) for axis in range(3)])
+
+
+def _read_mat(file: Path) -> np.ndarray:
+    import h5py
+
+    with h5py.File(file, "r") as h5:
+        (name,) = (n for n in h5 if n in ("im_ori", "data_fs"))
+        data = np.abs(np.asarray(h5[name], dtype=np.float32))
+    return data if data.ndim == 3 else data[None]
+
+
+def _read_labels(file: Path) -> np.ndarray:
+    labels = np.load(file, allow_pickle=False)["labels"].astype(np.uint8)
+    return np.moveaxis(labels, -1, 0)[::4]  # neighbours at 1 mm are nearly the same slice
+
+
+def _read_fastmri(file: Path) -> np.ndarray:
+    import h5py
+
+    with h5py.File(file, "r") as h5:
+        name = next((n for n in ("reconstruction_rss", "reconstruction_esc") if n in h5), None)
+        if name is None:
+            raise InputError(f"{file.name} has no reconstruction_rss to train on; leave it out of the pattern")
+        return np.asarray(h5[name], dtype=np.float32)
+
+
+_READERS = {
+    "nifti": _read_nifti,
+    "nifti-all-axes": _read_nifti_all_axes,
+    "mat": _read_mat,
+    "labels": _read_labels,
+    "fastmri": _read_fastmri,
+}
+
+
+def uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def smooth_field(shape: tuple[int, int], knots: int, generator: torch.Generator) -> Tensor:
+    """Return a smooth random field (y, x) of about unit variance with `knots` bumps an axis."""
+    coarse = torch.randn(1, 1, knots, knots, generator=generator)
+    return F.interpolate(coarse, size=shape, mode="bicubic", align_corners=True)[0, 0]
+
+
+def _tissue(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Random intensities for tissue classes, with partial volume at their borders and slow variation."""
+    count = int(labels.max()) + 1
+    values = torch.rand(count, generator=generator) * 0.9 + 0.1
+    values[0] = 0
+    image = values[labels.long()]
+    kernel = torch.tensor([0.25, 0.5, 0.25])
+    image = F.conv2d(image[None, None], (kernel[:, None] * kernel)[None, None], padding=1)[0, 0]
+    shape = (labels.shape[0], labels.shape[1])
+    image = image * (1 + 0.08 * smooth_field(shape, 24, generator))
+    return image / image.flatten().kthvalue(int(0.99 * image.numel())).values.clamp_min(1e-3)
+
+
+def _contrast(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A random tone curve: a power, or a smooth curve through random heights that keeps 0 at 0."""
+    if uniform(0, 1, generator) < 0.5:
+        return image.clamp_min(0) ** uniform(0.6, 1.6, generator)
+    heights = torch.rand(5, generator=generator) * 0.9 + 0.1
+    heights[0] = 0
+    x = image.clamp(0, 1.2) / 1.2 * 4
+    low = x.floor().clamp(max=3).long()
+    blend = x - low
+    return heights[low] * (1 - blend) + heights[low + 1] * blend
+
+
+def _placed(image: Tensor, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Turn, mirror, zoom and shift the image onto a finer grid, then crop its k-space to `shape` as a scan does."""
+    fine = tuple(2 * round(n * uniform(1.0, 1.6, generator) / 2) for n in shape)
+    angle = uniform(-math.pi, math.pi, generator) if uniform(0, 1, generator) < 0.5 else uniform(-0.3, 0.3, generator)
+    zoom = math.exp(uniform(math.log(0.6), math.log(1.25), generator))
+    flip = 1.0 if uniform(0, 1, generator) < 0.5 else -1.0
+    cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom
+    dx, dy = uniform(-0.15, 0.15, generator), uniform(-0.15, 0.15, generator)
+    # The grid's unit is half a field of view; lengths along x and y differ by the aspect ratios.
+    ratio_out, ratio_in = fine[0] / fine[1], image.shape[0] / image.shape[1]
+    theta = torch.tensor(
+        [[flip * cos, flip * sin * ratio_out, dx], [-sin / ratio_in, cos * ratio_out / ratio_in, dy]]
+    )
+    grid = F.affine_grid(theta[None], [1, 1, *fine], align_corners=False)
+    placed = F.grid_sample(image[None, None], grid, mode="bicubic", align_corners=False)[0, 0].clamp_min(0)
+    return placed
+
+
+def random_image(bank: ImageBank, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Return a random complex image (y, x), complex64, of 99th percentile about 1.
+
+    A slice of the bank under a random tone curve, placement, bias field and smooth phase, sampled by a
+    k-space window of `shape` so that it rings as a scan of that matrix does.
+    """
+    image = _contrast(bank.draw(generator), generator)
+    image = _placed(image, shape, generator)
+    fine = (image.shape[0], image.shape[1])
+    image = image * torch.exp(uniform(0, 0.35, generator) * smooth_field(fine, 3, generator))
+    phase = uniform(0, 1.5, generator) * smooth_field(fine, 3, generator)
+    if uniform(0, 1, generator) < 0.4:
+        phase = phase + uniform(0, 0.6, generator) * smooth_field(fine, 9, generator)
+    ramp = torch.linspace(-1, 1, fine[0])[:, None] * uniform(-3, 3, generator) + torch.linspace(
+        -1, 1, fine[1]
+    ) * uniform(-3, 3, generator)
+    k = fft2c(torch.polar(image, phase + ramp + uniform(-math.pi, math.pi, generator)))
+    top, left = (fine[0] // 2 - shape[0] // 2), (fine[1] // 2 - shape[1] // 2)
+    cropped = ifft2c(k[top : top + shape[0], left : left + shape[1]])
+    height = cropped.abs().flatten().kthvalue(max(1, int(0.99 * cropped.numel()))).values
+    return cropped / height.clamp_min(1e-6) * uniform(0.8, 1.25, generator)

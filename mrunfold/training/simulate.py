@@ -1,0 +1,135 @@
+"""Simulated multicoil measurements to train on, through the same units as real ones."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from mrunfold.coils.simulated import simulated_maps
+from mrunfold.diffusion import complex_noise_like
+from mrunfold.masks import draw
+from mrunfold.operators import LinearOperator, Sense, fft2c, ifft2c
+from mrunfold.problem import rescale
+from mrunfold.protocols import Measurements, Stage
+from mrunfold.training.images import ImageBank, random_image, smooth_field, uniform
+
+__all__ = ["TrainingProblem", "draw_problem"]
+
+LINES = ("random", "equispaced_fraction", "magic")
+POINTS = ("poisson", "gaussian", "radial")
+
+
+@dataclass(frozen=True)
+class TrainingProblem:
+    """A batch of y = A x + n with a diffusion state, in the units of Problem.
+
+    x: target (batch, 1, y, x); x_t: state, zero where sigma_t = ∞; sigma_t, sigma_y: (batch,);
+    y: (batch, coil, y, x); A: its operator.
+    """
+
+    x: Tensor
+    x_t: Tensor
+    sigma_t: Tensor
+    y: Tensor
+    A: LinearOperator
+    sigma_y: Tensor
+
+    def to(self, device: torch.device | str) -> TrainingProblem:
+        return TrainingProblem(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return math.exp(uniform(math.log(low), math.log(high), generator))
+
+
+def draw_problem(
+    bank: ImageBank, law: Measurements, stage: Stage, generator: torch.Generator
+) -> TrainingProblem:
+    """Return one random batch: one matrix size, coil number and mask dimension; all else per item."""
+    height, width = (4 * round(uniform(*stage.sizes, generator) / 4) for _ in range(2))
+    shape = (height, width)
+    coils = int(torch.randint(law.coils[0], law.coils[1] + 1, (1,), generator=generator))
+    kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
+    items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(stage.batch)]
+    full, maps, mask, sigma = (torch.stack([item[i] for item in items]) for i in range(4))
+    noise = complex_noise_like(full, [generator] * stage.batch)
+    measured = mask[:, None] * (full + sigma[:, None, None, None] * noise)
+    A = Sense(maps[:, None], mask)
+    # The target is what fully sampled data, combined with these maps, would show.
+    x = (maps.conj() * ifft2c(full)).sum(dim=1, keepdim=True)
+    y, sigma_y, scale = rescale(measured, A, sigma)
+    x = x / scale[:, None, None, None]
+    sigma_t = torch.tensor(
+        [
+            math.inf
+            if mask[i].any() and uniform(0, 1, generator) < law.mean_fraction
+            else log_uniform(*law.sigma_t, generator)
+            for i in range(stage.batch)
+        ]
+    )
+    finite = sigma_t.where(sigma_t.isfinite(), torch.zeros(()))[:, None, None, None]
+    x_t = x + finite * complex_noise_like(x, [generator] * stage.batch)
+    return TrainingProblem(x, torch.where(finite > 0, x_t, torch.zeros_like(x)), sigma_t, y, A, sigma_y)
+
+
+def _draw_item(
+    bank: ImageBank,
+    law: Measurements,
+    shape: tuple[int, int],
+    coils: int,
+    kinds: tuple[str, ...],
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return full k-space (coil, y, x), the maps that A is given (coil, y, x), mask (y, x) and σ."""
+    image = random_image(bank, shape, generator)
+    maps = simulated_maps(coils, shape, generator)
+    full = fft2c(maps * image)
+    sigma = torch.tensor(log_uniform(*law.sigma_y, generator))
+    if uniform(0, 1, generator) < law.dropout:
+        return full, maps, torch.zeros(shape), sigma
+    kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
+    mask = _draw_mask(kind, shape, law, generator)
+    if coils > 1:
+        maps = _as_estimated(maps, image, generator)
+    return full, maps, mask, sigma
+
+
+def _draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: torch.Generator) -> Tensor:
+    accel = log_uniform(*law.accelerations, generator)
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    if kind in LINES:
+        if kind != "random":
+            accel = max(2, round(accel))
+        centre = min(uniform(0.2, 0.45, generator) / accel, 0.9 / accel)
+        mask = draw(kind, shape, accel, seed=seed, center_fraction=max(centre, 4 / shape[1]))
+    elif kind == "poisson":
+        side = round(uniform(8, 0.7 * (shape[0] * shape[1] / accel) ** 0.5, generator))
+        mask = draw(kind, shape, accel, seed=seed, calibration=min(side, 24))
+    else:
+        mask = draw(kind, shape, accel, seed=seed)
+    return torch.from_numpy(mask.array.copy()).float()
+
+
+def _as_estimated(maps: Tensor, image: Tensor, generator: torch.Generator) -> Tensor:
+    """Maps as calibration would give them: zero where the low-resolution object is dark, a little off."""
+    if uniform(0, 1, generator) < 0.85:
+        k = fft2c(image)
+        y, x = k.shape
+        side = round(uniform(12, 32, generator))
+        window = torch.zeros_like(k, dtype=torch.float32)
+        window[y // 2 - side // 2 : y // 2 + side // 2, x // 2 - side // 2 : x // 2 + side // 2] = 1
+        low = ifft2c(k * window).abs()
+        support = low > low.max() * log_uniform(0.01, 0.12, generator)
+        maps = maps * support
+    if uniform(0, 1, generator) < 0.3:
+        shape = (maps.shape[-2], maps.shape[-1])
+        amount = uniform(0, 0.03, generator)
+        for c in range(maps.shape[0]):
+            error = torch.complex(smooth_field(shape, 6, generator), smooth_field(shape, 6, generator))
+            maps[c] = maps[c] * (1 + amount * error)
+        norm = maps.abs().square().sum(dim=0).sqrt()
+        maps = torch.where(norm > 0, maps / norm.clamp_min(1e-12), torch.zeros_like(maps))
+    return maps

@@ -1,0 +1,168 @@
+"""Diff-Unfolding: the posterior denoiser D(x_t; y, A, σ_y, σ_t) = E[x₀ | x_t, y] as an unrolled network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mrunfold.errors import InputError
+from mrunfold.operators import LinearOperator
+from mrunfold.priors import Prior
+from mrunfold.problem import Problem
+from mrunfold.protocols import NetworkSpec
+
+__all__ = ["Levels", "PosteriorDenoiser"]
+
+TAU = (0.003, 1.0)
+SIGMA_T_MIN = 1e-6
+
+
+class Levels(nn.Module):
+    """The noise levels τ_k a prior is told and the precisions ρ_k its output gets, from (σ_y, σ_t, fraction).
+
+    fraction: tr(AᴴA)/dim, the measured share of the unknown.  A two-layer network moves every level
+    between fixed bounds, so that none can drift away:
+        τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)    the state x_t bounds the error that is left
+        ρ_k  = 1 / s_k²,                   s_k the error of z_k; s_0 that of the start z = 0
+    """
+
+    def __init__(self, blocks: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.mlp = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), nn.Linear(hidden, 2 * blocks + 1))
+        nn.init.zeros_(self.mlp[2].weight)
+        nn.init.zeros_(self.mlp[2].bias)
+        steps = torch.linspace(0, 1, blocks)
+        tau = 0.2 * (0.02 / 0.2) ** steps
+        s = torch.cat([torch.tensor([0.5]), 0.12 * (0.03 / 0.12) ** steps])
+        self.register_buffer("base", self._to_logit(torch.cat([tau, s])))
+
+    @staticmethod
+    def _to_logit(level: Tensor) -> Tensor:
+        return torch.logit((level / TAU[0]).log() / math.log(TAU[1] / TAU[0]))
+
+    def forward(self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (τ (*batch, K), ρ (*batch, K + 1)) for σ_y, σ_t, fraction (*batch,)."""
+        features = torch.stack(
+            [
+                sigma_y.clamp(1e-4, 1.0).log10() + 2.0,
+                torch.log1p(1.0 / sigma_t) / 2.0,
+                fraction.clamp(1e-3, 1.0).log() + 1.5,
+            ],
+            dim=-1,
+        )
+        share = torch.sigmoid(self.base + self.mlp(features))
+        level = TAU[0] * (TAU[1] / TAU[0]) ** share
+        tau = (level[..., : self.blocks] ** -2 + sigma_t[..., None] ** -2) ** -0.5
+        return tau, level[..., self.blocks :] ** -2
+
+
+class PosteriorDenoiser(nn.Module):
+    """K blocks of learned prior and exact data consistency, by half-quadratic splitting.
+
+        z_k     = R_θ(x_k, τ_k)
+        x_{k+1} = argmin_x ‖y − A x‖²/σ_y² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
+                = (AᴴA/σ_y² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/σ_y² + x_t/σ_t² + ρ_k z_k)
+
+    x_0 is the same solve with z = 0.  Nothing depends on the operator's class: any LinearOperator works, and
+    the closed form of its `solve` is used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
+    shared: one prior for all blocks, or one each.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025);
+    the form of the blocks is this project's own (docs/concepts/diff-unfolding.md).
+    """
+
+    def __init__(
+        self,
+        blocks: int = 6,
+        shared: bool = False,
+        cg_iterations: int = 6,
+        prior: Callable[[], Prior] = Prior,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
+        self.checkpointing = checkpointing
+        self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
+        self.levels = Levels(blocks)
+
+    @classmethod
+    def from_spec(cls, spec: NetworkSpec, checkpointing: bool = False) -> PosteriorDenoiser:
+        """Build the untrained network that a protocol describes."""
+        return cls(
+            spec.blocks, spec.shared, spec.cg_iterations, lambda: Prior(**spec.prior.model_dump()), checkpointing
+        )
+
+    def load_prior(self, state: dict[str, Tensor]) -> None:
+        """Start every block from one pretrained prior."""
+        for prior in self.priors:
+            prior.load_state_dict(state)
+
+    def prior(self, k: int) -> Prior:
+        """Return the prior of block k."""
+        chosen = self.priors[0 if self.shared else k]
+        assert isinstance(chosen, Prior)
+        return chosen
+
+    def forward(
+        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
+    ) -> Tensor:
+        """Return E[x₀ | x_t, y]: (*batch, *A.domain.shape).
+
+        x_t: diffusion state, as the result, or None with σ_t = ∞; sigma_t: (*batch,), > 0 or ∞; y: (*batch,
+        *A.range.shape); sigma_y: (*batch,) > 0.  Units of mrunfold.problem.rescale: images of height about 1.
+        """
+        batch = A.range.batch_of(y)
+        sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
+        sigma_y = sigma_y.expand(batch)
+        item = (...,) + (None,) * A.domain.ndim
+        if x_t is None and not bool(sigma_t.isinf().all()):
+            raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
+        tau, rho = self.levels(sigma_y, sigma_t, A.measured_fraction().to(sigma_y).expand(batch))
+        # Everything times σ_y²: the system is then AᴴA + shift with a shift of moderate size.
+        variance = sigma_y**2
+        state = variance / sigma_t**2
+        rhs = A.adjoint(y)
+        if x_t is not None:
+            rhs = rhs + state[item] * x_t
+        one = torch.ones_like(variance)
+
+        def consistency(z: Tensor | None, k: int, x: Tensor | None) -> Tensor:
+            pull = variance * rho[..., k]
+            right = rhs if z is None else rhs + pull[item] * z
+            return A.solve(
+                right, one, state + pull, x,
+                tolerance=1e-5, max_iterations=self.cg_iterations,
+                gradient="unrolled" if torch.is_grad_enabled() else "implicit",
+            )  # fmt: skip
+
+        def block(k: int, x: Tensor) -> Tensor:
+            return consistency(self.prior(k)(x, tau[..., k]), k + 1, x)
+
+        x = consistency(None, 0, None)
+        for k in range(self.blocks):
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, k, x, use_reentrant=False)
+            else:
+                x = block(k, x)
+        return x
+
+    def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:
+        """Return the denoiser (x_t, σ_t) → E[x₀ | x_t, y] of one problem, for any sampler."""
+
+        def denoiser(x_t: Tensor | None, sigma_t: Tensor) -> Tensor:
+            return self(x_t, sigma_t, problem.y, problem.A, problem.sigma_y)
+
+        return denoiser
+
+    def mean(self, problem: Problem) -> Tensor:
+        """Return E[x₀ | y] in one network evaluation (σ_t = ∞)."""
+        return self(None, torch.full_like(problem.sigma_y, torch.inf), problem.y, problem.A, problem.sigma_y)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the run log says of the network."""
+        count = sum(p.numel() for p in self.parameters())
+        return {"blocks": self.blocks, "parameters": count, "cg_iterations": self.cg_iterations}
