@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,3 +34,91 @@ def masks() -> None:
     from mrunfold.benchmarks.masks import run
 
     run()
+
+
+@app.command()
+def quality(
+    data: Annotated[
+        list[Path], typer.Argument(help="Fully sampled raw files, .mat files, or folders of them.")
+    ],
+    law: Annotated[
+        list[str] | None, typer.Option(help="Mask law and acceleration, poisson:8; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Masks of each law.")] = 3,
+    slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Posterior samples, for the coverage of intervals.")
+    ] = 0,
+    steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
+    only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the classical methods out.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write rows and summary to this JSON file.")] = None,
+) -> None:
+    """Compare the learned method with L1-wavelet and TV, each at its best weight, on fully sampled data."""
+    import numpy as np
+
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality import CLASSICAL, Row, measure, save, summary
+    from mrunfold.cli.console import print_table
+
+    laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
+    found = [piece for path in data for piece in full_slices(path)]
+    if slices is not None and slices < len(found):
+        found = [found[i] for i in np.linspace(0, len(found) - 1, slices).round().astype(int)]
+
+    def report(row: Row) -> None:
+        covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
+        print(
+            f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
+            f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, {row.seconds:.2f} s{covered}",
+            flush=True,
+        )
+
+    rows = measure(
+        found,
+        laws,
+        range(seeds),
+        weights=weights,
+        classical=() if only_ours else CLASSICAL,
+        samples=samples,
+        steps=steps,
+        report=report,
+    )
+    print_table(
+        [
+            (
+                f"{s['data']} {s['mask']} R={s['R']:g}",
+                ", ".join(f"{k} {v:.2f}" for k, v in s.items() if isinstance(v, float)),
+            )
+            for s in summary(rows)
+        ],
+        "PSNR in dB by the target's maximum, target combined with maps of the undersampled data",
+    )
+    if out is not None:
+        save(rows, out)
+
+
+@app.command()
+def speed(
+    coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
+    size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 320,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements; their median counts.")] = 3,
+) -> None:
+    """Time one slice by each method, maps given, as ratios to L1-wavelet."""
+    from mrunfold.benchmarks.speed import measure, peak_memory_mib
+
+    def report(name: str, seconds: float, ratio: float) -> None:
+        print(f"{name}: {seconds:.2f} s a slice, {ratio:.1f}× as fast as l1_wavelet (60 iterations)")
+
+    measure(coils, size, repeats, report)
+    print(f"peak memory of this process: {peak_memory_mib():.0f} MiB")
+
+
+def _law(text: str) -> tuple[str, float]:
+    from mrunfold.errors import InputError
+
+    kind, _, accel = text.partition(":")
+    try:
+        return kind, float(accel)
+    except ValueError:
+        raise InputError(f"--law is a kind and an acceleration, as poisson:8, got {text!r}") from None

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -44,6 +44,22 @@ def _describe(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
+def _interrupted() -> NoReturn:
+    print_error("nothing was written", label="interrupted")
+    raise SystemExit(INTERRUPTED) from None
+
+
+def _follow_signal(error: BaseException) -> None:
+    """Leave as a signal says if `error` came of one: a library that was being imported hides it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            _interrupted()
+        if isinstance(cause, SystemExit):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
+
+
 class _Group(TyperGroup):
     """Subcommands whose errors are one line on stderr and an exit code; `--debug` anywhere shows more."""
 
@@ -58,8 +74,7 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, typer.Abort):
-            print_error("nothing was written", label="interrupted")
-            raise SystemExit(INTERRUPTED) from None
+            _interrupted()
         except InputError as error:
             if debug:
                 raise
@@ -76,6 +91,7 @@ class _Group(TyperGroup):
             print_error("out of memory; try fewer coils (--coils 8) or another machine")
             raise SystemExit(BAD_INPUT) from None
         except Exception as error:
+            _follow_signal(error)
             # Usage errors and planned exits know their own exit code, whichever copy of click raised them.
             if debug or hasattr(error, "exit_code"):
                 raise

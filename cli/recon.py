@@ -19,15 +19,15 @@ __all__ = ["recon"]
 def recon(
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
     mask: Annotated[
-        str, typer.Option(help="Undersample by this law (poisson, random, …); acquired: keep the file's.")
+        str, typer.Option(help="Undersample by this law; acquired: as the file is.")
     ] = "acquired",
     accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
     calibration: Annotated[
-        str | None, typer.Option(help="Fully sampled centre of a drawn mask: lines, or samples, 24 or 24x32.")
+        str | None, typer.Option(help="Fully sampled centre of a drawn mask: lines, or samples as 24x32.")
     ] = None,
     center_fraction: Annotated[float | None, typer.Option(help="The same, as a fraction.")] = None,
     method: Annotated[
-        str | None, typer.Option(help="Reconstruction method; mrunfold's default where not given.")
+        str | None, typer.Option(help="Reconstruction method, mrunfold's default if none.")
     ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the method, key=value; may be repeated.")
@@ -35,17 +35,14 @@ def recon(
     slices: Annotated[str | None, typer.Option(help="Which slices: 0:3, ::2 or 0,4,-1.")] = None,
     seed: Annotated[str, typer.Option(help="An integer, or `name`: from the file's name, as fastMRI.")] = "0",
     target: Annotated[
-        str | None,
-        typer.Option(help="Magnitude written: rss or combined; rss where the file has RSS images."),
+        str | None, typer.Option(help="Magnitude: rss or combined; rss if the file has RSS images.")
     ] = None,
     coils: Annotated[
-        float | None, typer.Option(help="Compress to this many coils, or to this fraction of energy.")
+        float | None, typer.Option(help="Compress to so many coils, or fraction of energy.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write, <file>_<method> where not given.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,

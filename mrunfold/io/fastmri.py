@@ -13,6 +13,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.grid import crop_image
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
+from mrunfold.io.heap import read_text
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
 __all__ = ["FastmriScan"]
@@ -60,7 +61,7 @@ class FastmriScan(Scan):
                     f"slices, got {self._reference.shape}"
                 )
         with reading(self.path, "its attributes"):
-            attributes = dict(self._file.attrs)
+            attributes = {name: self._file.attrs.get(name) for name in ("acquisition", "simulated")}
         self._mask = self._read_mask()
         self.header = _header(self.path, shape, self._read_encoding(), attributes, self._reference)
 
@@ -79,15 +80,7 @@ class FastmriScan(Scan):
         if dataset is None:
             log.info("%s has no ismrmrd_header: sizes are taken from its images", self.path.name)
             return None
-        if dataset.size != 1 or dataset.dtype.itemsize > MAX_XML_BYTES:
-            raise InputError(
-                f"{self.path}: 'ismrmrd_header' must be one text of at most {MAX_XML_BYTES} bytes"
-            )
-        with reading(self.path, "'ismrmrd_header'"):
-            text = np.asarray(dataset[()]).reshape(-1)[0]
-        if not isinstance(text, (bytes, str)):
-            raise InputError(f"{self.path}: 'ismrmrd_header' is not text")
-        return parse_encoding(self.path, text)
+        return parse_encoding(self.path, read_text(self.path, dataset, MAX_XML_BYTES))
 
     def _read_mask(self) -> np.ndarray | None:
         """Return what a test file says it kept, bool (readout, phase) or (1, phase)."""

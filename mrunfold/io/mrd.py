@@ -15,6 +15,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES, check_size, find, open_h5, reading
+from mrunfold.io.heap import check_heaps, read_text
 from mrunfold.io.mrd_lines import Lines, geometry_of, read_heads, sort_lines
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
@@ -65,6 +66,7 @@ class MrdScan(Scan):
         if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.size == 0:
             raise InputError(f"{self.path}: its ISMRMRD data hold no acquisitions")
         check_size(self.path, data, data.size)
+        check_heaps(self.path, data)
         self._data = data
         encoding = _read_xml(self.path, find(self.path, parent, "xml"))
         heads = read_heads(self.path, data)
@@ -147,14 +149,8 @@ class MrdScan(Scan):
         self._file.close()
 
 
-def _read_xml(path: Path, dataset: object) -> Encoding:
-    if not isinstance(dataset, h5py.Dataset) or dataset.size != 1 or dataset.dtype.itemsize > MAX_XML_BYTES:
-        raise InputError(f"{path}: its ISMRMRD header must be one text of at most {MAX_XML_BYTES} bytes")
-    with reading(path, "its ISMRMRD header"):
-        text = np.asarray(dataset[()]).reshape(-1)[0]
-    if not isinstance(text, (bytes, str)):
-        raise InputError(f"{path}: its ISMRMRD header is not text")
-    encoding = parse_encoding(path, text)
+def _read_xml(path: Path, dataset: h5py.Dataset | h5py.Group | None) -> Encoding:
+    encoding = parse_encoding(path, read_text(path, dataset, MAX_XML_BYTES))
     if encoding.trajectory != "cartesian":
         raise InputError(
             f"{path}: its trajectory is {encoding.trajectory}; 2-D Cartesian scans are read, grid it first"

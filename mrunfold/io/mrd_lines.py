@@ -83,10 +83,7 @@ class Lines:
 
 def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
     """Return the needed fields of all acquisition headers, each (acquisition, …); no samples are read."""
-    head = data.dtype["head"] if data.dtype.names and "head" in data.dtype.names else None
-    names = set(head.names or ()) if head is not None else set()
-    counters = set(head["idx"].names or ()) if head is not None and "idx" in names else set()
-    if not {*FIELDS} <= names or not {*COUNTERS} <= counters or "data" not in data.dtype.names:
+    if not _is_acquisitions(data.dtype):
         raise InputError(f"{path}: its `data` are not ISMRMRD acquisitions (head, traj, data); write it anew")
     if data.size > MAX_ACQUISITIONS:
         raise InputError(f"{path}: {data.size} acquisitions, at most {MAX_ACQUISITIONS} are read; split it")
@@ -104,6 +101,20 @@ def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
             f"{os.path.getsize(path) / 1e6:.3g} MB; it is truncated or damaged"
         )
     return heads
+
+
+def _is_acquisitions(dtype: np.dtype) -> bool:
+    """Return whether rows have the fields that are used, numbers of the right shape in each."""
+    if not {"head", "traj", "data"} <= set(dtype.names or ()):
+        return False
+    head = dtype["head"]
+    if not {*FIELDS, "idx"} <= set(head.names or ()) or not {*COUNTERS} <= set(head["idx"].names or ()):
+        return False
+    vectors = all(head[name].base.kind == "f" and head[name].shape == (3,) for name in VECTORS)
+    counts = all(head[name].kind in "ui" for name in FIELDS if name not in (*VECTORS, "sample_time_us"))
+    counters = all(head["idx"][name].kind in "ui" for name in COUNTERS)
+    floats = all(h5py.check_vlen_dtype(dtype[name]) == np.float32 for name in ("traj", "data"))
+    return vectors and counts and counters and floats and head["sample_time_us"].kind == "f"
 
 
 def _flagged(flags: np.ndarray, name: str) -> np.ndarray:

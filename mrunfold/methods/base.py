@@ -43,8 +43,10 @@ class Result:
 
 
 class Method(Protocol):
-    """A frozen dataclass whose fields are the method's parameters; `name` is what the command line calls it."""
+    """A frozen dataclass; its fields are the method's parameters, `name` what the command line calls it."""
 
     name: str
 
-    def __call__(self, problem: Problem, seeds: Seeds = ..., progress: Callable[[float], None] | None = None) -> Result: ...
+    def __call__(
+        self, problem: Problem, seeds: Seeds = ..., progress: Callable[[float], None] | None = None
+    ) -> Result: ...

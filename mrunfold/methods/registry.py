@@ -19,6 +19,7 @@ METHODS: dict[str, str] = {
     "sense": "mrunfold.methods.sense:LeastSquares",
     "l1_wavelet": "mrunfold.methods.l1_wavelet:L1Wavelet",
     "tv": "mrunfold.methods.tv:TotalVariation",
+    "unfold": "mrunfold.methods.unfold:Unfold",
 }
 
 # What `mrunfold recon` uses where no method is named.

@@ -85,6 +85,16 @@ def test_an_error_is_one_line(failing, error, code, says):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(("signal", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_signal_that_a_library_calls_something_else(failing, signal, code):
+    error = ImportError("initialization failed")
+    error.__cause__ = signal
+    failing(error)
+    result = invoke("recon", "a.h5")
+    assert result.exit_code == code
+    assert "bug" not in result.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [("--debug", "recon", "a.h5"), ("recon", "--debug", "a.h5"), ("recon", "a.h5", "--debug")]
 )

@@ -1,0 +1,175 @@
+"""`mrunfold bench quality`: the learned reconstruction against classical ones at their best."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.sweep import best_of_sweep
+from mrunfold.masks import draw
+from mrunfold.methods import Seeds, get_method
+from mrunfold.metrics import coverage, psnr, ssim
+from mrunfold.problem import Problem, build_problem
+
+__all__ = ["Row", "measure", "summary"]
+
+GRID = (0.001, 0.002, 0.005, 0.01, 0.02)
+CLASSICAL = ("l1_wavelet", "tv")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One slice, mask and method: PSNR and SSIM of magnitudes with the target's maximum as data range.
+
+    target: combined with the maps of the undersampled data; lamda: the best of the sweep, None for ours;
+    coverage: share of pixels inside the object whose target lies in the 90 % interval, None without samples.
+    """
+
+    data: str
+    simulated: bool
+    coils: int
+    mask: str
+    accel: float
+    delivered: float
+    seed: int
+    sigma_y: float
+    method: str
+    lamda: float | None
+    psnr: float
+    ssim: float
+    evaluations: int
+    seconds: float
+    coverage: float | None = None
+
+
+def measure(
+    slices: Iterable[FullSlice],
+    laws: Sequence[tuple[str, float]],
+    seeds: Sequence[int],
+    *,
+    weights: str | None = None,
+    classical: Sequence[str] = CLASSICAL,
+    grid: Sequence[float] = GRID,
+    samples: int = 0,
+    steps: int = 8,
+    report: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Return one Row for each slice, mask law (kind, acceleration), seed and method.
+
+    Maps, scale and σ_y come from the undersampled data.  Classical methods get the lamda of `grid` that suits
+    the target most (one an image); ours has nothing to choose.
+    """
+    rows: list[Row] = []
+    for full in slices:
+        for kind, accel in laws:
+            for seed in seeds:
+                for row in _one(full, kind, accel, seed, weights, classical, grid, samples, steps):
+                    report(row)
+                    rows.append(row)
+    return rows
+
+
+def _one(
+    full: FullSlice,
+    kind: str,
+    accel: float,
+    seed: int,
+    weights: str | None,
+    classical: Sequence[str],
+    grid: Sequence[float],
+    samples: int,
+    steps: int,
+) -> Iterable[Row]:
+    header = full.header
+    mask = draw(kind, (header.unoversampled, header.matrix[1]), accel, seed=seed)
+    problem = build_problem(full.kspace, header, mask, target="combined")
+    assert problem.target is not None
+    common = {
+        "data": full.name,
+        "simulated": full.simulated,
+        "coils": problem.y.shape[-3],
+        "mask": kind,
+        "accel": accel,
+        "delivered": mask.delivered,
+        "seed": seed,
+        "sigma_y": float(problem.sigma_y),
+    }
+    for name in ("zero_filled", *classical, "unfold"):
+        lamda = None
+        if name in classical:
+            result, lamda = best_of_sweep(name, problem, problem.target, grid)
+        else:
+            extra: dict[str, Any] = {}
+            if name == "unfold":
+                extra = {"weights": weights, "samples": samples, "steps": steps}
+            result = get_method(name, **extra)(problem, Seeds((seed,)))
+        covered = None if result.samples is None else interval_coverage(problem, result.samples)
+        yield Row(
+            **common,
+            method=name,
+            lamda=lamda,
+            **scores(problem, result.mean),
+            evaluations=result.evaluations,
+            seconds=result.seconds,
+            coverage=covered,
+        )
+
+
+def scores(problem: Problem, x: torch.Tensor) -> dict[str, float]:
+    """Return PSNR and SSIM of |x| against the problem's target, data range the target's maximum."""
+    assert problem.target is not None
+    truth, estimate = problem.target.abs().cpu().numpy(), x.abs().cpu().numpy()
+    peak = float(truth.max())
+    return {
+        "psnr": float(psnr(truth, estimate, data_range=peak)),
+        "ssim": float(ssim(truth, estimate, data_range=peak)),
+    }
+
+
+def interval_coverage(problem: Problem, samples: torch.Tensor) -> float:
+    """Return the share of pixels inside the object whose target lies between the 5 % and 95 % quantiles.
+
+    samples: (draw, set, y, x).  Inside: where the target exceeds 10 % of its maximum.
+    """
+    assert problem.target is not None
+    truth = problem.target.abs()
+    low, high = torch.quantile(samples.abs(), torch.tensor([0.05, 0.95]).to(truth), dim=0)
+    inside = truth > 0.1 * truth.max()
+    return float(coverage(truth.numpy(), low.numpy(), high.numpy(), inside.numpy()))
+
+
+def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return a line for each data set and mask law: mean PSNR a method, and our gain over the best classical.
+
+    The gain is taken image by image over the best classical method there, then averaged.
+    """
+    lines = []
+    for data, kind, accel in dict.fromkeys((r.data.split("/")[0], r.mask, r.accel) for r in rows):
+        mine = [r for r in rows if (r.data.split("/")[0], r.mask, r.accel) == (data, kind, accel)]
+        by = {m: [r.psnr for r in mine if r.method == m] for m in dict.fromkeys(r.method for r in mine)}
+        rivals = [by[m] for m in CLASSICAL if m in by]
+        best = np.max(rivals, axis=0) if rivals else np.full(len(by["unfold"]), np.nan)
+        line: dict[str, Any] = {"data": data, "mask": kind, "R": accel, "n": len(by["unfold"])}
+        line |= {name: float(np.mean(values)) for name, values in by.items()}
+        line["gain"] = float(np.mean(np.asarray(by["unfold"]) - best))
+        covered = [r.coverage for r in mine if r.coverage is not None]
+        line["coverage"] = float(np.mean(covered)) if covered else None
+        line["seconds"] = float(np.median([r.seconds for r in mine if r.method == "unfold"]))
+        lines.append(line)
+    return lines
+
+
+def save(rows: Sequence[Row], path: Path) -> None:
+    """Write the rows and their summary as JSON, whole or not at all."""
+    from mrunfold.io.atomic import atomic_path
+
+    content = {"summary": summary(rows), "rows": [asdict(r) for r in rows]}
+    with atomic_path(path) as part:
+        Path(part).write_text(json.dumps(content, indent=1), encoding="utf-8")

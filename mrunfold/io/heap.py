@@ -1,0 +1,124 @@
+"""Global heaps of an HDF5 file, where strings and ISMRMRD samples lie, checked before the library walks them.
+
+In a damaged collection HDF5 loops for ever or crashes (seen with 2.0.0), which no `except` catches.  Layout:
+HDF5 File Format Specification, III.E "Disk Format: Level 1E - Global Heap".
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.hdf5 import reading
+
+__all__ = ["check_heaps", "read_text"]
+
+HEADER = 16  # bytes, of a collection and of each object in it
+REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+
+
+def check_heaps(path: Path, dataset: h5py.Dataset) -> None:
+    """Raise InputError where a variable-length dataset points to a damaged heap; others pass.
+
+    Filtered references are not looked at: nobody compresses them.
+    """
+    with reading(path, f"'{dataset.name}'"):
+        row, references = _references(dataset.id.get_type())
+        if not references:
+            return
+        properties = dataset.file.id.get_create_plist()
+        if properties.get_sizes() != (8, 8) or properties.get_userblock() != 0:
+            raise InputError(f"{path}: an HDF5 file of an unusual layout; rewrite it with h5repack")
+        places = _places(dataset)
+    sizes: dict[int, dict[int, int]] = {}
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        for start, length in places:
+            if start + length > end:
+                raise _damaged(path)
+            raw = os.pread(file.fileno(), length, start)
+            rows = np.frombuffer(raw, np.uint8, length // row * row).reshape(-1, row)
+            for offset, width in references:
+                cells = np.ascontiguousarray(rows[:, offset : offset + REFERENCE.itemsize]).view(REFERENCE)
+                for count, address, index in cells.reshape(-1).tolist():
+                    if count == 0:
+                        continue
+                    if address not in sizes:
+                        sizes[address] = _collection(path, file.fileno(), address, end)
+                    if sizes[address].get(index) != count * width:
+                        raise _damaged(path)
+
+
+def read_text(path: Path, dataset: h5py.Dataset | h5py.Group | None, limit: int) -> bytes | str:
+    """Return the one text that a dataset holds, at most `limit` bytes where the file can say before it is read.
+
+    Raises InputError where it is no text, or more than one.
+    """
+    text = isinstance(dataset, h5py.Dataset) and dataset.size == 1 and h5py.check_string_dtype(dataset.dtype)
+    if not text or dataset.dtype.itemsize > limit:
+        raise InputError(
+            f"{path}: its ISMRMRD header must be one text of at most {limit} bytes; write it anew"
+        )
+    check_heaps(path, dataset)
+    with reading(path, f"'{dataset.name}'"):
+        value = np.asarray(dataset[()]).reshape(-1)[0]
+    return value if isinstance(value, str) else bytes(value)
+
+
+def _references(kind: h5py.h5t.TypeID) -> tuple[int, list[tuple[int, int]]]:
+    """Return a row's bytes on disk, and where it has references with the bytes of one element behind each."""
+    if isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str():
+        return REFERENCE.itemsize, [(0, 1)]  # a pointer of 8 bytes in memory, hence not get_size()
+    if isinstance(kind, h5py.h5t.TypeVlenID):
+        return REFERENCE.itemsize, [(0, kind.get_super().get_size())]
+    if not isinstance(kind, h5py.h5t.TypeCompoundID):
+        return kind.get_size(), []
+    found, end = [], 0
+    for member in range(kind.get_nmembers()):
+        offset = kind.get_member_offset(member)
+        size, inner = _references(kind.get_member_type(member))
+        found += [(offset + start, width) for start, width in inner]
+        end = max(end, offset + size)
+    return max(end, kind.get_size()), found
+
+
+def _places(dataset: h5py.Dataset) -> list[tuple[int, int]]:
+    """Return (offset, bytes) of a dataset's raw rows in the file."""
+    if dataset.chunks is None:
+        offset = dataset.id.get_offset()
+        return [] if offset is None else [(offset, dataset.id.get_storage_size())]
+    if dataset.id.get_create_plist().get_nfilters():
+        return []
+    places: list[tuple[int, int]] = []
+    dataset.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
+    return places
+
+
+def _collection(path: Path, file: int, address: int, end: int) -> dict[int, int]:
+    """Return the size of each object of the collection at `address`; raise InputError where damaged."""
+    header = os.pread(file, HEADER, address) if address + HEADER <= end else b""
+    if len(header) < HEADER or header[:5] != b"GCOL\x01":
+        raise _damaged(path)
+    size = struct.unpack("<Q", header[8:])[0]
+    if size < 4096 or size > end - address:
+        raise _damaged(path)
+    sizes: dict[int, int] = {}
+    position = HEADER
+    while size - position >= HEADER:
+        index, _, _, length = struct.unpack("<HHIQ", os.pread(file, HEADER, address + position))
+        # The free space is object 0, and its length has its header in it.
+        step = length if index == 0 else HEADER + (length + 7) // 8 * 8
+        if step < HEADER or step > size - position or index in sizes:
+            raise _damaged(path)
+        sizes[index] = length
+        position += step
+    return sizes
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path}: its variable-length data are damaged; copy the file again")
