@@ -18,17 +18,13 @@ __all__ = ["recon"]
 
 def recon(
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
-    mask: Annotated[
-        str, typer.Option(help="Undersample by this law; acquired: as the file is.")
-    ] = "acquired",
+    mask: Annotated[str, typer.Option(help="Undersample by this law, as `mask` has it.")] = "acquired",
     accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
     calibration: Annotated[
         str | None, typer.Option(help="Fully sampled centre of a drawn mask: lines, or samples as 24x32.")
     ] = None,
     center_fraction: Annotated[float | None, typer.Option(help="The same, as a fraction.")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="Reconstruction method, mrunfold's default if none.")
-    ] = None,
+    method: Annotated[str | None, typer.Option(help="How to reconstruct; a default if not given.")] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the method, key=value; may be repeated.")
     ] = None,

@@ -59,6 +59,9 @@ def find(path: Path, parent: h5py.Group, name: str) -> h5py.Dataset | h5py.Group
             )
         found = parent[name]
         if isinstance(found, h5py.Dataset):
+            # Asked here, where a damaged description becomes an InputError; readers may rely on it.
+            if (found.shape, found.dtype, found.chunks)[0] is None:
+                raise InputError(f"{path}: '{name}' is empty; nothing was written to it")
             if found.is_virtual or found.external:
                 kind = "a virtual dataset" if found.is_virtual else "stored in external files"
                 raise InputError(

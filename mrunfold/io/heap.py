@@ -55,12 +55,16 @@ def check_heaps(path: Path, dataset: h5py.Dataset) -> None:
 
 
 def read_text(path: Path, dataset: h5py.Dataset | h5py.Group | None, limit: int) -> bytes | str:
-    """Return the one text that a dataset holds, at most `limit` bytes where the file can say before it is read.
+    """Return the one text that a dataset holds, at most `limit` bytes where that is declared.
 
     Raises InputError where it is no text, or more than one.
     """
-    text = isinstance(dataset, h5py.Dataset) and dataset.size == 1 and h5py.check_string_dtype(dataset.dtype)
-    if not text or dataset.dtype.itemsize > limit:
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or dataset.size != 1
+        or h5py.check_string_dtype(dataset.dtype) is None
+        or dataset.dtype.itemsize > limit
+    ):
         raise InputError(
             f"{path}: its ISMRMRD header must be one text of at most {limit} bytes; write it anew"
         )
