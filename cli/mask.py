@@ -56,7 +56,6 @@ def mask(
         raise InputError(f"--out is a .npy or a .png file, got {out}")
 
     from mrunfold.cli.console import note, print_table
-
     from mrunfold.masks import draw
 
     centre: int | tuple[int, int] | None = None
@@ -101,7 +100,6 @@ def _write(drawn: Mask, out: Path) -> None:
 
 def _write_gallery(path: Path, shape: tuple[int, int], accel: float, seed: int | tuple[int, ...]) -> None:
     from mrunfold.cli.console import note
-
     from mrunfold.io.atomic import atomic_path
     from mrunfold.masks.picture import gallery, write_gallery
 

@@ -25,6 +25,9 @@ def recon(
     ] = None,
     center_fraction: Annotated[float | None, typer.Option(help="The same, as a fraction.")] = None,
     method: Annotated[str | None, typer.Option(help="How to reconstruct; a default if not given.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Posterior samples: std and quantile maps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Noise levels of a sample; more are more exact.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of unfold, .safetensors.")] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="A parameter of the method, key=value; may be repeated.")
     ] = None,
@@ -53,13 +56,14 @@ def recon(
     from mrunfold.pipeline import ReconSettings, reconstruct
 
     name = method or DEFAULT_METHOD
+    learned = {"samples": samples, "steps": steps, "weights": weights}
     settings = ReconSettings(
         mask=mask,
         accel=accel,
         calibration=None if calibration is None else _centre(calibration),
         center_fraction=center_fraction,
         method=name,
-        parameters=_parameters(param or []),
+        parameters=_parameters(param or []) | {k: v for k, v in learned.items() if v is not None},
         slices=slices,
         seed=_seed(seed),
         target=target,  # type: ignore[arg-type]  # checked by ReconSettings

@@ -38,9 +38,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def open_h5(path: Path) -> h5py.File:
-    """Open an HDF5 file read-only, without a lock, or raise InputError."""
+    """Open an HDF5 file read-only, or raise InputError."""
     with reading(path, "it as HDF5"):
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r")
 
 
 def find(path: Path, parent: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:

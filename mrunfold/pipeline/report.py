@@ -132,7 +132,7 @@ def _seconds_per_slice(clock: Clock, count: int) -> float:
 def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview:
     """Return the preview of the middle slice; `scores` of the volume, None without a reference."""
     images, header = done.images, job.scan.header
-    given = ", ".join(f"{key}={value}" for key, value in job.settings.parameters.items())
+    given = ", ".join(f"{key}={value}" for key, value in job.settings.record()["parameters"].items())
     parameters = f" ({given})" if given else ""
     heading = (
         f"{job.scan.path.name} · slice {done.indices[done.shown]} of {header.slices}, from 0 · "
@@ -155,7 +155,7 @@ def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview
         recon=images.recon,
         heading=heading,
         reference=None if scores is None else images.target,
-        std=images.std,
+        uncertainty=images.uncertainty,
         view=radiological_view(header.geometry),
         pixel_mm=header.pixel_mm,
         captions=tuple(captions),

@@ -72,7 +72,7 @@ def reconstruct(
                 _all_slices(job, done, writer, progress)
                 writer.describe(provenance(job, done, digest))
             with clock("export"):
-                _write_stacks(folder, places, scan.header.crop)
+                _write_stacks(folder, places, scan.header.crop, tuple(done.images.uncertainty))
                 scores = _scores(job, done, folder / "recon.h5")
                 write_preview(folder / "preview.png", make_preview(job, done, scores))
             record = run_record(job, done, digest, scores)
@@ -90,8 +90,8 @@ def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: Progress |
             writer.put("reconstruction", place, images.recon)
             if images.target is not None:
                 writer.put("target", place, images.target)
-            if images.std is not None:
-                writer.put("std", place, images.std)
+            for name, values in images.uncertainty.items():
+                writer.put(name, place, values)
         done.add(place, images)
         if progress is not None:
             progress(place + 1, total)
@@ -102,11 +102,14 @@ def _within(progress: Progress, place: int, total: int, fraction: float) -> None
     progress(place + min(fraction, 0.999), total)
 
 
-def _write_stacks(folder: Path, places: Sequence[Stack], shape: tuple[int, int]) -> None:
-    for number, stack in enumerate(places, start=1):
-        name = "recon.nii.gz" if len(places) == 1 else f"recon_{number}.nii.gz"
-        images = read_slices(folder / "recon.h5", "reconstruction", stack.slices)
-        write_nifti(folder / name, images, shape, stack)
+def _write_stacks(
+    folder: Path, places: Sequence[Stack], shape: tuple[int, int], uncertainty: Sequence[str]
+) -> None:
+    for dataset, stem in (("reconstruction", "recon"), *((name, name) for name in uncertainty)):
+        for number, stack in enumerate(places, start=1):
+            name = f"{stem}.nii.gz" if len(places) == 1 else f"{stem}_{number}.nii.gz"
+            images = read_slices(folder / "recon.h5", dataset, stack.slices)
+            write_nifti(folder / name, images, shape, stack)
 
 
 def _scores(job: Job, done: Done, path: Path) -> dict[str, Any] | None:

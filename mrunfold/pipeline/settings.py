@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from mrunfold.errors import InputError, did_you_mean
@@ -63,8 +64,13 @@ class ReconSettings:
             raise InputError(f"--seed is an integer of at least 0, or `name`, got {self.seed}")
 
     def record(self) -> dict[str, Any]:
-        """Return the settings as the run record holds them."""
-        return asdict(self)
+        """Return the settings as the run record holds them, of a path only its last part."""
+        record = asdict(self)
+        record["parameters"] = {
+            key: Path(value).name if isinstance(value, str) else value
+            for key, value in self.parameters.items()
+        }
+        return record
 
     def mask_seed(self, filename: str) -> int | tuple[int, ...]:
         """Return the mask's seed: the integer, or fastMRI's characters of the file's name."""

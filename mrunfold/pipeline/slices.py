@@ -14,7 +14,7 @@ from mrunfold.errors import InputError
 from mrunfold.io import crop_image
 from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask, acquired, draw
-from mrunfold.methods.base import Method, Seeds
+from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.operators import FourierMask, Sense
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.settings import ReconSettings
@@ -27,15 +27,16 @@ __all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "magnitude", "tar
 class SliceImages:
     """A slice's magnitudes float32 (readout, phase) in the file's scale, cropped, and what is known of them.
 
-    target, zero_filled, std: None where there is none or where it was not asked for; mask: what was kept of
-    what the file holds, on the grid without readout oversampling;
+    target, zero_filled: None where there is none or where it was not asked for; uncertainty: `std`,
+    `quantile_05` and `quantile_95` of the magnitude over posterior samples, empty without them;
+    mask: what was kept of what the file holds, on the grid without readout oversampling;
     flags: data crimes found; record: what the run log says of this slice.
     """
 
     recon: np.ndarray
     target: np.ndarray | None
     zero_filled: np.ndarray | None
-    std: np.ndarray | None
+    uncertainty: dict[str, np.ndarray]
     mask: Mask
     flags: tuple[str, ...]
     record: dict[str, Any]
@@ -172,7 +173,6 @@ class Job:
             result = self.method(problem, seeds=seeds, progress=progress)
         target = _target(problem, self.kind) if self.drawn is not None else None
         zero_filled = magnitude(problem.A.adjoint(problem.y), problem, self.kind) if shown else None
-        std = None if result.std is None else magnitude(result.std, problem, self.kind)
         kept = _kept(mask, problem)
         record = {
             "index": index,
@@ -188,11 +188,20 @@ class Job:
             crop_image(magnitude(result.mean, problem, self.kind), header.crop),
             None if target is None else crop_image(target, header.crop),
             None if zero_filled is None else crop_image(zero_filled, header.crop),
-            None if std is None else crop_image(std, header.crop),
+            {n: crop_image(u, header.crop) for n, u in _uncertainty(result, problem, self.kind).items()},
             kept,
             problem.flags + _twice_undersampled(self.drawn, held, header),
             record,
         )
+
+
+def _uncertainty(result: Result, problem: Problem, kind: TargetKind) -> dict[str, np.ndarray]:
+    """Return maps of the magnitude's spread over the samples (draw, set, y, x), in the file's scale."""
+    if result.samples is None:
+        return {}
+    draws = np.stack([magnitude(sample, problem, kind) for sample in result.samples])
+    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
+    return {"std": draws.std(axis=0, ddof=1), "quantile_05": low, "quantile_95": high}
 
 
 def _problem_settings(settings: ReconSettings) -> ProblemSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,10 +27,10 @@ DPI = 110
 class Preview:
     """What a preview shows, all of one slice.
 
-    mask: bool k-space (readout, phase); zero_filled, recon, reference, std: magnitudes (readout, phase) in
-    one scale, the last two None where there is none; view, pixel_mm: how the images are turned and stretched;
-    heading, captions: lines above and below; labels: what stands under a panel, by its name; warnings:
-    set off in red.
+    mask: bool k-space (readout, phase); zero_filled, recon, reference: magnitudes (readout, phase) in one
+    scale, the last None where there is none; uncertainty: std and quantiles in that scale, by name; view,
+    pixel_mm: how the images are turned and stretched; heading, captions: lines above and below; labels: what
+    stands under a panel, by its name; warnings: set off in red.
     """
 
     mask: np.ndarray
@@ -37,7 +38,7 @@ class Preview:
     recon: np.ndarray
     heading: str
     reference: np.ndarray | None = None
-    std: np.ndarray | None = None
+    uncertainty: Mapping[str, np.ndarray] = field(default_factory=dict)
     view: View = field(default_factory=View)
     pixel_mm: tuple[float, float] | None = None
     captions: tuple[str, ...] = ()
@@ -50,8 +51,11 @@ class Preview:
         if self.reference is not None:
             error = ERROR_GAIN * np.abs(self.recon - self.reference)
             shown += [("reference", self.reference), (f"error ×{ERROR_GAIN}", error)]
-        if self.std is not None:
-            shown.append((f"standard deviation ×{ERROR_GAIN}", ERROR_GAIN * self.std))
+        for name, image in self.uncertainty.items():
+            if name == "std":
+                shown.append((f"standard deviation ×{ERROR_GAIN}", ERROR_GAIN * image))
+            else:
+                shown.append((f"{name.removeprefix('quantile_')} % quantile", image))
         return shown
 
 

@@ -68,7 +68,7 @@ def test_pixels_that_are_not_square_are_not_shown_square():
 
 def test_reference_error_and_deviation_have_panels_in_one_window():
     image = letter_f((64, 64))
-    shown = preview(image, reference=0.9 * image, std=0.01 * image)
+    shown = preview(image, reference=0.9 * image, uncertainty={"std": 0.01 * image})
     axes = {a.get_title(): a for a in draw_preview(shown).axes}
     assert list(axes) == [
         "k-space mask", "zero-filled", "reconstruction", "reference", "error ×5", "standard deviation ×5",

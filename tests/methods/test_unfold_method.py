@@ -1,0 +1,144 @@
+"""The learned method and its weights: files, seeds, batches, odd input."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mrunfold.weights as weights_module
+from mrunfold.coils.simulated import simulated_maps
+from mrunfold.errors import InputError
+from mrunfold.methods import Seeds, get_method
+from mrunfold.operators import FourierMask, Sense
+from mrunfold.problem import Problem, rescale
+from mrunfold.protocols import NetworkSpec, PriorSpec
+from mrunfold.unfold import PosteriorDenoiser
+from mrunfold.weights import load_weights, save_weights, weights_digest
+
+SPEC = NetworkSpec(blocks=2, shared=True, cg_iterations=4, prior=PriorSpec(widths=(8, 8), blocks=1))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    network = PosteriorDenoiser.from_spec(SPEC)
+    torch.nn.init.normal_(network.prior(0).tail.weight, std=0.01)
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, network, SPEC, {"name": "tiny"})
+    return path
+
+
+def make_problem(coils: int, shape: tuple[int, int], batch: int, seed: int = 0) -> Problem:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, 1, *shape, dtype=torch.complex64, generator=generator)
+    mask = (torch.rand(batch, *shape, generator=generator) < 0.4).float()
+    A: Sense | FourierMask
+    if coils == 1:
+        A = FourierMask(mask)
+    else:
+        A = Sense(torch.stack([simulated_maps(coils, shape, generator)[None]] * batch), mask)
+    y, sigma_y, scale = rescale(A(x), A, torch.full((batch,), 0.02))
+    return Problem(y, A, sigma_y, scale)
+
+
+def item(problem: Problem, i: int) -> Problem:
+    assert isinstance(problem.A, Sense)
+    A = Sense(problem.A.maps[i : i + 1], problem.A.mask[i : i + 1])
+    return replace(problem, y=problem.y[i : i + 1], A=A, sigma_y=problem.sigma_y[i : i + 1])
+
+
+def test_mean_is_one_evaluation_and_finite_at_any_size(weights: Path) -> None:
+    for coils, shape in ((1, (33, 47)), (3, (33, 47)), (4, (16, 12))):
+        result = get_method("unfold", weights=str(weights))(make_problem(coils, shape, 1))
+        assert result.evaluations == 1
+        assert result.mean.shape == (1, 1, *shape)
+        assert torch.isfinite(result.mean.abs()).all()
+
+
+def test_an_item_does_not_depend_on_its_batch(weights: Path) -> None:
+    problem = make_problem(3, (24, 20), 2)
+    method = get_method("unfold", weights=str(weights), samples=3, steps=3)
+    both = method(problem, Seeds((5, 9)))
+    alone = method(item(problem, 1), Seeds((9,)))
+    assert both.samples is not None
+    assert alone.samples is not None
+    torch.testing.assert_close(both.mean[1], alone.mean[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both.samples[:, 1], alone.samples[:, 0], rtol=1e-3, atol=1e-4)
+    other = method(item(problem, 1), Seeds((10,)))
+    assert not torch.allclose(other.samples, alone.samples, atol=1e-3)
+
+
+def test_std_is_that_of_the_samples_and_evaluations_are_counted(weights: Path) -> None:
+    result = get_method("unfold", weights=str(weights), samples=4, steps=3)(make_problem(3, (16, 16), 1))
+    assert result.samples is not None
+    assert result.std is not None
+    expected = result.samples.var(dim=0).sqrt()
+    torch.testing.assert_close(result.std, expected)
+    assert result.evaluations == 1 + 4 * (2 * 3 - 1)
+
+
+def test_all_zero_slice_and_loud_noise_stay_finite(weights: Path) -> None:
+    problem = make_problem(3, (16, 16), 1)
+    silent = replace(problem, y=torch.zeros_like(problem.y))
+    loud = replace(problem, sigma_y=torch.full((1,), 0.3))
+    for case in (silent, loud):
+        assert torch.isfinite(get_method("unfold", weights=str(weights))(case).mean.abs()).all()
+
+
+def test_weights_come_back_as_they_were_saved(weights: Path) -> None:
+    network, metadata = load_weights(weights)
+    assert metadata["sha256"] == weights_digest(weights)
+    assert metadata["name"] == "tiny"
+    torch.manual_seed(3)
+    original = PosteriorDenoiser.from_spec(SPEC)
+    torch.testing.assert_close(
+        network.prior(0).head.weight, original.prior(0).head.weight, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_file_that_holds_no_network_is_refused(tmp_path: Path, weights: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(InputError, match="does not hold"):
+        load_weights(broken)
+    with pytest.raises(InputError, match="no weights"):
+        load_weights(tmp_path / "absent.safetensors")
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = PosteriorDenoiser.from_spec(SPEC)
+    with torch.no_grad():
+        network.prior(0).head.weight[0, 0, 0, 0] = torch.nan
+    path = tmp_path / "nan.safetensors"
+    save_weights(path, network, SPEC)
+    with pytest.raises(InputError, match="not finite"):
+        load_weights(path)
+
+
+def test_a_shipped_file_that_changed_is_refused(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_module, "FOLDER", tmp_path)
+    digests = {"tiny.safetensors": weights_digest(weights)}
+    (tmp_path / "sha256.json").write_text(json.dumps(digests))
+    weights_module._load.cache_clear()
+    assert load_weights("tiny")[1]["name"] == "tiny"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    weights_module._load.cache_clear()
+    with pytest.raises(InputError, match="sha256 differs"):
+        load_weights("tiny")
+    weights_module._load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "bad", [{"samples": 1}, {"samples": -1}, {"steps": 1}, {"sigma_min": 0.5}, {"sigma_start": 0.0}]
+)
+def test_senseless_parameters_are_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        get_method("unfold", **bad)
