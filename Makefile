@@ -31,7 +31,7 @@ demo: $(INSTALLED)
 	mkdir -p demo
 	rm -f demo/sample.h5
 	$(BIN)/mrunfold sample demo/sample.h5
-	$(BIN)/mrunfold recon demo/sample.h5 --mask poisson --accel 8 --out demo/recon --overwrite
+	$(BIN)/mrunfold recon demo/sample.h5 --mask poisson --accel 8 --target combined --out demo/recon --overwrite
 	@echo
 	@echo "The scan (simulated):  $(CURDIR)/demo/sample.h5"
 	@echo "Its reconstruction:    $(CURDIR)/demo/recon"

@@ -19,6 +19,7 @@ from mrunfold.cli.info import info
 from mrunfold.cli.mask import mask
 from mrunfold.cli.recon import recon
 from mrunfold.cli.sample import sample
+from mrunfold.cli.train import train
 from mrunfold.errors import InputError
 
 __all__ = ["app", "run"]
@@ -132,7 +133,7 @@ def _options(
     """MRI reconstruction: raw multicoil k-space in, reviewable images out.  Not for diagnosis."""
 
 
-for command in (recon, info, sample, mask, doctor):
+for command in (recon, info, sample, mask, train, doctor):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

@@ -36,9 +36,7 @@ def recon(
     target: Annotated[
         str | None, typer.Option(help="Magnitude: rss or combined; rss if the file has RSS images.")
     ] = None,
-    coils: Annotated[
-        float | None, typer.Option(help="Compress to so many coils, or fraction of energy.")
-    ] = None,
+    coils: Annotated[float | None, typer.Option(help="Compress to so many coils, or energy.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,

@@ -1,4 +1,4 @@
-"""The image priors R_θ(x, τ): networks that remove Gaussian noise of a known level, and know no measurement."""
+"""The image priors R_θ(x, τ): networks that remove noise of a known level, and know no measurement."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Prior(nn.Module):
 
     kind: "complex" (each set of x is an image of its own: two real channels at the network's edge) or
     "real" (the channels of x go in together, `channels` of them); widths: features of each level, finest
-    first; blocks: residual blocks a level and direction; fold: pixels are folded fold×fold into channels before
-    the first convolution, as in FFDNet (Zhang et al., IEEE TIP 27 (2018), sec. III-A), which quarters the cost
-    at fold = 2.
+    first; blocks: residual blocks a level and direction; fold: pixels are folded fold×fold into channels
+    before the first convolution, as in FFDNet (Zhang et al., IEEE TIP 27 (2018), sec. III-A), which quarters
+    the cost at fold = 2.
 
     The noise level is an input channel and no layer has a bias (as in DRUNet, Zhang et al., IEEE TPAMI 44
     (2022), sec. 3), so the prior scales with its input: R(a·x, a·τ) = a·R(x, τ) for a > 0.
@@ -83,7 +83,8 @@ class Prior(nn.Module):
 
         Complex x: τ² = E|n|² (both parts together); any height and width.
         """
-        if x.is_complex() != (self.kind == "complex") or (self.kind == "real" and x.shape[-3] != self.channels):
+        real = self.kind == "real"
+        if x.ndim < 3 or x.is_complex() == real or (real and x.shape[-3] != self.channels):
             wanted = "complex" if self.kind == "complex" else f"real {self.channels}-channel"
             raise InputError(f"this prior is for {wanted} images, got {tuple(x.shape)} {x.dtype}")
         shape = x.shape

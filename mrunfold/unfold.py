@@ -34,9 +34,10 @@ class Levels(nn.Module):
     def __init__(self, blocks: int, hidden: int = 32) -> None:
         super().__init__()
         self.blocks = blocks
-        self.mlp = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), nn.Linear(hidden, 2 * blocks + 1))
-        nn.init.zeros_(self.mlp[2].weight)
-        nn.init.zeros_(self.mlp[2].bias)
+        last = nn.Linear(hidden, 2 * blocks + 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), last)
         steps = torch.linspace(0, 1, blocks)
         tau = 0.2 * (0.02 / 0.2) ** steps
         s = torch.cat([torch.tensor([0.5]), 0.12 * (0.03 / 0.12) ** steps])
@@ -71,8 +72,9 @@ class PosteriorDenoiser(nn.Module):
 
     x_0 is the same solve with z = 0.  Nothing depends on the operator's class: any LinearOperator works, and
     the closed form of its `solve` is used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
-    shared: one prior for all blocks, or one each.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025);
-    the form of the blocks is this project's own (docs/concepts/diff-unfolding.md).
+    shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
+    backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
+    the blocks is this project's own (docs/concepts/diff-unfolding.md).
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class PosteriorDenoiser(nn.Module):
     @classmethod
     def from_spec(cls, spec: NetworkSpec, checkpointing: bool = False) -> PosteriorDenoiser:
         """Build the untrained network that a protocol describes."""
-        return cls(
-            spec.blocks, spec.shared, spec.cg_iterations, lambda: Prior(**spec.prior.model_dump()), checkpointing
-        )
+
+        def prior() -> Prior:
+            return Prior(**spec.prior.model_dump())
+
+        return cls(spec.blocks, spec.shared, spec.cg_iterations, prior, checkpointing)
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
         """Start every block from one pretrained prior."""
@@ -121,7 +125,9 @@ class PosteriorDenoiser(nn.Module):
         item = (...,) + (None,) * A.domain.ndim
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
-        tau, rho = self.levels(sigma_y, sigma_t, A.measured_fraction().to(sigma_y).expand(batch))
+        fraction = A.measured_fraction().to(sigma_y).expand(batch)
+        with torch.autocast(y.device.type, enabled=False):
+            tau, rho = self.levels(sigma_y, sigma_t, fraction)
         # Everything times σ_y²: the system is then AᴴA + shift with a shift of moderate size.
         variance = sigma_y**2
         state = variance / sigma_t**2
@@ -133,11 +139,18 @@ class PosteriorDenoiser(nn.Module):
         def consistency(z: Tensor | None, k: int, x: Tensor | None) -> Tensor:
             pull = variance * rho[..., k]
             right = rhs if z is None else rhs + pull[item] * z
-            return A.solve(
-                right, one, state + pull, x,
-                tolerance=1e-5, max_iterations=self.cg_iterations,
-                gradient="unrolled" if torch.is_grad_enabled() else "implicit",
-            )  # fmt: skip
+            # A few steps do not reach the solution: in training the steps themselves are differentiated.
+            # Autocast is for the priors only: bfloat16 has three digits, and the system needs more.
+            with torch.autocast(right.device.type, enabled=False):
+                return A.solve(
+                    right,
+                    one,
+                    state + pull,
+                    x,
+                    tolerance=1e-5,
+                    max_iterations=self.cg_iterations,
+                    gradient="unrolled" if torch.is_grad_enabled() else "implicit",
+                )
 
         def block(k: int, x: Tensor) -> Tensor:
             return consistency(self.prior(k)(x, tau[..., k]), k + 1, x)

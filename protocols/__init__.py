@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrunfold.errors import InputError, did_you_mean
 
@@ -55,16 +55,29 @@ class NetworkSpec(_Frozen):
 
 
 class Stage(_Frozen):
-    """One stage of training; sizes are image heights and widths drawn between the two."""
+    """One stage of training; sizes are image heights and widths drawn between the two.
+
+    The learning rate climbs for `warmup` steps, stays, and falls to `final_fraction` of itself by a cosine
+    over the last `cooldown` share of the steps; ema: decay of the averaged weights a step; clip: norm of the
+    gradient; checkpointing: blocks are computed again in the backward pass instead of stored (stage two).
+    """
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     sizes: tuple[int, int]
     learning_rate: float = Field(gt=0)
-    warmup: int = 200
+    warmup: int = Field(default=200, ge=1)
+    cooldown: float = Field(default=0.5, gt=0, le=1)
     final_fraction: float = Field(default=0.05, gt=0, le=1)
     ema: float = Field(default=0.998, ge=0, lt=1)
     clip: float = Field(default=1.0, gt=0)
+    checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _sizes_are_a_range(self) -> Stage:
+        if not 32 <= self.sizes[0] <= self.sizes[1]:
+            raise ValueError(f"sizes are a range from 32 up, got {list(self.sizes)}")
+        return self
 
 
 class Measurements(_Frozen):
@@ -90,9 +103,26 @@ class TrainingProtocol(_Frozen):
     measurements: Measurements = Measurements()
     noise_levels: tuple[float, float] = (0.003, 1.0)
 
+    def with_steps(self, prior: int | None = None, unfold: int | None = None) -> TrainingProtocol:
+        """Return the protocol with other numbers of steps; None keeps a stage's own."""
+        stages = {"prior_stage": prior, "unfold_stage": unfold}
+        changed = {
+            name: getattr(self, name).model_copy(update={"steps": steps})
+            for name, steps in stages.items()
+            if steps is not None
+        }
+        return self.model_copy(update=changed)
+
     def digest(self) -> str:
         """Return the sha256 of the protocol's content, whatever the layout of its file."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def _reason(error: ValidationError | tomllib.TOMLDecodeError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
 
 
 def protocol_names() -> list[str]:
@@ -106,9 +136,10 @@ def load_protocol(name_or_file: str) -> TrainingProtocol:
     if file.suffix != ".toml":
         file = FOLDER / f"{name_or_file}.toml"
     if not file.is_file():
-        raise InputError(f"no protocol {name_or_file}{did_you_mean(Path(name_or_file).stem, protocol_names())}")
+        raise InputError(
+            f"no protocol {name_or_file}{did_you_mean(Path(name_or_file).stem, protocol_names())}"
+        )
     try:
         return TrainingProtocol(**tomllib.loads(file.read_text(encoding="utf-8")))
     except (ValidationError, tomllib.TOMLDecodeError) as error:
-        first = str(error).replace("\n", " ")
-        raise InputError(f"protocol {file.name} does not hold: {first}; mend that line") from error
+        raise InputError(f"protocol {file.name} does not hold: {_reason(error)}; mend that line") from error

@@ -91,7 +91,7 @@ def _one(
     mask = draw(kind, (header.unoversampled, header.matrix[1]), accel, seed=seed)
     problem = build_problem(full.kspace, header, mask, target="combined")
     assert problem.target is not None
-    common = {
+    common: dict[str, Any] = {
         "data": full.name,
         "simulated": full.simulated,
         "coils": problem.y.shape[-3],
@@ -111,11 +111,13 @@ def _one(
                 extra = {"weights": weights, "samples": samples, "steps": steps}
             result = get_method(name, **extra)(problem, Seeds((seed,)))
         covered = None if result.samples is None else interval_coverage(problem, result.samples)
+        quality = scores(problem, result.mean)
         yield Row(
             **common,
             method=name,
             lamda=lamda,
-            **scores(problem, result.mean),
+            psnr=quality["psnr"],
+            ssim=quality["ssim"],
             evaluations=result.evaluations,
             seconds=result.seconds,
             coverage=covered,

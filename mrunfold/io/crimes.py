@@ -70,6 +70,8 @@ def _computed(kspace: np.ndarray) -> list[str]:
 
     Noise has no symmetry: measured samples far from the centre are incoherent with their mirror images.
     """
+    if min(kspace.shape[1:]) < 8:
+        return []  # too few samples to tell
     if _coherence(kspace) > COHERENT:
         return ["k-space is the Fourier transform of a magnitude image: it is conjugate symmetric"]
     if _coherence(_without_smooth_phase(kspace)) > COHERENT:
@@ -104,9 +106,7 @@ def _without_smooth_phase(kspace: np.ndarray) -> np.ndarray:
     for size in kspace.shape[-2:]:
         half = max(1, min(16, size // 4))
         line = np.zeros(size)
-        line[size // 2 - half : size // 2 + half + 1] = np.hanning(2 * half + 3)[1:-1][
-            : size - size // 2 + half
-        ]
+        line[size // 2 - half : size // 2 + half + 1] = np.hanning(2 * half + 3)[1:-1]
         window = np.multiply.outer(window, line)
     axes = (-2, -1)
 

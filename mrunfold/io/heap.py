@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -16,7 +17,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.hdf5 import reading
 
-__all__ = ["check_heaps", "read_text"]
+__all__ = ["check_heaps", "read_field", "read_text"]
 
 HEADER = 16  # bytes, of a collection and of each object in it
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -34,15 +35,10 @@ def check_heaps(path: Path, dataset: h5py.Dataset) -> None:
         properties = dataset.file.id.get_create_plist()
         if properties.get_sizes() != (8, 8) or properties.get_userblock() != 0:
             raise InputError(f"{path}: an HDF5 file of an unusual layout; rewrite it with h5repack")
-        places = _places(dataset)
     sizes: dict[int, dict[int, int]] = {}
     with open(path, "rb") as file:
         end = os.fstat(file.fileno()).st_size
-        for start, length in places:
-            if start + length > end:
-                raise _damaged(path)
-            raw = os.pread(file.fileno(), length, start)
-            rows = np.frombuffer(raw, np.uint8, length // row * row).reshape(-1, row)
+        for _, rows in _raw_rows(path, dataset, row):
             for offset, width in references:
                 cells = np.ascontiguousarray(rows[:, offset : offset + REFERENCE.itemsize]).view(REFERENCE)
                 for count, address, index in cells.reshape(-1).tolist():
@@ -91,16 +87,49 @@ def _references(kind: h5py.h5t.TypeID) -> tuple[int, list[tuple[int, int]]]:
     return max(end, kind.get_size()), found
 
 
-def _places(dataset: h5py.Dataset) -> list[tuple[int, int]]:
-    """Return (offset, bytes) of a dataset's raw rows in the file."""
-    if dataset.chunks is None:
-        offset = dataset.id.get_offset()
-        return [] if offset is None else [(offset, dataset.id.get_storage_size())]
-    if dataset.id.get_create_plist().get_nfilters():
-        return []
-    places: list[tuple[int, int]] = []
-    dataset.id.chunk_iter(lambda chunk: places.append((chunk.byte_offset, chunk.size)))
-    return places
+def _raw_rows(path: Path, dataset: h5py.Dataset, row: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (number of the first row, bytes (rows, row)) of a dataset as they lie in the file."""
+    places: list[tuple[int, int, int]] = []
+    with reading(path, f"'{dataset.name}'"):
+        if dataset.chunks is None:
+            if (offset := dataset.id.get_offset()) is not None:
+                places.append((0, offset, dataset.id.get_storage_size()))
+        elif not _filtered(dataset):
+            dataset.id.chunk_iter(lambda c: places.append((c.chunk_offset[0], c.byte_offset, c.size)))
+    with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        for first, start, length in places:
+            if start + length > end:
+                raise _damaged(path)
+            raw = os.pread(file.fileno(), length, start)
+            yield first, np.frombuffer(raw, np.uint8, len(raw) // row * row).reshape(-1, row)
+
+
+def _filtered(dataset: h5py.Dataset) -> bool:
+    return dataset.id.get_create_plist().get_nfilters() > 0
+
+
+def read_field(path: Path, dataset: h5py.Dataset, name: str) -> np.ndarray:
+    """Return a field of fixed size of all rows of a 1-D compound dataset, (row,).
+
+    From the raw rows: h5py would read the variable-length fields with it, which are the whole scan.
+    """
+    with reading(path, f"'{dataset.name}'"):
+        dtype, kind = dataset.dtype[name], dataset.id.get_type()
+        offset = kind.get_member_offset(kind.get_member_index(name.encode()))
+        row = _references(kind)[0]
+        if dataset.chunks is not None and _filtered(dataset):
+            blocks = [dataset.fields(name)[i : i + 256] for i in range(0, dataset.size, 256)]
+            return np.concatenate(blocks)
+        if kind.get_member_type(kind.get_member_index(name.encode())).get_size() != dtype.itemsize:
+            raise _damaged(path)
+    field = np.zeros(dataset.size, dtype)
+    for first, rows in _raw_rows(path, dataset, row):
+        count = min(len(rows), len(field) - first)
+        if count > 0:
+            cells = np.ascontiguousarray(rows[:count, offset : offset + dtype.itemsize])
+            field[first : first + count] = cells.reshape(-1).view(dtype)
+    return field
 
 
 def _collection(path: Path, file: int, address: int, end: int) -> dict[int, int]:

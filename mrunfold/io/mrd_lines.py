@@ -12,7 +12,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
-from mrunfold.io.hdf5 import reading
+from mrunfold.io.heap import read_field
 from mrunfold.io.scan import Geometry
 
 __all__ = ["FLAGS", "Lines", "geometry_of", "read_heads", "sort_lines"]
@@ -87,8 +87,7 @@ def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: its `data` are not ISMRMRD acquisitions (head, traj, data); write it anew")
     if data.size > MAX_ACQUISITIONS:
         raise InputError(f"{path}: {data.size} acquisitions, at most {MAX_ACQUISITIONS} are read; split it")
-    with reading(path, "its acquisition headers"):
-        raw = data.fields("head")[()]
+    raw = read_field(path, data, "head")
     heads = {name: np.asarray(raw[name]) for name in FIELDS}
     heads.update({f"idx.{name}": np.asarray(raw["idx"][name]).astype(np.int64) for name in COUNTERS})
     for name in ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample"):

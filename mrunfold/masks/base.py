@@ -45,6 +45,9 @@ class Mask:
         return self.array.size / int(self.array.sum())
 
     def __str__(self) -> str:
-        asked = "as acquired" if self.asked is None else f"R={self.asked:g} asked, R={self.delivered:.2f} delivered"
-        seed = "" if self.seed is None else f", seed {self.seed if isinstance(self.seed, int) else 'from name'}"
-        return f"{self.kind} mask {self.shape[0]}×{self.shape[1]}, {asked}, centre {self.calibration}{seed}"
+        delivered = f"R={self.delivered:.2f} delivered"
+        asked = "as acquired, " if self.asked is None else f"R={self.asked:g} asked, "
+        seed = self.seed if self.seed is None or isinstance(self.seed, int) else "of the file's name"
+        size = f"{self.kind} mask {self.shape[0]}×{self.shape[1]}"
+        text = f"{size}, {asked}{delivered}, centre {self.calibration}"
+        return text if seed is None else f"{text}, seed {seed}"

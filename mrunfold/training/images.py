@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,32 +24,36 @@ __all__ = ["ImageBank", "random_image", "smooth_field"]
 class ImageBank:
     """Slices to draw from: float32 (y, x) scaled to a 99th percentile of 1, or integer tissue labels.
 
-    sets: one list of slices a data set; weights: how often each set is drawn.
+    sets: one list of slices a data set, tensors or functions that read one; weights: how often each set is
+    drawn.
     """
 
-    sets: tuple[tuple[Tensor, ...], ...]
+    sets: tuple[tuple[Tensor | Callable[[], Tensor], ...], ...]
     weights: tuple[float, ...]
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Return one slice at random; labels get random tissue intensities."""
         which = int(torch.multinomial(torch.tensor(self.weights), 1, generator=generator))
         slices = self.sets[which]
-        image = slices[int(torch.randint(len(slices), (1,), generator=generator))]
+        chosen = slices[int(torch.randint(len(slices), (1,), generator=generator))]
+        image = chosen if isinstance(chosen, Tensor) else chosen()
         return image if image.is_floating_point() else _tissue(image, generator)
 
     @staticmethod
     def load(root: Path, sets: Sequence[ImageSet]) -> ImageBank:
         """Read the sets below `root`; a set without a file is an InputError."""
-        return ImageBank(
-            tuple(tuple(_read_set(root, s)) for s in sets), tuple(float(s.weight) for s in sets)
-        )
+        return ImageBank(tuple(tuple(_read_set(root, s)) for s in sets), tuple(float(s.weight) for s in sets))
 
 
-def _read_set(root: Path, spec: ImageSet) -> list[Tensor]:
+def _read_set(root: Path, spec: ImageSet) -> list[Tensor | Callable[[], Tensor]]:
     files = sorted(root.glob(spec.pattern))
     if not files:
-        raise InputError(f"no training images at {root / spec.pattern}; say where they are with --data FOLDER")
-    slices: list[Tensor] = []
+        raise InputError(
+            f"no training images at {root / spec.pattern}; say where they are with --data FOLDER"
+        )
+    if spec.reader == "fastmri":
+        return [piece for file in files for piece in _fastmri_slices(file, spec.least_content)]
+    slices: list[Tensor | Callable[[], Tensor]] = []
     for file in files:
         volume = _READERS[spec.reader](file)  # (slice, y, x)
         if volume.dtype == np.uint8:
@@ -57,16 +62,21 @@ def _read_set(root: Path, spec: ImageSet) -> list[Tensor]:
             continue
         top = np.percentile(volume, 99)
         keep = (volume > 0.1 * top).mean(axis=(1, 2)) > spec.least_content
-        for image in volume[keep]:
-            scale = np.percentile(image, 99)
-            slices.append(torch.from_numpy((image / scale).astype(np.float32)))
+        slices += [_scaled(image) for image in volume[keep]]
+    if not slices:
+        raise InputError(f"no slice of {root / spec.pattern} is filled enough; lower least_content")
     return slices
+
+
+def _scaled(image: np.ndarray) -> Tensor:
+    return torch.from_numpy((image / max(np.percentile(image, 99), 1e-30)).astype(np.float32))
 
 
 def _read_nifti(file: Path) -> np.ndarray:
     import nibabel
 
-    return np.moveaxis(np.asarray(nibabel.load(file).dataobj, dtype=np.float32), -1, 0)
+    image: Any = nibabel.load(file)
+    return np.moveaxis(np.asarray(image.dataobj, dtype=np.float32), -1, 0)
 
 
 def _read_nifti_all_axes(file: Path) -> np.ndarray:
@@ -80,7 +90,9 @@ def _read_mat(file: Path) -> np.ndarray:
     import h5py
 
     with h5py.File(file, "r") as h5:
-        (name,) = (n for n in h5 if n in ("im_ori", "data_fs"))
+        name = next((n for n in ("im_ori", "data_fs") if n in h5), None)
+        if name is None:
+            raise InputError(f"{file} has neither im_ori nor data_fs; leave it out of the protocol's pattern")
         data = np.abs(np.asarray(h5[name], dtype=np.float32))
     return data if data.ndim == 3 else data[None]
 
@@ -90,14 +102,40 @@ def _read_labels(file: Path) -> np.ndarray:
     return np.moveaxis(labels, -1, 0)[::4]  # neighbours at 1 mm are nearly the same slice
 
 
-def _read_fastmri(file: Path) -> np.ndarray:
-    import h5py
+@dataclass(frozen=True)
+class _FastmriSlice:
+    """One slice of a fastMRI file's reference image, read when it is drawn: the sets outgrow memory."""
 
-    with h5py.File(file, "r") as h5:
-        name = next((n for n in ("reconstruction_rss", "reconstruction_esc") if n in h5), None)
-        if name is None:
-            raise InputError(f"{file.name} has no reconstruction_rss to train on; leave it out of the pattern")
-        return np.asarray(h5[name], dtype=np.float32)
+    file: Path
+    name: str
+    index: int
+
+    def __call__(self) -> Tensor:
+        from mrunfold.io.hdf5 import open_h5, reading
+
+        with open_h5(self.file) as h5, reading(self.file, self.name):
+            return _scaled(np.asarray(h5[self.name][self.index], dtype=np.float32))
+
+
+def _fastmri_slices(file: Path, least_content: float) -> list[_FastmriSlice]:
+    """Return the slices of a file whose middle is bright enough, judged by every fourth row of each."""
+    from mrunfold.io.hdf5 import check_size, find, open_h5, reading
+
+    with open_h5(file) as h5:
+        names = ("reconstruction_rss", "reconstruction_esc")
+        found = next(((n, d) for n in names if (d := find(file, h5, n)) is not None), None)
+        if found is None:
+            raise InputError(f"{file} has no reconstruction_rss to train on; leave it out of the pattern")
+        name, dataset = found
+        if getattr(dataset, "ndim", 0) != 3:
+            raise InputError(f"{file}: '{name}' must be (slice, y, x); leave it out of the pattern")
+        check_size(file, dataset, dataset.shape[0])
+        with reading(file, name):
+            rows = np.asarray(dataset[:, ::4], dtype=np.float32)
+    if not np.isfinite(rows).all():
+        raise InputError(f"{file}: '{name}' holds values that are not finite; leave it out")
+    filled = (rows > 0.1 * np.percentile(rows, 99)).mean(axis=(1, 2)) > least_content
+    return [_FastmriSlice(file, name, i) for i in np.flatnonzero(filled).tolist()]
 
 
 _READERS = {
@@ -105,7 +143,6 @@ _READERS = {
     "nifti-all-axes": _read_nifti_all_axes,
     "mat": _read_mat,
     "labels": _read_labels,
-    "fastmri": _read_fastmri,
 }
 
 
@@ -145,9 +182,13 @@ def _contrast(image: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _placed(image: Tensor, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Turn, mirror, zoom and shift the image onto a finer grid, then crop its k-space to `shape` as a scan does."""
+    """Turn, mirror, zoom and shift the image onto a grid somewhat finer than `shape`."""
     fine = tuple(2 * round(n * uniform(1.0, 1.6, generator) / 2) for n in shape)
-    angle = uniform(-math.pi, math.pi, generator) if uniform(0, 1, generator) < 0.5 else uniform(-0.3, 0.3, generator)
+    angle = (
+        uniform(-math.pi, math.pi, generator)
+        if uniform(0, 1, generator) < 0.5
+        else uniform(-0.3, 0.3, generator)
+    )
     zoom = math.exp(uniform(math.log(0.6), math.log(1.25), generator))
     flip = 1.0 if uniform(0, 1, generator) < 0.5 else -1.0
     cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom

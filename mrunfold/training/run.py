@@ -2,63 +2,229 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
 
-from mrunfold.errors import InputError
+from mrunfold.errors import InputError, did_you_mean
 from mrunfold.protocols import TrainingProtocol
+from mrunfold.training.callbacks import Checkpoints, Validate
+from mrunfold.training.curve import write_curve
 from mrunfold.training.images import ImageBank
-from mrunfold.training.stages import PriorStage, UnfoldStage, _TrainingStage
+from mrunfold.training.record import claim_folder
+from mrunfold.training.stages import PriorStage, TrainingStage, UnfoldStage
+from mrunfold.unfold import PosteriorDenoiser
+from mrunfold.weights import save_weights
 
-__all__ = ["train"]
+__all__ = ["STAGES", "TrainingSettings", "TrainingState", "choose_precision", "train"]
+
+log = logging.getLogger(__name__)
+
+STAGES = ("prior", "unfold")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a run depends on besides protocol and data, and its weights, up to rounding, do not.
+
+    accelerator, devices, strategy, num_nodes: as Lightning's Trainer has them; precision: "auto" for
+    `choose_precision`; workers: processes that draw batches ahead; checkpoint_every: steps; progress: show a
+    bar; validate: averaged network of stage two → a number for the log, every validate_every steps.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: str = "auto"
+    workers: int = 0
+    checkpoint_every: int = 100
+    progress: bool = True
+    validate: Callable[[PosteriorDenoiser], float] | None = None
+    validate_every: int = 100
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands: the stage, its step, whether all that was asked is done, the files of weights."""
+
+    stage: str
+    step: int
+    finished: bool
+    weights: tuple[Path, ...]
+
+
+def choose_precision(accelerator: str = "auto") -> str:
+    """Return "bf16-mixed" where the hardware multiplies bfloat16 matrices itself, else "32-true"."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        fast = accelerator in ("auto", "cpu") and bool(amx())
+    return "bf16-mixed" if fast else "32-true"
 
 
 def train(
     protocol: TrainingProtocol,
     data: Path,
     out: Path,
-    stage: str = "all",
-    trainer: dict[str, Any] | None = None,
-) -> Path:
-    """Train what `protocol` describes and return the folder that holds the weights."""
-    out.mkdir(parents=True, exist_ok=True)
+    stages: Sequence[str] = STAGES,
+    settings: TrainingSettings | None = None,
+    init: Path | None = None,
+) -> TrainingState:
+    """Train what `protocol` describes in the folder `out`, from where a run in it stopped.
+
+    stages: "prior", "unfold" or both, in this order; init: weights that stage two starts from, of a prior
+    or of a whole network, instead of `out`/prior.safetensors.  Writes `out`/{stage}.safetensors with the
+    averaged weights, and per stage last.ckpt, ema.safetensors, the CSV log and loss.png.
+    InputError: unknown stage, no images, no prior for stage two, another protocol in `out`.
+    """
+    settings = settings or TrainingSettings()
+    for stage in stages:
+        if stage not in STAGES:
+            raise InputError(f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
+    if init is not None and "prior" in stages:
+        raise InputError("--init takes the place of stage one; give --stage unfold with it")
     bank = ImageBank.load(data, protocol.images)
-    if stage in ("all", "prior"):
-        _fit(PriorStage(protocol, bank), out / "prior", trainer)
-    if stage in ("all", "unfold"):
-        prior = torch.load(out / "prior" / "ema.pt", weights_only=True)
-        _fit(UnfoldStage(protocol, bank, prior), out / "unfold", trainer)
-    return out
+    out.mkdir(parents=True, exist_ok=True)
+    claim_folder(out, protocol)
+    state = TrainingState("prior", 0, False, ())
+    for stage in (s for s in STAGES if s in stages):
+        module: TrainingStage
+        if stage == "prior":
+            module = PriorStage(protocol, bank, settings.workers)
+        else:
+            module = UnfoldStage(protocol, bank, workers=settings.workers)
+            if not (out / stage / "last.ckpt").exists():
+                _start(module, init or out / "prior.safetensors")
+        state = _fit(module, stage, out, settings, state.weights)
+        if not state.finished:
+            break
+    return state
 
 
-class _Ema(Callback):
-    def __init__(self, file, every=100): self.file, self.every = file, every
-    def on_train_batch_end(self, trainer, module, *_):
-        if trainer.global_step % self.every == 0 or trainer.global_step == module.settings.steps:
-            torch.save(module.ema.module.state_dict(), str(self.file) + ".part")
-            Path(str(self.file) + ".part").rename(self.file)
+def _start(module: UnfoldStage, file: Path) -> None:
+    """Give the network of stage two the weights of a prior, or of a whole network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        raise InputError(
+            f"stage two needs a trained prior, and there is no {file}; train it (--stage prior) or --init"
+        )
+    try:
+        state = {name: value.float() for name, value in load_file(file).items()}
+        if not any(name.startswith("priors.") for name in state):
+            network = module.network
+            network.load_prior(state)
+            state = network.state_dict()
+        module.start_from(state)
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{file} does not fit the protocol's network ({reason}); train its prior first"
+        ) from None
 
 
-def _fit(module: _TrainingStage, folder: Path, options: dict[str, Any] | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    last = folder / "last.ckpt"
-    trainer = lightning.Trainer(
-        max_steps=module.settings.steps,
-        gradient_clip_val=module.settings.clip,
-        logger=CSVLogger(folder, name="log", flush_logs_every_n_steps=20),
-        callbacks=[
-            ModelCheckpoint(folder, save_last=True, save_top_k=0, every_n_train_steps=100),
-            TQDMProgressBar(refresh_rate=20), _Ema(folder / "ema.pt"),
-        ],
-        log_every_n_steps=20,
-        **(options or {}),
-    )
-    trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+def _fit(
+    module: TrainingStage, stage: str, out: Path, settings: TrainingSettings, done: tuple[Path, ...]
+) -> TrainingState:
+    folder, last = out / stage, out / stage / "last.ckpt"
+    folder.mkdir(exist_ok=True)
+    keeper = Checkpoints(last, settings.checkpoint_every, lambda m: _export(m, folder / "ema.safetensors"))
+    callbacks: list[Callback] = []
+    if settings.validate is not None and isinstance(module, UnfoldStage):
+        callbacks.append(Validate(settings.validate, settings.validate_every))  # type: ignore[arg-type]
+    callbacks.append(keeper)
+    if settings.progress:
+        callbacks.append(RichProgressBar())
+    trainer = _trainer(module, folder, callbacks, settings)
+    _check_reached(last, module.settings.steps, stage)
+    try:
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+    finally:
+        if trainer.is_global_zero:
+            write_curve(folder / "log", folder / "loss.png", f"{module.protocol.name}: stage {stage}")
+    step = trainer.global_step
+    finished = step >= module.settings.steps
+    if finished:
+        if trainer.is_global_zero:
+            _export(module, folder / "ema.safetensors")
+            shutil.copyfile(folder / "ema.safetensors", out / f".{stage}.part")
+            (out / f".{stage}.part").replace(out / f"{stage}.safetensors")
+        trainer.strategy.barrier()  # stage two of every process reads the file
+        done = (*done, out / f"{stage}.safetensors")
+    return TrainingState(stage, step, finished, done)
+
+
+def _trainer(
+    module: TrainingStage, folder: Path, callbacks: list[Callback], settings: TrainingSettings
+) -> lightning.Trainer:
+    precision = settings.precision
+    if precision == "auto":
+        precision = choose_precision(settings.accelerator)
+    options: Mapping[str, Any] = {
+        "accelerator": settings.accelerator,
+        "devices": settings.devices,
+        "strategy": settings.strategy,
+        "num_nodes": settings.num_nodes,
+        "precision": precision,
+    }
+    try:
+        return lightning.Trainer(
+            max_steps=module.settings.steps,
+            gradient_clip_val=module.settings.clip,
+            logger=CSVLogger(folder, name="log", flush_logs_every_n_steps=20),
+            callbacks=callbacks,
+            log_every_n_steps=1,
+            enable_checkpointing=False,  # callbacks.Checkpoints does it
+            enable_progress_bar=settings.progress,
+            enable_model_summary=False,
+            **options,
+        )
+    except (ValueError, RuntimeError) as error:
+        asked = ", ".join(f"{name} {value}" for name, value in options.items())
+        raise InputError(f"cannot train with {asked}: {' '.join(str(error).split())}") from error
+
+
+def _check_reached(last: Path, steps: int, stage: str) -> None:
+    if not last.exists():
+        return
+    reached = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    if reached > steps:
+        raise InputError(
+            f"{last} is already at step {reached} of stage {stage}, asked {steps}; "
+            f"give --steps {reached} or more"
+        )
+
+
+def _export(module: TrainingStage, path: Path) -> None:
+    """Write the averaged weights with what they were made by, whole or not at all."""
+    protocol = module.protocol
+    metadata = {
+        "protocol": protocol.name,
+        "protocol_digest": protocol.digest(),
+        "step": str(module.global_step),
+        "torch": torch.__version__,
+        "images": json.dumps({s.pattern: s.licence for s in protocol.images}),
+    }
+    network: nn.Module = module.averaged
+    if isinstance(network, PosteriorDenoiser):
+        save_weights(path, network, protocol.network, metadata)
+        return
+    from safetensors.torch import save_file
+
+    state: dict[str, Tensor] = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(state, part, {"prior": protocol.network.prior.model_dump_json(), **metadata})
+    part.replace(path)

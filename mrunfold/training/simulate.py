@@ -41,16 +41,21 @@ class TrainingProblem:
         return TrainingProblem(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return math.exp(uniform(math.log(low), math.log(high), generator))
+def log_uniform(bounds: tuple[float, float], generator: torch.Generator) -> float:
+    return math.exp(uniform(math.log(bounds[0]), math.log(bounds[1]), generator))
+
+
+def draw_size(sizes: tuple[int, int], generator: torch.Generator) -> tuple[int, int]:
+    """Return a random (height, width), multiples of 4 so that convolutions stay quick."""
+    low, high = sizes
+    return 4 * round(uniform(low, high, generator) / 4), 4 * round(uniform(low, high, generator) / 4)
 
 
 def draw_problem(
     bank: ImageBank, law: Measurements, stage: Stage, generator: torch.Generator
 ) -> TrainingProblem:
     """Return one random batch: one matrix size, coil number and mask dimension; all else per item."""
-    height, width = (4 * round(uniform(*stage.sizes, generator) / 4) for _ in range(2))
-    shape = (height, width)
+    shape = draw_size(stage.sizes, generator)
     coils = int(torch.randint(law.coils[0], law.coils[1] + 1, (1,), generator=generator))
     kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
     items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(stage.batch)]
@@ -66,7 +71,7 @@ def draw_problem(
         [
             math.inf
             if mask[i].any() and uniform(0, 1, generator) < law.mean_fraction
-            else log_uniform(*law.sigma_t, generator)
+            else log_uniform(law.sigma_t, generator)
             for i in range(stage.batch)
         ]
     )
@@ -87,7 +92,7 @@ def _draw_item(
     image = random_image(bank, shape, generator)
     maps = simulated_maps(coils, shape, generator)
     full = fft2c(maps * image)
-    sigma = torch.tensor(log_uniform(*law.sigma_y, generator))
+    sigma = torch.tensor(log_uniform(law.sigma_y, generator))
     if uniform(0, 1, generator) < law.dropout:
         return full, maps, torch.zeros(shape), sigma
     kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
@@ -98,7 +103,7 @@ def _draw_item(
 
 
 def _draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: torch.Generator) -> Tensor:
-    accel = log_uniform(*law.accelerations, generator)
+    accel = log_uniform(law.accelerations, generator)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if kind in LINES:
         if kind != "random":
@@ -122,7 +127,7 @@ def _as_estimated(maps: Tensor, image: Tensor, generator: torch.Generator) -> Te
         window = torch.zeros_like(k, dtype=torch.float32)
         window[y // 2 - side // 2 : y // 2 + side // 2, x // 2 - side // 2 : x // 2 + side // 2] = 1
         low = ifft2c(k * window).abs()
-        support = low > low.max() * log_uniform(0.01, 0.12, generator)
+        support = low > low.max() * log_uniform((0.01, 0.12), generator)
         maps = maps * support
     if uniform(0, 1, generator) < 0.3:
         shape = (maps.shape[-2], maps.shape[-1])

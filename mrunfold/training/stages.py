@@ -10,82 +10,114 @@ import lightning
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mrunfold.diffusion import complex_noise_like
 from mrunfold.priors import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
-from mrunfold.training.images import ImageBank, random_image, uniform
-from mrunfold.training.simulate import draw_problem
+from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.simulate import draw_problem, draw_size, log_uniform
 from mrunfold.unfold import PosteriorDenoiser
 
-__all__ = ["PriorStage", "UnfoldStage"]
-
-
-def draw_size(sizes: tuple[int, int], generator: torch.Generator) -> tuple[int, int]:
-    """Return a random (height, width), multiples of 4 so that convolutions stay quick."""
-    height, width = (4 * round(uniform(*sizes, generator) / 4) for _ in range(2))
-    return height, width
-
-
-def log_uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return math.exp(uniform(math.log(low), math.log(high), generator))
+__all__ = ["PriorStage", "TrainingStage", "UnfoldStage"]
 
 
 class _Batches(IterableDataset):
-    """Batches numbered from `first`, each drawn from its own seed, so that a resumed run draws the next ones."""
+    """Batches from number `first` on, each drawn from its own seed: a resumed run draws the next ones."""
 
-    def __init__(self, stage: _TrainingStage, first: int) -> None:
-        self.stage, self.first = stage, first
+    def __init__(self, stage: TrainingStage, first: int) -> None:
+        self.draw, self.seed = stage.draw, stage.protocol.seed
+        self.first, self.steps = first, stage.settings.steps
+        self.rank, self.world = stage.global_rank, stage.trainer.world_size
+
+    def __len__(self) -> int:
+        return self.steps  # of the whole run: Lightning counts the batches before `first` as done
 
     def __iter__(self) -> Iterator[Any]:
-        rank, world = self.stage.global_rank, self.stage.trainer.world_size
-        for step in range(self.first, self.stage.settings.steps):
-            seed = (self.stage.protocol.seed << 28) + step * world + rank
-            yield self.stage.draw(torch.Generator().manual_seed(seed))
+        worker = get_worker_info()
+        # Workers take turns, and the loader asks them in turn: the order of batches stays that of the seeds.
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self.first + offset, self.steps, stride):
+            seed = (self.seed << 28) + step * self.world + self.rank
+            yield self.draw(torch.Generator().manual_seed(seed))
 
 
-class _TrainingStage(lightning.LightningModule):
-    """What both stages share: Adam, warm-up and cosine decay, EMA weights, seeded batches."""
+class TrainingStage(lightning.LightningModule):
+    """What both stages share: Adam, the law of its rate, EMA weights, seeded batches.
+
+    workers: processes that draw batches ahead, 0 for none; the batches are the same.
+    """
 
     network: nn.Module
 
-    def __init__(self, protocol: TrainingProtocol, settings: Stage, bank: ImageBank) -> None:
+    def __init__(
+        self, protocol: TrainingProtocol, settings: Stage, bank: ImageBank, workers: int = 0
+    ) -> None:
         super().__init__()
-        self.protocol, self.settings, self.bank = protocol, settings, bank
+        self.protocol, self.settings, self.bank, self.workers = protocol, settings, bank, workers
+        # The step at which this plan began, the share of the full rate there, and the steps it is for.
+        self.plan: tuple[int, float, int] = (0, 0.0, settings.steps)
 
     def _average(self) -> None:
         self.ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema))
+        self.ema.requires_grad_(False)  # else DDP waits for gradients that never come
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with the EMA weights."""
+        return self.ema.module
+
+    def start_from(self, state: dict[str, Tensor]) -> None:
+        """Begin with the given weights of the network; RuntimeError where they do not fit."""
+        self.network.load_state_dict(state)
+        self.averaged.load_state_dict(state)
 
     def draw(self, generator: torch.Generator) -> Any:
         """Return one batch of the stage's problem."""
         raise NotImplementedError("abstract: a stage says what it draws")
 
-    def train_dataloader(self) -> torch.utils.data.DataLoader:
-        return torch.utils.data.DataLoader(_Batches(self, self.global_step), batch_size=None)
+    def train_dataloader(self) -> DataLoader:
+        batches = _Batches(self, self.global_step)
+        return DataLoader(batches, batch_size=None, num_workers=self.workers)
+
+    def rate(self, step: int) -> float:
+        """Return the share of the full learning rate at a step: warm-up, constant, cosine cool-down.
+
+        Until the cool-down it does not depend on the number of steps, so a run that is given more before
+        then is the longer run; one that is given more later climbs back from the rate it had, over `warmup`.
+        """
+        s = self.settings
+        first, before, steps = self.plan
+        cool = max(0.0, (step - (1 - s.cooldown) * steps) / (s.cooldown * steps))
+        shape = s.final_fraction + (1 - s.final_fraction) * 0.5 * (1 + math.cos(math.pi * min(1.0, cool)))
+        climbed = min(1.0, (step - first + 1) / s.warmup)
+        return before + (shape - before) * climbed
 
     def configure_optimizers(self) -> Any:
-        s = self.settings
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=s.learning_rate)
-
-        def rate(step: int) -> float:
-            warm = min(1.0, (step + 1) / s.warmup)
-            cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / s.steps)))
-            return warm * (s.final_fraction + (1 - s.final_fraction) * cosine)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.ema.update_parameters(self.network)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["plan"] = list(self.plan)
 
-class PriorStage(_TrainingStage):
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        first, before, steps = checkpoint.get("plan", (0, 0.0, 0))
+        if steps != self.settings.steps:
+            schedule = checkpoint["lr_schedulers"][0]
+            first, before = checkpoint["global_step"], schedule["_last_lr"][0] / schedule["base_lrs"][0]
+        self.plan = (int(first), float(before), self.settings.steps)
+
+
+class PriorStage(TrainingStage):
     """Stage one: R_θ(x₀ + τ·ε, τ) ≈ x₀, loss ‖R − x₀‖ / (τ·√n) per item, τ log-uniform."""
 
-    def __init__(self, protocol: TrainingProtocol, bank: ImageBank) -> None:
-        super().__init__(protocol, protocol.prior_stage, bank)
+    def __init__(self, protocol: TrainingProtocol, bank: ImageBank, workers: int = 0) -> None:
+        super().__init__(protocol, protocol.prior_stage, bank, workers)
         self.network = Prior(**protocol.network.prior.model_dump())
         self._average()
 
@@ -93,7 +125,7 @@ class PriorStage(_TrainingStage):
         shape = draw_size(self.settings.sizes, generator)
         images = [random_image(self.bank, shape, generator) for _ in range(self.settings.batch)]
         x = torch.stack(images)[:, None]
-        tau = torch.tensor([log_uniform(*self.protocol.noise_levels, generator) for _ in images])
+        tau = torch.tensor([log_uniform(self.protocol.noise_levels, generator) for _ in images])
         return x, tau, complex_noise_like(x, [generator] * len(images))
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
@@ -104,17 +136,22 @@ class PriorStage(_TrainingStage):
         return loss
 
 
-class UnfoldStage(_TrainingStage):
+class UnfoldStage(TrainingStage):
     """Stage two: the conditional denoising loss of D(x_t; y, A, σ_y, σ_t), σ_t = ∞ for part of the items.
 
-    Loss: root mean squared error over an item's pixels.  An item's minimiser is still its conditional mean up to
-    the spread of that root between draws, and hard and easy measurements pull alike.
+    Loss: root mean squared error over an item's pixels.  An item's minimiser is still its conditional mean up
+    to the spread of that root between draws, and hard and easy measurements pull alike.
     """
 
-    def __init__(self, protocol: TrainingProtocol, bank: ImageBank, prior: dict[str, Tensor] | None) -> None:
-        super().__init__(protocol, protocol.unfold_stage, bank)
-        spec = protocol.network
-        network = PosteriorDenoiser.from_spec(spec)
+    def __init__(
+        self,
+        protocol: TrainingProtocol,
+        bank: ImageBank,
+        prior: dict[str, Tensor] | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(protocol, protocol.unfold_stage, bank, workers)
+        network = PosteriorDenoiser.from_spec(protocol.network, protocol.unfold_stage.checkpointing)
         if prior is not None:
             network.load_prior(prior)
         self.network: PosteriorDenoiser = network

@@ -48,8 +48,8 @@ def save_weights(
 def load_weights(name_or_file: str | Path | None = None) -> tuple[PosteriorDenoiser, dict[str, str]]:
     """Return the network in evaluation mode, and what its file says of it, its sha256 included.
 
-    name_or_file: a shipped network's name, a .safetensors file, or None for the default.  A shipped file whose
-    sha256 is not the one it was shipped with, or a file without a network, is an InputError.
+    name_or_file: a shipped network's name, a .safetensors file, or None for the default.  A shipped file
+    whose sha256 is not the one it was shipped with, or a file without a network, is an InputError.
     """
     return _load(str(name_or_file or DEFAULT_WEIGHTS))
 

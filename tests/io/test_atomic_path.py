@@ -40,9 +40,14 @@ def test_permissions_follow_the_umask(tmp_path):
 def test_an_exception_leaves_the_old_file(tmp_path, error):
     final = tmp_path / "result"
     final.write_bytes(b"old")
-    with pytest.raises(error), atomic_path(final) as path:
-        path.write_bytes(b"new")
-        raise error
+
+    def interrupted():
+        with atomic_path(final) as path:
+            path.write_bytes(b"new")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert final.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["result"]
 
@@ -55,10 +60,15 @@ def test_a_full_disk(tmp_path, monkeypatch, code, where):
 
     if where == "fsync":
         monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="no space left on the disk"), atomic_path(tmp_path / "a") as path:
-        path.write_bytes(b"new")
-        if where == "block":
-            full()
+
+    def write():
+        with atomic_path(tmp_path / "a") as path:
+            path.write_bytes(b"new")
+            if where == "block":
+                full()
+
+    with pytest.raises(InputError, match="no space left on the disk"):
+        write()
     assert os.listdir(tmp_path) == []
 
 

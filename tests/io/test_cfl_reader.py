@@ -61,7 +61,9 @@ def test_dimensions_that_are_not_guessed(tmp_path, dims, word):
         open_scan(write(tmp_path / "a.cfl", np.ones(dims)))
 
 
-@pytest.mark.parametrize("text", ["", "# Dimensions", "# Dimensions\n3 -4", "# Dimensions\nabc", "3 4 1 2", "\0\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "# Dimensions", "# Dimensions\n3 -4", "# Dimensions\nabc", "3 4 1 2", "\0\xff"]
+)
 def test_headers_that_are_none(tmp_path, kspace, text):
     path = write_cfl(tmp_path / "a.cfl", kspace[0])
     path.with_suffix(".hdr").write_text(text)
@@ -73,13 +75,16 @@ def test_headers_that_are_none(tmp_path, kspace, text):
 def test_the_size_must_be_that_of_the_file(tmp_path, kspace, dims):
     path = write_cfl(tmp_path / "a.cfl", kspace[0])
     path.with_suffix(".hdr").write_text(f"# Dimensions\n{dims}\n")
-    with pytest.raises(InputError, match="has 11520 bytes where its .hdr says"):
+    with pytest.raises(InputError, match=r"has 11520 bytes where its \.hdr says"):
         open_scan(path)
 
 
 def test_nan(tmp_path, kspace):
     kspace[0, 1, 3, 4] = np.inf
-    with open_scan(write_cfl(tmp_path / "a.cfl", kspace[0])) as scan, pytest.raises(InputError, match="slice 0 has NaN"):
+    with (
+        open_scan(write_cfl(tmp_path / "a.cfl", kspace[0])) as scan,
+        pytest.raises(InputError, match="slice 0 has NaN"),
+    ):
         scan.kspace(0)
 
 

@@ -10,8 +10,8 @@ import pytest
 from rawfiles import coil_kspace, header_xml, letter_f, write_fastmri, write_mrd
 
 from mrunfold.errors import InputError
-from mrunfold.io import open_scan
 from mrunfold.io import hdf5 as guard
+from mrunfold.io import open_scan
 
 
 @pytest.fixture
@@ -65,7 +65,10 @@ def test_external_storage(tmp_path, scan):
 
     def make(file):
         file.create_dataset(
-            "kspace", kspace.shape, kspace.dtype, external=[(str(tmp_path / "elsewhere.bin"), 0, kspace.nbytes)]
+            "kspace",
+            kspace.shape,
+            kspace.dtype,
+            external=[(str(tmp_path / "elsewhere.bin"), 0, kspace.nbytes)],
         )
 
     with pytest.raises(InputError, match="external files"):
@@ -103,7 +106,7 @@ def test_a_size_that_cannot_be_true(tmp_path, shape, chunks):
 
 def test_a_slice_that_is_too_large(scan, monkeypatch):
     monkeypatch.setattr(guard, "MAX_SLICE_BYTES", 7000)
-    with pytest.raises(InputError, match="one slice of '/kspace' needs 7.68 kB"):
+    with pytest.raises(InputError, match=r"one slice of '/kspace' needs 7\.68 kB"):
         open_scan(scan)
 
 

@@ -44,7 +44,10 @@ def write(path, kspace, rows, crop=(24, 20), xml=None):
 
 
 def lines(kspace, index=0, **fields):
-    return [(kspace[index][..., line], {"kspace_encode_step_1": line, **fields}) for line in range(kspace.shape[-1])]
+    return [
+        (kspace[index][..., line], {"kspace_encode_step_1": line, **fields})
+        for line in range(kspace.shape[-1])
+    ]
 
 
 def test_flags_are_those_of_the_standard():
@@ -104,7 +107,9 @@ def test_the_order_of_acquisitions_does_not_matter(tmp_path, kspace):
 
 
 def test_averages_are_averaged(tmp_path, kspace):
-    rows = [(s * factor, {**f, "average": a}) for a, factor in enumerate((0.5, 1.5)) for s, f in lines(kspace)]
+    rows = [
+        (s * factor, {**f, "average": a}) for a, factor in enumerate((0.5, 1.5)) for s, f in lines(kspace)
+    ]
     noise = np.ones((3, 64), np.complex64)
     rows.append((noise, {"flags": [ismrmrd.ACQ_IS_NOISE_MEASUREMENT]}))
     with open_scan(write(tmp_path / "a.h5", kspace, rows)) as scan:
@@ -121,7 +126,9 @@ def test_noise_is_scaled_to_the_dwell_time(tmp_path, kspace):
         assert scan.acquired(0).all()
 
 
-@pytest.mark.parametrize("name", [n for n in FLAGS if n not in ("calibration", "calibration and imaging", "reverse")])
+@pytest.mark.parametrize(
+    "name", [n for n in FLAGS if n not in ("calibration", "calibration and imaging", "reverse")]
+)
 def test_what_is_no_image_is_skipped_and_said(tmp_path, kspace, name, caplog):
     rows = lines(kspace)
     rows.insert(3, (100 * rows[5][0], {**rows[5][1], "flags": [FLAGS[name]]}))
@@ -156,7 +163,9 @@ def test_reversed_readouts_are_turned_round(tmp_path, kspace):
 
 
 def test_a_partial_echo_and_discarded_samples(tmp_path, kspace):
-    rows = [(s[:, 10:], {**f, "center_sample": 14, "discard_pre": 2, "discard_post": 3}) for s, f in lines(kspace)]
+    rows = [
+        (s[:, 10:], {**f, "center_sample": 14, "discard_pre": 2, "discard_post": 3}) for s, f in lines(kspace)
+    ]
     with open_scan(write(tmp_path / "a.h5", kspace, rows)) as scan:
         kept = slice(12, 45)
         np.testing.assert_array_equal(scan.kspace(0)[:, kept], kspace[0][:, kept])
@@ -168,7 +177,9 @@ def test_a_partial_echo_and_discarded_samples(tmp_path, kspace):
 
 def test_partial_fourier_lies_about_the_centre(tmp_path, kspace):
     """Encode steps count from 0; their centre goes to line N//2."""
-    xml = header_xml(kspace, (24, 20)).replace("<maximum>19</maximum><center>10", "<maximum>14</maximum><center>5")
+    xml = header_xml(kspace, (24, 20)).replace(
+        "<maximum>19</maximum><center>10", "<maximum>14</maximum><center>5"
+    )
     rows = [(kspace[0][..., line], {"kspace_encode_step_1": line - 5}) for line in range(5, 20)]
     with open_scan(write(tmp_path / "a.h5", kspace, rows, xml=xml)) as scan:
         np.testing.assert_array_equal(scan.kspace(0)[..., 5:], kspace[0][..., 5:])
@@ -324,14 +335,15 @@ def shepp_logan(path, *options):
     tools = ("ismrmrd_generate_cartesian_shepp_logan", "ismrmrd_recon_cartesian_2d")
     if not all(map(shutil.which, tools)):
         pytest.skip(f"{' and '.join(tools)} are not installed (Debian: ismrmrd-tools)")
-    subprocess.run([tools[0], "-o", str(path), *options], check=True, capture_output=True)
+    common = ("-m", "64", "-c", "6", "-n", "0.02")
+    subprocess.run([tools[0], "-o", str(path), *common, *options], check=True, capture_output=True)
     return tools[1]
 
 
 @pytest.mark.parametrize("oversampling", ["1", "2"])
 def test_the_cpp_reconstruction_agrees(tmp_path, oversampling):
     path = tmp_path / "phantom.h5"
-    recon = shepp_logan(path, *"-m 64 -c 6 -r 1 -a 1 -n 0.02 -O".split(), oversampling)
+    recon = shepp_logan(path, "-a", "1", "-r", "1", "-O", oversampling)
     subprocess.run([recon, str(path), "dataset"], check=True, capture_output=True)
     with h5py.File(path, "r") as file:
         theirs = file["dataset/cpp/data"][0, 0, 0].T  # stored (phase, readout), FFT not normalised
@@ -345,7 +357,7 @@ def test_the_cpp_reconstruction_agrees(tmp_path, oversampling):
 
 def test_an_accelerated_phantom_with_noise_scan(tmp_path):
     path = tmp_path / "phantom.h5"
-    shepp_logan(path, *"-m 64 -c 6 -r 2 -a 2 -w 8 -n 0.02 -O 2 -C".split())
+    shepp_logan(path, "-a", "2", "-r", "2", "-w", "8", "-O", "2", "-C")
     with open_scan(path) as scan:
         assert scan.noise().shape[0] == 6
         for index in range(len(scan)):

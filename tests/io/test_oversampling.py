@@ -55,7 +55,9 @@ def test_it_is_done_once():
         remove_oversampling(np.ones((1, 96, 40)), replace(head, matrix=(96, 42)))
 
 
-@pytest.mark.parametrize(("size", "crop"), [((9, 8), (4, 4)), ((8, 9), (5, 5)), ((8, 8), (8, 8)), ((9, 9), (1, 2))])
+@pytest.mark.parametrize(
+    ("size", "crop"), [((9, 8), (4, 4)), ((8, 9), (5, 5)), ((8, 8), (8, 8)), ((9, 9), (1, 2))]
+)
 def test_the_centre_stays_the_centre(size, crop):
     image = np.zeros((3, *size))
     image[:, size[0] // 2, size[1] // 2] = 1

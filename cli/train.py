@@ -1,0 +1,84 @@
+"""`mrunfold train`: trains the prior and the unrolled network that a protocol describes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrunfold.errors import InputError
+
+__all__ = ["train"]
+
+INTERRUPTED = 130
+
+
+def train(
+    protocol: Annotated[
+        str, typer.Argument(help="mri-compact, mri-paper, mri-fastmri, or a .toml file of your own.")
+    ] = "mri-compact",
+    data: Annotated[
+        Path, typer.Option(help="Folder in which the protocol's patterns are looked for.")
+    ] = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/PROTOCOL.")] = None,
+    stage: Annotated[str, typer.Option(help="prior (stage one), unfold (stage two) or all.")] = "all",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the trained stages instead of the protocol's.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Start stage two from this .safetensors: a prior or a whole network.")
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, as Lightning has it.")] = "auto",
+    devices: Annotated[str, typer.Option(help="Processes or GPUs of each node, or auto.")] = "auto",
+    num_nodes: Annotated[int, typer.Option(min=1, help="Nodes; start the same command on each.")] = 1,
+    strategy: Annotated[str, typer.Option(help="auto, ddp, …, as Lightning has it.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, 32-true or bf16-mixed.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that simulate batches ahead.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of PyTorch.")] = None,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """Train a network.  The same command again goes on from the last checkpoint.
+
+    Example: mrunfold train mri-compact --data ~/mri --out runs/mine
+    """
+    from mrunfold.cli.console import note
+    from mrunfold.protocols import load_protocol
+
+    plan = load_protocol(protocol)
+    if stage not in ("prior", "unfold", "all"):
+        raise InputError(f"--stage is prior, unfold or all, got {stage!r}")
+    stages = ("prior", "unfold") if stage == "all" else (stage,)
+    plan = plan.with_steps(**dict.fromkeys(stages, steps))
+    folder = out or Path("runs") / plan.name
+
+    import torch
+
+    # Lightning tells of devices it did not find and of products.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    from mrunfold.training.run import TrainingSettings, choose_precision
+    from mrunfold.training.run import train as run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if precision == "auto":
+        precision = choose_precision(accelerator)
+    note(f"{plan.name}, {precision}, in {folder}; Ctrl-C stops after the step and keeps it", quiet)
+    settings = TrainingSettings(
+        accelerator,
+        int(devices) if devices.isdecimal() else devices,
+        strategy,
+        num_nodes,
+        precision,
+        workers,
+        checkpoint_every,
+        progress=not quiet,
+    )
+    state = run(plan, data, folder, stages, settings, init)
+    for file in state.weights:
+        note(f"written: {file}")
+    if not state.finished:
+        note(f"stopped at step {state.step} of stage {state.stage}; the same command goes on from there")
+        raise typer.Exit(INTERRUPTED)

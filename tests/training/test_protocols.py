@@ -1,0 +1,74 @@
+"""Protocols: those that ship hold, wrong ones are named by their field."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from mrunfold.errors import InputError
+from mrunfold.protocols import load_protocol, protocol_names
+from mrunfold.unfold import PosteriorDenoiser
+
+
+@pytest.mark.parametrize("name", ["mri-compact", "mri-paper", "mri-fastmri"])
+def test_what_ships_can_be_read_and_built(name):
+    assert name in protocol_names()
+    protocol = load_protocol(name)
+    assert protocol.name == name
+    with torch.device("meta"):
+        network = PosteriorDenoiser.from_spec(protocol.network)
+    count = sum(p.numel() for p in network.parameters())
+    if name == "mri-compact":
+        assert 5e6 < count < 8e6  # half of that many bytes twice is what ships: at most 16 MB
+    else:
+        assert abs(count - 47e6) < 1e6
+
+
+def test_digest_follows_content_not_layout(tmp_path):
+    text = (tmp_path / "a.toml", tmp_path / "b.toml", tmp_path / "c.toml")
+    from mrunfold.protocols import FOLDER
+
+    source = (FOLDER / "mri-compact.toml").read_text(encoding="utf-8")
+    text[0].write_text(source, encoding="utf-8")
+    text[1].write_text("# a remark\n\n" + source, encoding="utf-8")
+    text[2].write_text(source.replace("dropout = 0.04", "dropout = 0.05"), encoding="utf-8")
+    a, b, c = (load_protocol(str(t)).digest() for t in text)
+    assert a == b != c
+
+
+def test_with_steps_changes_steps_only():
+    protocol = tiny.protocol()
+    assert protocol.with_steps() == protocol
+    longer = protocol.with_steps(unfold=99)
+    assert (longer.prior_stage.steps, longer.unfold_stage.steps) == (12, 99)
+    assert longer.with_steps(unfold=12).digest() == protocol.digest()
+    assert longer.digest() != protocol.digest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch = 8", "batch = 0", "prior_stage.batch"),
+        ("blocks = 5", "blocks = 5\nblokcs = 3", "network.blokcs"),
+        ('reader = "mat"', 'reader = "pickle"', "reader"),
+        ("sizes = [96, 144]", "sizes = [144, 96]", "sizes are a range"),
+        ("seed = 20261124", "seed = ", "does not hold"),
+        ("dropout = 0.04", "dropout = 1.5", "measurements.dropout"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path, old, new, message):
+    from mrunfold.protocols import FOLDER
+
+    source = (FOLDER / "mri-compact.toml").read_text(encoding="utf-8")
+    assert old in source
+    file = tmp_path / "mine.toml"
+    file.write_text(source.replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_protocol(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_does_not_ship_gets_the_nearest():
+    with pytest.raises(InputError, match="did you mean mri-compact"):
+        load_protocol("mri-compct")

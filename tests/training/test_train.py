@@ -1,0 +1,188 @@
+"""Training: it learns, it resumes as if undisturbed, it refuses what cannot go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mrunfold.errors import InputError
+from mrunfold.protocols import Stage
+from mrunfold.training.curve import read_log
+from mrunfold.training.run import TrainingSettings, choose_precision, train
+from mrunfold.weights import load_weights
+
+sys.path.insert(0, os.path.dirname(__file__))
+import tiny
+
+QUIET = TrainingSettings(
+    accelerator="cpu", devices=1, precision="32-true", progress=False, checkpoint_every=5
+)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*num_workers.*")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    tiny.write_files(folder / "knee")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return train(tiny.protocol(), data, out, settings=QUIET), out
+
+
+def interrupt_at(step):
+    """Settings whose run gets Ctrl-C at a step of stage two."""
+
+    def measure(network):
+        os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+    return TrainingSettings(**(vars(QUIET) | {"validate": measure, "validate_every": step}))
+
+
+def same(a, b):
+    a, b = load_file(a), load_file(b)
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_writes_weights_log_and_curve(undisturbed):
+    state, out = undisturbed
+    assert state.finished
+    assert [f.name for f in state.weights] == ["prior.safetensors", "unfold.safetensors"]
+    network, metadata = load_weights(out / "unfold.safetensors")
+    assert network.blocks == 2
+    assert metadata["protocol_digest"] == tiny.protocol().digest()
+    assert metadata["step"] == "12"
+    for stage in ("prior", "unfold"):
+        assert [step for step, _ in read_log(out / stage / "log")] == list(range(12))
+        assert (out / stage / "loss.png").stat().st_size > 1000
+    assert not list(out.rglob("*.part"))
+
+
+def test_interrupted_and_resumed_is_the_same_as_undisturbed(data, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGINT)
+    state = train(tiny.protocol(), data, out, settings=interrupt_at(7))
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert (state.stage, state.step, state.finished) == ("unfold", 7, False)
+    assert not (out / "unfold.safetensors").exists()
+    assert (out / "unfold" / "loss.png").exists()
+    state = train(tiny.protocol(), data, out, settings=QUIET)
+    assert state.finished
+    assert same(out / "unfold.safetensors", undisturbed[1] / "unfold.safetensors")
+    assert read_log(out / "unfold" / "log") == read_log(undisturbed[1] / "unfold" / "log")
+
+
+def test_a_killed_run_resumes_from_its_checkpoint(data, undisturbed, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def die(network):
+        raise Killed  # as a crash would: nothing is saved on the way out
+
+    settings = TrainingSettings(**(vars(QUIET) | {"validate": die, "validate_every": 9}))
+    with pytest.raises(Killed):
+        train(tiny.protocol(), data, tmp_path, settings=settings)
+    held = torch.load(tmp_path / "unfold" / "last.ckpt", weights_only=True)
+    assert held["global_step"] == 5
+    train(tiny.protocol(), data, tmp_path, settings=QUIET)
+    assert same(tmp_path / "unfold.safetensors", undisturbed[1] / "unfold.safetensors")
+
+
+def test_more_steps_before_the_cooldown_are_the_longer_run(data, undisturbed, tmp_path):
+    changed = tiny.protocol().with_steps(prior=6)
+    train(tiny.protocol().with_steps(prior=6, unfold=1), data, tmp_path, ("prior",), QUIET)
+    with pytest.raises(InputError, match="only grows"):
+        train(changed.with_steps(prior=5), data, tmp_path, ("prior",), QUIET)
+    state = train(tiny.protocol(), data, tmp_path, ("prior",), QUIET)
+    assert state.step == 12
+    history = json.loads((tmp_path / "protocol.json").read_text())["history"]
+    assert [h["prior"] for h in history] == [6, 12]
+    held = torch.load(tmp_path / "prior" / "last.ckpt", weights_only=True)
+    first, before, steps = held["plan"]
+    assert (first, steps) == (6, 12)
+    assert 0 < before < 0.2  # the first plan had cooled down
+
+
+def test_another_protocol_in_the_same_folder_is_refused(data, tmp_path):
+    small = tiny.protocol().with_steps(prior=1, unfold=1)
+    train(small, data, tmp_path, ("prior",), QUIET)
+    other = small.model_copy(update={"seed": 4})
+    with pytest.raises(InputError, match=r"another protocol \(seed: 3 then, 4 now\).*choose another --out"):
+        train(other, data, tmp_path, ("prior",), QUIET)
+
+
+def test_stage_two_needs_a_prior(data, undisturbed, tmp_path):
+    with pytest.raises(InputError, match=r"--init"):
+        train(tiny.protocol(), data, tmp_path, ("unfold",), QUIET)
+    with pytest.raises(InputError, match="takes the place of stage one"):
+        train(tiny.protocol(), data, tmp_path, settings=QUIET, init=undisturbed[1] / "prior.safetensors")
+    one = tiny.protocol().with_steps(unfold=1)
+    for name in ("prior", "unfold"):
+        init = undisturbed[1] / f"{name}.safetensors"
+        assert train(one, data, tmp_path / name, ("unfold",), QUIET, init).finished
+    wide = tiny.protocol(network=tiny.protocol().network.model_copy(update={"blocks": 3}))
+    with pytest.raises(InputError, match="does not fit"):
+        train(wide, data, tmp_path / "w", ("unfold",), QUIET, undisturbed[1] / "unfold.safetensors")
+    (tmp_path / "junk.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match="does not fit"):
+        train(one, data, tmp_path / "j", ("unfold",), QUIET, tmp_path / "junk.safetensors")
+    with pytest.raises(InputError, match=r"unknown stage 'unfolt'.*unfold"):
+        train(one, data, tmp_path / "s", ("unfolt",), QUIET)
+
+
+def test_no_images_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"no training images at .*--data"):
+        train(tiny.protocol(), tmp_path, tmp_path / "out", settings=QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", ["prior", "unfold"])
+def test_fifty_steps_lower_the_loss(stage, data, tmp_path):
+    settings = Stage(steps=50, batch=4, sizes=(40, 48), learning_rate=4e-3, warmup=5, ema=0.9)
+    protocol = tiny.protocol(prior_stage=settings, unfold_stage=settings)
+    train(protocol, data, tmp_path, ("prior",), QUIET)
+    if stage == "unfold":
+        train(protocol, data, tmp_path, ("unfold",), QUIET)
+    loss = [value for _, value in read_log(tmp_path / stage / "log")]
+    assert len(loss) == 50
+    assert np.isfinite(loss).all()
+    first, last = np.mean(loss[:10]), np.mean(loss[-10:])
+    assert last < 0.95 * first, f"{first:.4f} → {last:.4f}"
+
+
+def test_workers_draw_the_same_batches(data, undisturbed, tmp_path):
+    settings = TrainingSettings(**(vars(QUIET) | {"workers": 2}))
+    train(tiny.protocol(), data, tmp_path, ("prior",), settings)
+    assert same(tmp_path / "prior.safetensors", undisturbed[1] / "prior.safetensors")
+
+
+def test_precision_follows_the_hardware(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert choose_precision() == "bf16-mixed"
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert choose_precision() == choose_precision("cpu") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert choose_precision() == "bf16-mixed"
+    assert choose_precision("cpu") == "32-true"
