@@ -68,6 +68,7 @@ class Prior(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        for module in self.modules():
             if isinstance(module, ResidualBlock):
                 # Residual branches start small: without normalisation their sum would grow with depth.
                 nn.init.normal_(module.second.weight, std=0.1 * (9 * module.second.in_channels) ** -0.5)

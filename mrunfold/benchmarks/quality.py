@@ -125,9 +125,14 @@ def _one(
 
 
 def scores(problem: Problem, x: torch.Tensor) -> dict[str, float]:
-    """Return PSNR and SSIM of |x| against the problem's target, data range the target's maximum."""
+    """Return PSNR and SSIM of |x| against the problem's target, data range the target's maximum.
+
+    |x| is taken as zero where no coil reaches, as `recon` writes it; the target is zero there.
+    """
     assert problem.target is not None
-    truth, estimate = problem.target.abs().cpu().numpy(), x.abs().cpu().numpy()
+    assert problem.coil_gain is not None
+    truth = problem.target.abs().cpu().numpy()
+    estimate = (x.abs() * (problem.coil_gain > 0)).cpu().numpy()
     peak = float(truth.max())
     return {
         "psnr": float(psnr(truth, estimate, data_range=peak)),

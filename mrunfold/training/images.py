@@ -19,6 +19,8 @@ from mrunfold.protocols import ImageSet
 
 __all__ = ["ImageBank", "random_image", "smooth_field"]
 
+Slice = Tensor | Callable[[], Tensor]
+
 
 @dataclass(frozen=True)
 class ImageBank:
@@ -28,7 +30,7 @@ class ImageBank:
     drawn.
     """
 
-    sets: tuple[tuple[Tensor | Callable[[], Tensor], ...], ...]
+    sets: tuple[tuple[Slice, ...], ...]
     weights: tuple[float, ...]
 
     def draw(self, generator: torch.Generator) -> Tensor:
@@ -42,18 +44,19 @@ class ImageBank:
     @staticmethod
     def load(root: Path, sets: Sequence[ImageSet]) -> ImageBank:
         """Read the sets below `root`; a set without a file is an InputError."""
-        return ImageBank(tuple(tuple(_read_set(root, s)) for s in sets), tuple(float(s.weight) for s in sets))
+        return ImageBank(tuple(_read_set(root, s) for s in sets), tuple(float(s.weight) for s in sets))
 
 
-def _read_set(root: Path, spec: ImageSet) -> list[Tensor | Callable[[], Tensor]]:
+def _read_set(root: Path, spec: ImageSet) -> tuple[Slice, ...]:
     files = sorted(root.glob(spec.pattern))
     if not files:
         raise InputError(
             f"no training images at {root / spec.pattern}; say where they are with --data FOLDER"
         )
     if spec.reader == "fastmri":
-        return [piece for file in files for piece in _fastmri_slices(file, spec.least_content)]
-    slices: list[Tensor | Callable[[], Tensor]] = []
+        found = [piece for file in files for piece in _fastmri_slices(file, spec.least_content)]
+        return _some(found, root / spec.pattern)
+    slices: list[Slice] = []
     for file in files:
         volume = _READERS[spec.reader](file)  # (slice, y, x)
         if volume.dtype == np.uint8:
@@ -63,9 +66,13 @@ def _read_set(root: Path, spec: ImageSet) -> list[Tensor | Callable[[], Tensor]]
         top = np.percentile(volume, 99)
         keep = (volume > 0.1 * top).mean(axis=(1, 2)) > spec.least_content
         slices += [_scaled(image) for image in volume[keep]]
+    return _some(slices, root / spec.pattern)
+
+
+def _some(slices: Sequence[Slice], where: Path) -> tuple[Slice, ...]:
     if not slices:
-        raise InputError(f"no slice of {root / spec.pattern} is filled enough; lower least_content")
-    return slices
+        raise InputError(f"no slice of {where} is filled enough; lower least_content in the protocol")
+    return tuple(slices)
 
 
 def _scaled(image: np.ndarray) -> Tensor:

@@ -100,17 +100,20 @@ def train(
     claim_folder(out, protocol)
     state = TrainingState("prior", 0, False, ())
     for stage in (s for s in STAGES if s in stages):
-        module: TrainingStage
-        if stage == "prior":
-            module = PriorStage(protocol, bank, settings.workers)
-        else:
-            module = UnfoldStage(protocol, bank, workers=settings.workers)
-            if not (out / stage / "last.ckpt").exists():
-                _start(module, init or out / "prior.safetensors")
+        module = _untrained(stage, protocol, bank, settings.workers)
+        if isinstance(module, UnfoldStage) and not (out / stage / "last.ckpt").exists():
+            _start(module, init or out / "prior.safetensors")
         state = _fit(module, stage, out, settings, state.weights)
         if not state.finished:
             break
     return state
+
+
+def _untrained(stage: str, protocol: TrainingProtocol, bank: ImageBank, workers: int) -> TrainingStage:
+    """Return a stage whose first weights follow from the protocol's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(protocol.seed)
+        return (PriorStage if stage == "prior" else UnfoldStage)(protocol, bank, workers=workers)
 
 
 def _start(module: UnfoldStage, file: Path) -> None:

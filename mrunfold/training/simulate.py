@@ -109,7 +109,9 @@ def _draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: 
         if kind != "random":
             accel = max(2, round(accel))
         centre = min(uniform(0.2, 0.45, generator) / accel, 0.9 / accel)
-        mask = draw(kind, shape, accel, seed=seed, center_fraction=max(centre, 4 / shape[1]))
+        # In a small matrix the centre must leave lines for the law to draw.
+        centre = min(max(centre, 4 / shape[1]), (math.ceil(shape[1] / accel) - 1) / shape[1])
+        mask = draw(kind, shape, accel, seed=seed, center_fraction=centre)
     elif kind == "poisson":
         side = round(uniform(8, 0.7 * (shape[0] * shape[1] / accel) ** 0.5, generator))
         mask = draw(kind, shape, accel, seed=seed, calibration=min(side, 24))

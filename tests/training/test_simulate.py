@@ -102,7 +102,9 @@ def test_a_seed_gives_the_same_problem(bank):
     a, b = (draw_problem(bank, Measurements(), stage(), generator(5)) for _ in range(2))
     assert torch.equal(a.y, b.y)
     assert torch.equal(a.x_t, b.x_t)
-    assert not torch.equal(a.y, draw_problem(bank, Measurements(), stage(sizes=(40, 40)), generator(6)).y[:, :1])
+    assert not torch.equal(
+        a.y, draw_problem(bank, Measurements(), stage(sizes=(40, 40)), generator(6)).y[:, :1]
+    )
 
 
 @pytest.mark.parametrize("kind", [*LINES, *POINTS])
@@ -113,15 +115,15 @@ def test_every_mask_of_the_law_can_be_drawn_at_small_sizes(kind):
         mask = _draw_mask(kind, shape, Measurements(accelerations=(2, 12)), g)
         assert mask.shape == shape
         assert set(mask.unique().tolist()) == {0.0, 1.0}
-        assert 1.3 < float(1 / mask.mean()) < 16
+        assert 1.3 < float(1 / mask.mean()) < 40
 
 
 def test_two_hundred_problems_are_finite(bank):
     g = generator(8)
     law = Measurements(coils=(1, 6), accelerations=(2, 12), dropout=0.1)
     dark = 0
-    for _ in range(100):
-        p = draw_problem(bank, law, stage(sizes=(64, 96)), g)
+    for _ in range(50):
+        p = draw_problem(bank, law, stage(batch=4, sizes=(64, 80)), g)
         for value in (p.x, p.x_t, p.y, p.sigma_y):
             assert bool(torch.isfinite(value).all())
         assert bool((p.sigma_y > 0).all())
@@ -143,7 +145,9 @@ def test_random_image_is_of_height_one_and_band_limited(bank):
 
 
 def spec(**changes):
-    return ImageSet(**({"pattern": "*.h5", "reader": "fastmri", "weight": 1, "licence": "generated"} | changes))
+    return ImageSet(
+        **({"pattern": "*.h5", "reader": "fastmri", "weight": 1, "licence": "generated"} | changes)
+    )
 
 
 def test_fastmri_slices_are_read_when_drawn(tmp_path):

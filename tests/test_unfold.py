@@ -1,0 +1,312 @@
+"""The unrolled network: its limits, the closed form it reduces to, and what must not matter to it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mrunfold.coils.simulated import simulated_maps
+from mrunfold.diffusion import karras, sample_heun
+from mrunfold.errors import InputError
+from mrunfold.operators import FourierMask, LinearOperator, Sense
+from mrunfold.priors import Prior
+from mrunfold.problem import Problem
+from mrunfold.testing.posteriors import GaussianPosterior
+from mrunfold.unfold import TAU, Levels, PosteriorDenoiser
+
+SHAPE = (12, 10)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(shape, dtype=torch.complex128, seed=0):
+    return torch.randn(shape, dtype=dtype, generator=generator(seed))
+
+
+def sense(coils=3, shape=SHAPE, keep=0.5, seed=0, batch=None, dtype=torch.complex128):
+    def one(i):
+        return simulated_maps(coils, shape, generator(seed + i)), torch.rand(
+            shape, generator=generator(seed + 50 + i)
+        ) < keep
+
+    if batch is None:
+        maps, mask = one(0)
+        return Sense(maps.to(dtype)[None], mask)
+    pairs = [one(i) for i in range(batch)]
+    return Sense(torch.stack([m for m, _ in pairs]).to(dtype)[:, None], torch.stack([k for _, k in pairs]))
+
+
+def network(blocks=2, trained=True, seed=0, **options):
+    """A tiny one; `trained` gives the zero layers, of the prior and the levels, values."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = PosteriorDenoiser(blocks, prior=lambda: Prior(widths=(4, 6), blocks=1), **options)
+        if trained:
+            for prior in net.priors:
+                nn.init.normal_(prior.tail.weight, std=0.05)
+            nn.init.normal_(net.levels.mlp[2].weight, std=0.1)
+    return net.double().eval()
+
+
+def tensor(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+class GaussianPrior(Prior):
+    """R ≡ μ: the consistency step with ρ = 1/s² is then the posterior mean under N(μ, s² I)."""
+
+    def __init__(self, mu):
+        super().__init__(widths=(4, 6), blocks=1)
+        self.mu = mu
+
+    def forward(self, x, tau):
+        return self.mu.expand_as(x)
+
+
+class GivenLevels(nn.Module):
+    def __init__(self, rho):
+        super().__init__()
+        self.rho = rho
+
+    def forward(self, sigma_y, sigma_t, fraction):
+        one = torch.ones_like(sigma_y)[..., None]
+        return one, self.rho * one.expand(*sigma_y.shape, 2)
+
+
+def gaussian_network(mu, spread):
+    net = PosteriorDenoiser(1, cg_iterations=400, prior=lambda: Prior(widths=(4, 6), blocks=1)).double()
+    net.priors = nn.ModuleList([GaussianPrior(mu)])
+    net.levels = GivenLevels(spread**-2)
+    return net.eval().requires_grad_(False)
+
+
+def dense(A: LinearOperator):
+    n = math.prod(A.domain.shape)
+    columns = A(torch.eye(n, dtype=A.domain.dtype).reshape(n, *A.domain.shape))
+    return columns.reshape(n, -1).T
+
+
+# --- properties of the model ---
+
+
+@pytest.mark.parametrize("sigma_t", [0.0, 1e-9, 1e-5])
+def test_without_diffusion_noise_the_state_comes_back(sigma_t):
+    A = sense(batch=2)
+    x_t = noise((2, *A.domain.shape))
+    y = A(noise((2, *A.domain.shape), seed=1))
+    out = network()(x_t, tensor(sigma_t, sigma_t), y, A, tensor(0.01, 0.05))
+    assert float((out - x_t).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("sigma_t", [0.2, 3.0, math.inf])
+@pytest.mark.parametrize("kind", ["sense", "fourier", "nothing measured"])
+def test_a_gaussian_prior_gives_the_exact_posterior_mean(kind, sigma_t):
+    A = FourierMask(torch.rand(6, 5, generator=generator()) < 0.5, torch.complex128)
+    if kind != "fourier":
+        A = sense(shape=(6, 5), keep=0.5 if kind == "sense" else 0)
+    sigma_y, spread, mu = 0.1, 0.7, noise(A.domain.shape, seed=3)
+    y = A(noise(A.domain.shape, seed=1)) + 0.1 * noise(A.range.shape, seed=2)
+    x_t = noise((1, *A.domain.shape), seed=4)
+    matrix, eye = dense(A), torch.eye(30, dtype=torch.complex128)
+    precision = matrix.mH @ matrix / sigma_y**2 + (1 / spread**2 + 1 / sigma_t**2) * eye
+    right = matrix.mH @ y.flatten() / sigma_y**2 + mu.flatten() / spread**2 + x_t.flatten() / sigma_t**2
+    expected = torch.linalg.solve(precision, right)
+    out = gaussian_network(mu, spread)(x_t, tensor(sigma_t), y[None], A, tensor(sigma_y))
+    # Conjugate gradients stop at a relative residual of 1e-5.
+    torch.testing.assert_close(out.flatten(), expected, rtol=0, atol=2e-4)
+
+
+def test_samples_through_one_block_have_the_posteriors_mean_and_covariance():
+    A = sense(coils=2, shape=(2, 3), keep=0.6)
+    mu, draws = noise(A.domain.shape, seed=3), 3000
+    y = A(mu + noise(A.domain.shape, seed=1))
+    exact = GaussianPosterior.from_measurement(dense(A), y.flatten(), 0.3, mu.flatten(), 1.0)
+    problem = Problem(y.expand(draws, *y.shape), A, tensor(0.3).expand(draws), tensor(1.0).expand(draws))
+    denoiser = gaussian_network(mu, 1.0).given(problem)
+    sigmas = karras(30, sigma_min=0.02, sigma_max=15.0)
+    x = sigmas[0] * noise((draws, *A.domain.shape), seed=9) + mu
+    samples = sample_heun(denoiser, x, sigmas, [generator(i) for i in range(draws)]).reshape(draws, -1)
+    z = (samples - exact.mean) @ torch.linalg.inv(torch.linalg.cholesky(exact.covariance)).mT
+    assert float(z.mean(dim=0).abs().max()) < 0.1
+    covariance = z.mT @ z.conj() / draws
+    assert float((covariance - torch.eye(6, dtype=torch.complex128)).abs().max()) < 0.12
+
+
+def test_nothing_measured_is_a_denoiser_of_the_state():
+    A = sense(keep=0)
+    x = noise((1, *A.domain.shape))
+    out = network()(x, tensor(0.3), torch.zeros(1, *A.range.shape, dtype=x.dtype), A, tensor(0.01))
+    assert bool(torch.isfinite(out.abs()).all())
+    assert not torch.allclose(out, x)
+    # All it can be: x_t and the prior of x_t, of weights that add up to one; y has no part in it.
+    other = network()(x, tensor(0.3), noise((1, *A.range.shape), seed=8), A, tensor(0.01))
+    torch.testing.assert_close(other, out)
+
+
+@pytest.mark.parametrize("coils", [1, 2, 8])
+def test_the_same_weights_take_any_operator(coils):
+    net = network()
+    for A in (sense(coils), sense(coils, keep=0.1, seed=4), sense(coils, shape=(9, 17)), FourierMask(
+        torch.rand(8, 8, generator=generator()) < 0.4, torch.complex128
+    )):  # fmt: skip
+        x = noise((1, *A.domain.shape))
+        out = net.mean(Problem(A(x), A, tensor(0.02), tensor(1.0)))
+        assert out.shape == x.shape
+        assert bool(torch.isfinite(out.abs()).all())
+
+
+def test_one_coil_is_the_same_as_a_fourier_mask():
+    mask = torch.rand(SHAPE, generator=generator()) < 0.5
+    A, B = Sense(torch.ones(1, 1, *SHAPE, dtype=torch.complex128), mask), FourierMask(mask, torch.complex128)
+    y, net = A(noise((1, 1, *SHAPE))), network(cg_iterations=60)
+    out = [net.mean(Problem(y, op, tensor(0.02), tensor(1.0))) for op in (A, B)]
+    torch.testing.assert_close(out[0], out[1], rtol=0, atol=1e-3)
+
+
+def test_an_item_does_not_depend_on_its_batch():
+    A, net = sense(batch=3), network()
+    x_t, y = noise((3, *A.domain.shape)), A(noise((3, *A.domain.shape), seed=1))
+    sigma_t, sigma_y = tensor(0.1, math.inf, 1.0), tensor(0.002, 0.01, 0.3)
+    together = net(x_t, sigma_t, y, A, sigma_y)
+    for i in range(3):
+        one = slice(i, i + 1)
+        alone = net(x_t[one], sigma_t[one], y[one], Sense(A.maps[one], A.mask[one]), sigma_y[one])
+        torch.testing.assert_close(alone[0], together[i], rtol=1e-9, atol=1e-10)
+
+
+def test_a_state_at_infinite_noise_says_nothing():
+    A, net = sense(), network()
+    y = A(noise((1, *A.domain.shape)))
+    inf = tensor(math.inf)
+    a, b = (net(x_t, inf, y, A, tensor(0.01)) for x_t in (None, noise((1, *A.domain.shape), seed=5)))
+    assert torch.equal(a, b)
+
+
+def test_a_finite_level_needs_a_state():
+    A = sense()
+    with pytest.raises(InputError, match="needs a diffusion state"):
+        network()(None, tensor(0.5), torch.zeros(1, *A.range.shape, dtype=torch.complex128), A, tensor(0.01))
+
+
+# --- levels ---
+
+
+@pytest.mark.parametrize("sigma_y", [0.3, 1e-6, 10.0])
+@pytest.mark.parametrize("sigma_t", [math.inf, 1.0, 1e-6])
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0])
+def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction):
+    levels = Levels(4).double()
+    for scale in (0.0, 1.0, 1e4):
+        nn.init.normal_(levels.mlp[2].weight, std=scale, generator=generator())
+        tau, rho = levels(tensor(sigma_y), tensor(sigma_t), tensor(fraction))
+        assert (tau.shape, rho.shape) == ((1, 4), (1, 5))
+        assert bool((rho >= TAU[1] ** -2 * (1 - 1e-9)).all())
+        assert bool((rho <= TAU[0] ** -2 * (1 + 1e-9)).all())
+        low = (TAU[0] ** -2 + sigma_t**-2) ** -0.5
+        assert bool((tau >= low * (1 - 1e-9)).all())
+        assert bool((tau <= min(TAU[1], sigma_t) * (1 + 1e-9)).all())
+
+
+@pytest.mark.parametrize("sigma_y", [0.3, 1e-6])
+@pytest.mark.parametrize("sigma_t", [math.inf, 1e-9])
+@pytest.mark.parametrize("keep", [0.0, 0.03, 1.0])
+def test_extreme_input_gives_finite_output(sigma_y, sigma_t, keep):
+    A = sense(keep=keep, dtype=torch.complex64)
+    x = noise((1, *A.domain.shape), torch.complex64)
+    net = network().float()
+    out = net(x, torch.tensor([sigma_t]), A(x), A, torch.tensor([sigma_y]))
+    assert bool(torch.isfinite(torch.view_as_real(out)).all())
+    zero = net(
+        torch.zeros_like(x), torch.tensor([sigma_t]), torch.zeros_like(A(x)), A, torch.tensor([sigma_y])
+    )
+    assert bool(torch.isfinite(torch.view_as_real(zero)).all())
+
+
+# --- gradients ---
+
+
+def gradients(net, A, x_t, y, sigma_t=0.4):
+    net.zero_grad()
+    out = net(x_t, tensor(sigma_t), y, A, tensor(0.05))
+    loss = (out - 1).abs().square().mean()
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in net.named_parameters()}
+
+
+@pytest.mark.parametrize("cg_iterations", [2, 5, 40])
+@pytest.mark.parametrize("sigma_t", [0.4, math.inf])
+def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t):
+    """Whatever the number of steps: it is the steps that are differentiated, not the solution."""
+    A, net = sense(shape=(6, 5)), network(cg_iterations=cg_iterations)
+    x_t, y = noise((1, *A.domain.shape)), A(noise((1, *A.domain.shape), seed=1))
+    _, exact = gradients(net, A, x_t, y, sigma_t)
+    for name, parameter in net.named_parameters():
+        direction = torch.randn(parameter.shape, dtype=torch.float64, generator=generator(7))
+        values = []
+        for step in (1e-6, -1e-6):
+            with torch.no_grad():
+                parameter += step * direction
+            values.append(gradients(net, A, x_t, y, sigma_t)[0])
+            with torch.no_grad():
+                parameter -= step * direction
+        numeric = float(values[0] - values[1]) / 2e-6
+        analytic = float((exact[name] * direction).sum())
+        assert numeric == pytest.approx(analytic, rel=1e-4, abs=1e-8), name
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_checkpointing_changes_no_gradient(shared):
+    A = sense()
+    x_t, y = noise((1, *A.domain.shape)), A(noise((1, *A.domain.shape), seed=1))
+    plain, saving = (network(shared=shared, checkpointing=c) for c in (False, True))
+    (loss_a, a), (loss_b, b) = gradients(plain, A, x_t, y), gradients(saving, A, x_t, y)
+    assert torch.equal(loss_a, loss_b)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-12, atol=1e-14)
+
+
+def test_evaluation_is_the_same_with_and_without_gradients():
+    A, net = sense(), network()
+    y = A(noise((1, *A.domain.shape)))
+    problem = Problem(y, A, tensor(0.02), tensor(1.0))
+    with torch.no_grad():
+        silent = net.mean(problem)
+    torch.testing.assert_close(silent, net.mean(problem).detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_autocast_is_for_the_priors_only(monkeypatch):
+    A, net = sense(dtype=torch.complex64), network().float()
+    y = A(noise((1, *A.domain.shape), torch.complex64))
+    seen = {}
+    solve, prior = Sense.solve, Prior.forward
+
+    def watched(self, *args, **options):
+        seen["solve"] = torch.is_autocast_enabled("cpu")
+        return solve(self, *args, **options)
+
+    def watched_prior(self, *args):
+        seen["prior"] = torch.is_autocast_enabled("cpu")
+        return prior(self, *args)
+
+    monkeypatch.setattr(Sense, "solve", watched)
+    monkeypatch.setattr(Prior, "forward", watched_prior)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net.mean(Problem(y, A, torch.tensor([0.02]), torch.tensor([1.0])))
+    assert seen == {"solve": False, "prior": True}
+    assert out.dtype == torch.complex64
+
+
+def test_shared_priors_are_one_and_separate_ones_start_alike():
+    shared, separate = network(3, shared=True), network(3)
+    assert shared.prior(0) is shared.prior(2)
+    state = separate.prior(0).state_dict()
+    separate.load_prior(state)
+    assert all(torch.equal(separate.prior(2).state_dict()[name], value) for name, value in state.items())
+    assert separate.prior(0) is not separate.prior(2)
+    counts = [net.describe()["parameters"] for net in (shared, separate)]
+    assert counts[0] < counts[1]
