@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mrunfold.errors import InputError
+
+if TYPE_CHECKING:
+    from mrunfold.training.run import TrainingState
 
 __all__ = ["train"]
 
@@ -56,27 +59,30 @@ def train(
 
     import torch
 
-    # Lightning tells of devices it did not find and of products.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     from mrunfold.training.run import TrainingSettings, choose_precision
     from mrunfold.training.run import train as run
 
+    # Lightning tells of devices it did not find and of products; its import sets the level.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if threads is not None:
         torch.set_num_threads(threads)
-    if precision == "auto":
-        precision = choose_precision(accelerator)
-    note(f"{plan.name}, {precision}, in {folder}; Ctrl-C stops after the step and keeps it", quiet)
     settings = TrainingSettings(
-        accelerator,
-        int(devices) if devices.isdecimal() else devices,
-        strategy,
-        num_nodes,
-        precision,
-        workers,
-        checkpoint_every,
+        accelerator=accelerator,
+        devices=int(devices) if devices.isdecimal() else devices,
+        strategy=strategy,
+        num_nodes=num_nodes,
+        precision=choose_precision(accelerator) if precision == "auto" else precision,
+        workers=workers,
+        checkpoint_every=checkpoint_every,
         progress=not quiet,
     )
-    state = run(plan, data, folder, stages, settings, init)
+    note(f"{plan.name}, {settings.precision}, in {folder}; Ctrl-C stops after the step and keeps it", quiet)
+    _report(run(plan, data, folder, stages, settings, init))
+
+
+def _report(state: TrainingState) -> None:
+    from mrunfold.cli.console import note
+
     for file in state.weights:
         note(f"written: {file}")
     if not state.finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-__all__ = ["Checkpoints", "Validate"]
+__all__ = ["Checkpoints", "StepBar", "Validate"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -80,3 +81,43 @@ class Validate(Callback):
         # Not module.log: that writes at the logger's own steps only.
         for logger in trainer.loggers:
             logger.log_metrics({"validation": value}, step=trainer.global_step)
+
+
+class StepBar(Callback):
+    """A bar on a terminal's stderr: step, loss and the time left; nothing where stderr is not a terminal.
+
+    Lightning's own bars count epochs, and show a wrong total for a run that was resumed in one.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self._bar: Any = None
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        if not trainer.is_global_zero or not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn(self.label),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._bar.add_task("", total=module.settings.steps, completed=trainer.global_step, loss="…")
+        self._bar.start()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        if self._bar is not None:
+            loss = float(trainer.callback_metrics["loss"])
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, loss=f"{loss:.4f}")
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_exception(self, trainer: lightning.Trainer, module: Any, exception: BaseException) -> None:
+        self.on_train_end(trainer, module)

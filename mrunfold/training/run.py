@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.protocols import TrainingProtocol
-from mrunfold.training.callbacks import Checkpoints, Validate
+from mrunfold.training.callbacks import Checkpoints, StepBar, Validate
 from mrunfold.training.curve import write_curve
 from mrunfold.training.images import ImageBank
 from mrunfold.training.record import claim_folder
@@ -150,11 +151,16 @@ def _fit(
         callbacks.append(Validate(settings.validate, settings.validate_every))  # type: ignore[arg-type]
     callbacks.append(keeper)
     if settings.progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(StepBar(f"stage {stage}"))
     trainer = _trainer(module, folder, callbacks, settings)
     _check_reached(last, module.settings.steps, stage)
     try:
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        with warnings.catch_warnings():
+            # Batches are numbered, so the loader goes on where the checkpoint was, in any number of workers.
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+            warnings.filterwarnings("ignore", message=".*`__len__` could be inaccurate")
+            warnings.filterwarnings("ignore", message=".*does not have many workers")
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     finally:
         if trainer.is_global_zero:
             write_curve(folder / "log", folder / "loss.png", f"{module.protocol.name}: stage {stage}")
@@ -191,7 +197,7 @@ def _trainer(
             callbacks=callbacks,
             log_every_n_steps=1,
             enable_checkpointing=False,  # callbacks.Checkpoints does it
-            enable_progress_bar=settings.progress,
+            enable_progress_bar=False,  # callbacks.StepBar instead
             enable_model_summary=False,
             **options,
         )

@@ -20,7 +20,7 @@ def test_what_ships_can_be_read_and_built(name):
         network = PosteriorDenoiser.from_spec(protocol.network)
     count = sum(p.numel() for p in network.parameters())
     if name == "mri-compact":
-        assert 5e6 < count < 8e6  # half of that many bytes twice is what ships: at most 16 MB
+        assert 5e6 < count < 8e6  # in half precision at most 16 MB
     else:
         assert abs(count - 47e6) < 1e6
 

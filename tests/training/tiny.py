@@ -49,3 +49,18 @@ def protocol(**changes) -> TrainingProtocol:
         "measurements": Measurements(coils=(1, 4), accelerations=(2, 6)),
     }
     return TrainingProtocol(**(settings | changes))
+
+
+def write_protocol(file):
+    """The same as `protocol()`, as a TOML file."""
+    stage = "steps = 12\nbatch = 2\nsizes = [40, 48]\nlearning_rate = 2e-3\nwarmup = 5\nema = 0.8\n"
+    file.write_text(
+        'name = "tiny"\nseed = 3\n'
+        "[network]\nblocks = 2\nshared = false\ncg_iterations = 3\n"
+        "[network.prior]\nwidths = [8, 12]\nblocks = 1\n"
+        f"[prior_stage]\n{stage}[unfold_stage]\n{stage}"
+        "[measurements]\ncoils = [1, 4]\naccelerations = [2, 6]\n"
+        '[[images]]\npattern = "**/*.h5"\nreader = "fastmri"\nweight = 1\nlicence = "generated"\n',
+        encoding="utf-8",
+    )
+    return file
