@@ -61,9 +61,10 @@ def draw_problem(
     items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(stage.batch)]
     full, maps, mask, sigma = (torch.stack([item[i] for item in items]) for i in range(4))
     noise = complex_noise_like(full, [generator] * stage.batch)
-    measured = mask[:, None] * (full + sigma[:, None, None, None] * noise)
+    full = full + sigma[:, None, None, None] * noise
+    measured = mask[:, None] * full
     A = Sense(maps[:, None], mask)
-    # The target is what fully sampled data, combined with these maps, would show.
+    # The target is what the fully sampled scan, combined with these maps, would have shown: with its noise.
     x = (maps.conj() * ifft2c(full)).sum(dim=1, keepdim=True)
     y, sigma_y, scale = rescale(measured, A, sigma)
     x = x / scale[:, None, None, None]

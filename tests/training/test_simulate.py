@@ -43,29 +43,37 @@ def test_units_are_those_of_a_problem(bank, seed):
     assert p.y.shape == (3, *p.A.range.shape)
 
 
-def test_noise_has_the_level_that_is_told(bank):
-    law = Measurements(coils=(1, 1), dropout=0, sigma_y=(0.02, 0.02), mean_fraction=1)
-    p = draw_problem(bank, law, stage(batch=6, sizes=(64, 64)), generator(1))
-    acquired = p.A.mask[:, None] > 0
-    residual = p.y - p.A(p.x)  # one coil: the maps are exact, and so is the target
-    for i in range(6):
-        measured = residual[i][acquired[i]].abs().square().mean().sqrt()
-        # The standard error of the root of a mean of n squares is 1/(2√n).
-        assert abs(float(measured / p.sigma_y[i]) - 1) < 4 / (2 * math.sqrt(float(acquired[i].sum())))
-        assert not bool(p.y[i][~acquired[i]].any())
-
-
-def test_target_is_full_sampling_combined_with_the_maps_of_A(bank, monkeypatch):
+@pytest.fixture
+def kept(monkeypatch):
+    """What `_draw_item` returned: full k-space without noise, maps, mask, σ of each item."""
     from mrunfold.training import simulate
 
-    kept = []
+    items = []
     original = simulate._draw_item
 
     def draw_item(*arguments):
-        kept.append(original(*arguments))
-        return kept[-1]
+        items.append(original(*arguments))
+        return items[-1]
 
     monkeypatch.setattr(simulate, "_draw_item", draw_item)
+    return items
+
+
+def test_noise_has_the_level_that_is_told(bank, kept):
+    law = Measurements(coils=(1, 1), dropout=0, sigma_y=(0.02, 0.02), mean_fraction=1)
+    p = draw_problem(bank, law, stage(batch=6, sizes=(64, 64)), generator(1))
+    for i, (full, maps, _, sigma) in enumerate(kept):
+        scale = sigma / p.sigma_y[i]
+        shown = fft2c(maps * p.x[i]) * scale  # one coil: the target's k-space is that of the full scan
+        level = (shown - full).abs().square().mean().sqrt()
+        # The standard error of the root of a mean of n squares is 1/(2√n).
+        assert abs(float(level / sigma) - 1) < 4 / (2 * math.sqrt(full.numel()))
+        acquired = p.A.mask[i][None] > 0
+        torch.testing.assert_close(p.y[i][acquired] * scale, shown[acquired], rtol=1e-3, atol=1e-4)
+        assert not bool(p.y[i][~acquired].any())
+
+
+def test_target_is_full_sampling_combined_with_the_maps_of_A(bank, kept):
     p = draw_problem(bank, Measurements(coils=(4, 4), dropout=0, sigma_y=(1e-9, 1e-9)), stage(), generator(2))
     for i, (full, maps, mask, _) in enumerate(kept):
         combined = (maps.conj() * ifft2c(full)).sum(dim=0)
