@@ -99,6 +99,24 @@ def quality(
 
 
 @app.command()
+def pictures(
+    data: Annotated[Path, typer.Argument(help="A fully sampled raw file or .mat file.")],
+    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    law: Annotated[str, typer.Option(help="Mask law and acceleration.")] = "poisson:8",
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Posterior samples.")] = 8,
+) -> None:
+    """Draw the comparison of `quality` for the first slice: images, errors and standard deviation."""
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.pictures import write_comparison
+    from mrunfold.benchmarks.quality import GRID
+
+    first = next(iter(full_slices(data)))
+    write_comparison(out, first, _law(law), GRID, weights=weights, samples=samples)
+    print(f"wrote {out}")
+
+
+@app.command()
 def speed(
     coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
     size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 320,

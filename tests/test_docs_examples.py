@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Pages whose examples stand by themselves; the others need a scan.
-PAGES = ["docs/concepts/operators.md", "docs/concepts/samplers.md", "docs/concepts/diff-unfolding.md"]
+PAGES = [
+    "docs/concepts/operators.md",
+    "docs/concepts/samplers.md",
+    "docs/concepts/diff-unfolding.md",
+    "docs/concepts/training.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,0 +1,83 @@
+"""Pictures of a comparison: zero-filled, L1-wavelet, ours, their errors and ours' standard deviation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.sweep import best_of_sweep
+from mrunfold.masks import draw
+from mrunfold.methods import Seeds, get_method
+from mrunfold.metrics import psnr
+from mrunfold.problem import build_problem
+
+__all__ = ["write_comparison"]
+
+GAIN = 5
+
+
+def write_comparison(
+    path: Path,
+    full: FullSlice,
+    law: tuple[str, float],
+    grid: tuple[float, ...],
+    *,
+    weights: str | None = None,
+    samples: int = 8,
+    steps: int = 8,
+    seed: int = 0,
+) -> None:
+    """Write a PNG of one slice under one mask: images above, errors ×5 and standard deviation ×5 below.
+
+    L1-wavelet has the lamda of `grid` that suits the reference most; images are zero where no coil reaches.
+    """
+    header = full.header
+    mask = draw(law[0], (header.unoversampled, header.matrix[1]), law[1], seed=seed)
+    problem = build_problem(full.kspace, header, mask, target="combined")
+    assert problem.target is not None
+    assert problem.coil_gain is not None
+    support = problem.coil_gain > 0
+    ours = get_method("unfold", weights=weights, samples=samples, steps=steps)(problem, Seeds((seed,)))
+    classical, _ = best_of_sweep("l1_wavelet", problem, problem.target, grid)
+    assert ours.samples is not None
+
+    def shown(x: Tensor) -> np.ndarray:
+        return (x.abs() * support).numpy()[0]
+
+    truth = shown(problem.target)
+    images = {
+        "zero-filled": shown(problem.A.adjoint(problem.y)),
+        "L1-wavelet": shown(classical.mean),
+        "unfold": shown(ours.mean),
+    }
+    std = ours.samples.abs().std(dim=0).numpy()[0] * support.numpy()[0]
+    peak = float(truth.max())
+    above = [("reference", truth)]
+    below = [(f"standard deviation ×{GAIN}", GAIN * std)]
+    for name, image in images.items():
+        decibels = psnr(truth[None], image[None], data_range=peak)
+        above.append((f"{name}, {decibels:.1f} dB", image))
+        below.append((f"error ×{GAIN}", GAIN * np.abs(image - truth)))
+    _write(path, above, below, white=float(np.percentile(truth, 99.5)))
+
+
+def _write(
+    path: Path, above: list[tuple[str, np.ndarray]], below: list[tuple[str, np.ndarray]], white: float
+) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from mrunfold.io.atomic import atomic_path
+
+    height, width = above[0][1].shape
+    figure = Figure(figsize=(2.6 * len(above), 2 * (2.6 * height / width + 0.3)), dpi=90, layout="tight")
+    FigureCanvasAgg(figure)
+    for ax, (name, image) in zip(figure.subplots(2, len(above)).ravel(), above + below, strict=True):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=white)
+        ax.set_title(name, fontsize=9)
+        ax.set_axis_off()
+    with atomic_path(path) as part:
+        figure.savefig(part, format="png", metadata={"Software": None})
