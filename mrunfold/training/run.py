@@ -27,7 +27,7 @@ from mrunfold.training.stages import PriorStage, TrainingStage, UnfoldStage
 from mrunfold.unfold import PosteriorDenoiser
 from mrunfold.weights import save_weights
 
-__all__ = ["STAGES", "TrainingSettings", "TrainingState", "choose_precision", "train"]
+__all__ = ["STAGES", "TrainingSettings", "TrainingState", "choose_precision", "train", "untrained"]
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def train(
     claim_folder(out, protocol)
     state = TrainingState("prior", 0, False, ())
     for stage in (s for s in STAGES if s in stages):
-        module = _untrained(stage, protocol, bank, settings.workers)
+        module = untrained(stage, protocol, bank, settings.workers)
         if isinstance(module, UnfoldStage) and not (out / stage / "last.ckpt").exists():
             _start(module, init or out / "prior.safetensors")
         state = _fit(module, stage, out, settings, state.weights)
@@ -110,7 +110,7 @@ def train(
     return state
 
 
-def _untrained(stage: str, protocol: TrainingProtocol, bank: ImageBank, workers: int) -> TrainingStage:
+def untrained(stage: str, protocol: TrainingProtocol, bank: ImageBank, workers: int = 0) -> TrainingStage:
     """Return a stage whose first weights follow from the protocol's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(protocol.seed)
