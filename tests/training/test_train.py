@@ -166,7 +166,7 @@ def test_fifty_steps_lower_the_loss(data, tmp_path):
     trained = {s: load_file(tmp_path / f"{s}.safetensors") for s in ("prior", "unfold")}
 
     def mean_loss(stage, start):
-        """The same batches before and after, so that the spread between draws does not hide what was learned."""
+        """The same batches before and after: the spread between draws would hide what was learned."""
         module = untrained(stage, protocol, tiny.bank())
         start(module.network)
         module.log = lambda *_, **__: None
