@@ -52,21 +52,29 @@ def quality(
     ] = 0,
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the classical methods out.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write rows and summary to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file of rows and summary; with the same file a run goes on.")
+    ] = None,
 ) -> None:
     """Compare the learned method with L1-wavelet and TV, each at its best weight, on fully sampled data."""
     import numpy as np
 
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.quality import CLASSICAL, Row, measure, save, summary
-    from mrunfold.cli.console import print_table
+    from mrunfold.benchmarks.quality import CLASSICAL, Row, load, markdown, measure, save
 
     laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
     found = [piece for path in data for piece in full_slices(path)]
     if slices is not None and slices < len(found):
         found = [found[i] for i in np.linspace(0, len(found) - 1, slices).round().astype(int)]
 
+    earlier = load(out) if out is not None and out.exists() else []
+    so_far: list[Row] = []
+
     def report(row: Row) -> None:
+        so_far.append(row)
+        if out is not None:
+            here = {r.key for r in so_far}
+            save([*so_far, *(r for r in earlier if r.key not in here)], out)
         covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
         print(
             f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
@@ -83,19 +91,20 @@ def quality(
         samples=samples,
         steps=steps,
         report=report,
+        done=earlier,
     )
-    print_table(
-        [
-            (
-                f"{s['data']} {s['mask']} R={s['R']:g}",
-                ", ".join(f"{k} {v:.2f}" for k, v in s.items() if isinstance(v, float)),
-            )
-            for s in summary(rows)
-        ],
-        "PSNR in dB by the target's maximum, target combined with maps of the undersampled data",
-    )
+    print("\nPSNR in dB by the target's maximum, target combined with maps of the undersampled data:\n")
+    print(markdown(rows))
     if out is not None:
         save(rows, out)
+
+
+@app.command()
+def table(files: Annotated[list[Path], typer.Argument(help="JSON files of `bench quality --out`.")]) -> None:
+    """Print what `quality` measured as a Markdown table."""
+    from mrunfold.benchmarks.quality import load, markdown
+
+    print(markdown([row for file in files for row in load(file)]))
 
 
 @app.command()

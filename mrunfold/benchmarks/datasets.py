@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ def full_slices(path: Path, coils: int = 8, sigma: float = 0.01) -> Iterator[Ful
     """
     if path.is_dir():
         for file in sorted(p for p in path.iterdir() if p.suffix in (".mat", ".h5", ".cfl")):
-            yield from full_slices(file, coils, sigma)
+            for piece in full_slices(file, coils, sigma):
+                yield replace(piece, name=f"{path.name}/{piece.name}")
     elif path.suffix == ".mat":
         yield _from_mat(path, coils, sigma)
     else:

@@ -13,15 +13,18 @@ import torch
 
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.sweep import best_of_sweep
+from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import coverage, psnr, ssim
 from mrunfold.problem import Problem, build_problem
+from mrunfold.weights import load_weights
 
-__all__ = ["Row", "measure", "summary"]
+__all__ = ["Row", "load", "markdown", "measure", "save", "summary"]
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02)
 CLASSICAL = ("l1_wavelet", "tv")
+METHOD_ORDER = ("zero_filled", *CLASSICAL, "unfold")
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Row:
     """One slice, mask and method: PSNR and SSIM of magnitudes with the target's maximum as data range.
 
     target: combined with the maps of the undersampled data; lamda: the best of the sweep, None for ours;
-    coverage: share of pixels inside the object whose target lies in the 90 % interval, None without samples.
+    coverage: share of pixels inside the object whose target lies in the 90 % interval, None without samples;
+    made_by: what the method was given, so that a run that goes on knows which rows still hold.
     """
 
     data: str
@@ -47,6 +51,12 @@ class Row:
     evaluations: int
     seconds: float
     coverage: float | None = None
+    made_by: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells this row from the others of a comparison."""
+        return self.data, self.mask, self.accel, self.seed, self.method, self.made_by
 
 
 def measure(
@@ -60,20 +70,36 @@ def measure(
     samples: int = 0,
     steps: int = 8,
     report: Callable[[Row], None] = lambda row: None,
+    done: Sequence[Row] = (),
 ) -> list[Row]:
     """Return one Row for each slice, mask law (kind, acceleration), seed and method.
 
     Maps, scale and σ_y come from the undersampled data.  Classical methods get the lamda of `grid` that suits
-    the target most (one an image); ours has nothing to choose.
+    the target most (one an image); ours has nothing to choose.  Rows of an earlier run in `done` are taken
+    as they are; report gets each row when it is there.
     """
+    parameters: dict[str, dict[str, Any]] = {m: {"grid": tuple(grid)} for m in classical}
+    parameters |= {
+        "zero_filled": {},
+        "unfold": {"weights": weights, "samples": samples, "steps": steps},
+    }
+    known = {row.key: row for row in done}
     rows: list[Row] = []
     for full in slices:
         for kind, accel in laws:
             for seed in seeds:
-                for row in _one(full, kind, accel, seed, weights, classical, grid, samples, steps):
+                for row in _one(full, kind, accel, seed, parameters, known):
                     report(row)
                     rows.append(row)
     return rows
+
+
+def _made_by(name: str, parameters: dict[str, Any]) -> str:
+    """Return the method's parameters in words, the weights by their sha256."""
+    if name == "unfold":
+        digest = load_weights(parameters["weights"])[1]["sha256"]
+        parameters = parameters | {"weights": digest[:12]}
+    return json.dumps(parameters)
 
 
 def _one(
@@ -81,16 +107,17 @@ def _one(
     kind: str,
     accel: float,
     seed: int,
-    weights: str | None,
-    classical: Sequence[str],
-    grid: Sequence[float],
-    samples: int,
-    steps: int,
+    parameters: dict[str, dict[str, Any]],
+    known: dict[tuple[Any, ...], Row],
 ) -> Iterable[Row]:
+    named = {name: _made_by(name, parameters[name]) for name in sorted(parameters, key=METHOD_ORDER.index)}
+    keys = {name: (full.name, kind, accel, seed, name, made_by) for name, made_by in named.items()}
+    if all(key in known for key in keys.values()):
+        yield from (known[key] for key in keys.values())
+        return
     header = full.header
     mask = draw(kind, (header.unoversampled, header.matrix[1]), accel, seed=seed)
     problem = build_problem(full.kspace, header, mask, target="combined")
-    assert problem.target is not None
     common: dict[str, Any] = {
         "data": full.name,
         "simulated": full.simulated,
@@ -101,27 +128,32 @@ def _one(
         "seed": seed,
         "sigma_y": float(problem.sigma_y),
     }
-    for name in ("zero_filled", *classical, "unfold"):
-        lamda = None
-        if name in classical:
-            result, lamda = best_of_sweep(name, problem, problem.target, grid)
+    for name, made_by in named.items():
+        if keys[name] in known:
+            yield known[keys[name]]
         else:
-            extra: dict[str, Any] = {}
-            if name == "unfold":
-                extra = {"weights": weights, "samples": samples, "steps": steps}
-            result = get_method(name, **extra)(problem, Seeds((seed,)))
-        covered = None if result.samples is None else interval_coverage(problem, result.samples)
-        quality = scores(problem, result.mean)
-        yield Row(
-            **common,
-            method=name,
-            lamda=lamda,
-            psnr=quality["psnr"],
-            ssim=quality["ssim"],
-            evaluations=result.evaluations,
-            seconds=result.seconds,
-            coverage=covered,
-        )
+            yield Row(
+                **common, method=name, made_by=made_by, **_measured(name, problem, seed, parameters[name])
+            )
+
+
+def _measured(name: str, problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what a Row says of one reconstruction."""
+    assert problem.target is not None
+    lamda = None
+    if name in CLASSICAL:
+        result, lamda = best_of_sweep(name, problem, problem.target, **parameters)
+    else:
+        result = get_method(name, **parameters)(problem, Seeds((seed,)))
+    quality = scores(problem, result.mean)
+    return {
+        "lamda": lamda,
+        "psnr": quality["psnr"],
+        "ssim": quality["ssim"],
+        "evaluations": result.evaluations,
+        "seconds": result.seconds,
+        "coverage": None if result.samples is None else interval_coverage(problem, result.samples),
+    }
 
 
 def scores(problem: Problem, x: torch.Tensor) -> dict[str, float]:
@@ -179,4 +211,29 @@ def save(rows: Sequence[Row], path: Path) -> None:
 
     content = {"summary": summary(rows), "rows": [asdict(r) for r in rows]}
     with atomic_path(path) as part:
-        Path(part).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def load(path: Path) -> list[Row]:
+    """Read the rows that `save` wrote; InputError where the file holds something else."""
+    try:
+        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}; write it with bench quality --out") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a table of bench quality ({error}); choose another file") from None
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the summary as a Markdown table: dB a method, our gain over the best classical, coverage, s."""
+    lines = summary(rows)
+    methods = [name for name in METHOD_ORDER if any(name in line for line in lines)]
+    optional = [n for n in ("coverage",) if any(line[n] is not None for line in lines)]
+    head = ["data", "mask", "R", "n", *methods, "gain", *optional, "s"]
+    text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for line in lines:
+        cells = [line["data"], line["mask"], f"{line['R']:g}", str(line["n"])]
+        cells += [f"{line[name]:.2f}" for name in methods]
+        cells += [f"{line['gain']:+.2f}", *(f"{line[n]:.3f}" for n in optional), f"{line['seconds']:.1f}"]
+        text.append("| " + " | ".join(cells) + " |")
+    return "\n".join(text) + "\n"

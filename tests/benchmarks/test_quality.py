@@ -1,0 +1,104 @@
+"""The comparison of `bench quality`: what it sums up, and that a run goes on where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rawfiles import coil_kspace
+from typer.testing import CliRunner
+
+from mrunfold.benchmarks import quality
+from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.quality import Row, load, markdown, measure, save, summary
+from mrunfold.cli import main
+from mrunfold.errors import InputError
+from mrunfold.io.scan import Header
+from mrunfold.protocols import NetworkSpec, PriorSpec
+from mrunfold.unfold import PosteriorDenoiser
+from mrunfold.weights import save_weights
+
+SPEC = NetworkSpec(blocks=1, shared=True, cg_iterations=3, prior=PriorSpec(widths=(4, 4), blocks=1))
+
+
+def row(method: str, psnr: float, data: str = "set/a", seed: int = 0, coverage: float | None = None) -> Row:
+    return Row(data, False, 8, "random", 4.0, 4.1, seed, 0.01, method, None, psnr, 0.9, 1, 2.0, coverage)
+
+
+ROWS = [
+    *(row(m, v) for m, v in (("zero_filled", 20.0), ("l1_wavelet", 30.0), ("tv", 31.0))),
+    row("unfold", 33.0, coverage=0.8),
+    *(row(m, v, "set/b") for m, v in (("zero_filled", 22.0), ("l1_wavelet", 36.0), ("tv", 31.0))),
+    row("unfold", 35.0, "set/b", coverage=0.9),
+]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PosteriorDenoiser.from_spec(SPEC)
+    save_weights(tmp_path / "tiny.safetensors", network, SPEC)
+    return str(tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def full() -> FullSlice:
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (48, 40)), indexing="ij")
+    image = ((y / 0.8) ** 2 + (x / 0.7) ** 2 < 1) + 0.5 * ((y / 0.3) ** 2 + (x / 0.3) ** 2 < 1)
+    kspace = coil_kspace(image[None].astype(np.float32), coils=4, noise=1e-2)[0]
+    return FullSlice("disc", kspace, Header("cfl", 1, 4, (48, 40), 48, (48, 40)), True)
+
+
+def test_the_gain_is_over_the_best_classical_method_of_each_image():
+    (line,) = summary(ROWS)
+    assert (line["data"], line["n"]) == ("set", 2)
+    assert line["gain"] == pytest.approx(((33 - 31) + (35 - 36)) / 2)
+    assert line["unfold"] == pytest.approx(34)
+    assert line["coverage"] == pytest.approx(0.85)
+
+
+def test_the_table_holds_what_the_summary_says():
+    head, rule, line = markdown(ROWS).strip().split("\n")
+    assert head.count("|") == rule.count("|") == line.count("|")
+    assert line == "| set | random | 4 | 2 | 21.00 | 33.00 | 31.00 | 34.00 | +0.50 | 0.850 | 2.0 |"
+
+
+def test_rows_come_back_as_they_were_saved(tmp_path: Path):
+    save(ROWS, tmp_path / "rows.json")
+    assert load(tmp_path / "rows.json") == ROWS
+    (tmp_path / "other.json").write_text("[1]")
+    for name, message in (("absent.json", "no file"), ("other.json", "not a table")):
+        with pytest.raises(InputError, match=message):
+            load(tmp_path / name)
+
+
+def test_a_run_goes_on_with_the_rows_it_has(full: FullSlice, weights: str, monkeypatch: pytest.MonkeyPatch):
+    def run(done=(), **changes):
+        settings = {"weights": weights, "grid": (0.01,), "classical": ("l1_wavelet",)} | changes
+        return measure([full], [("random", 2.0)], range(2), done=done, **settings)
+
+    first = run()
+    assert [r.method for r in first] == ["zero_filled", "l1_wavelet", "unfold"] * 2
+    assert all(r.simulated and r.coils == 4 for r in first)
+    assert {r.seed for r in first} == {0, 1}
+    kept = [replace(r, psnr=1.0) for r in first if not (r.seed == 1 and r.method == "unfold")]
+    again = run(kept)
+    assert [r.psnr for r in again[:-1]] == [1.0] * 5
+    assert again[-1].psnr == pytest.approx(first[-1].psnr)
+    # Another grid, and more samples: the rows that this changes are measured anew.
+    sampled = run(kept, samples=3, steps=2, grid=(0.02,))
+    assert [r.psnr == 1.0 for r in sampled] == [True, False, False] * 2
+    assert all(r.coverage is not None for r in sampled if r.method == "unfold")
+    monkeypatch.setattr(quality, "build_problem", lambda *_, **__: pytest.fail("nothing was left to do"))
+    assert run(first) == first
+
+
+def test_the_command_prints_the_table_of_a_file(tmp_path: Path):
+    save(ROWS, tmp_path / "rows.json")
+    result = CliRunner().invoke(main.app, ["bench", "table", str(tmp_path / "rows.json")])
+    assert result.exit_code == 0, result.output
+    assert markdown(ROWS) in result.stdout
