@@ -87,12 +87,15 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind) -> np.ndarray:
     For `rss` it is multiplied by the coils' gain, pixel by pixel, so that it compares with images that are
     root sums of squares over coils; for `combined` by that gain's root mean square, one number, which undoes
     the scale of whitening.
-    Where no coil reaches, x is whatever the method left there, and the magnitude is zero.
+    Where no coil reaches, x is whatever the method left there, and the magnitude is zero; so it is in a slice
+    without signal: it has no scale, and what a prior puts there would be grey values of nothing.
     """
     gain = problem.coil_gain
     if gain is None:
         raise InputError("this problem has no coil gain, so its images cannot be brought to the file's scale")
     gain = gain[0] if kind == "rss" else _mean_gain(gain) * (gain[0] > 0)
+    if not bool(problem.y.any()):
+        gain = torch.zeros_like(gain)
     return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
 
 
@@ -126,6 +129,12 @@ def _twice_undersampled(drawn: Mask | None, held: np.ndarray, header: Header) ->
     if drawn is None or held[:, max(left, 0) : right].all() or not held.any():
         return ()
     return ("the mask was drawn over a file that is itself undersampled: the R delivered counts both",)
+
+
+def _empty(problem: Problem) -> tuple[str, ...]:
+    if bool(problem.y.any()):
+        return ()
+    return ("a slice holds no signal: its image is written as zeros, and so is its uncertainty",)
 
 
 @dataclass(frozen=True)
@@ -190,7 +199,7 @@ class Job:
             None if zero_filled is None else crop_image(zero_filled, header.crop),
             {n: crop_image(u, header.crop) for n, u in _uncertainty(result, problem, self.kind).items()},
             kept,
-            problem.flags + _twice_undersampled(self.drawn, held, header),
+            problem.flags + _twice_undersampled(self.drawn, held, header) + _empty(problem),
             record,
         )
 
