@@ -126,6 +126,20 @@ def pictures(
 
 
 @app.command()
+def prior(
+    out: Annotated[Path, typer.Argument(help="PNG to write.")],
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images.")] = 6,
+    size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 128,
+) -> None:
+    """Draw images from the network without any measurement (A = 0)."""
+    from mrunfold.benchmarks.pictures import write_prior
+
+    write_prior(out, weights, count, size)
+    print(f"wrote {out}")
+
+
+@app.command()
 def speed(
     coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
     size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 320,

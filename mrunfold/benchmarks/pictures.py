@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.sweep import best_of_sweep
+from mrunfold.diffusion import complex_noise_like, karras, sample_ancestral
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr
+from mrunfold.operators import Sense
 from mrunfold.problem import build_problem
+from mrunfold.weights import load_weights
 
-__all__ = ["write_comparison"]
+__all__ = ["draw_prior", "write_comparison", "write_prior"]
 
 GAIN = 5
 
@@ -62,6 +66,35 @@ def write_comparison(
         above.append((f"{name}, {decibels:.1f} dB", image))
         below.append((f"error ×{GAIN}", GAIN * np.abs(image - truth)))
     _write(path, above, below, white=float(np.percentile(truth, 99.5)))
+
+
+@torch.inference_mode()
+def draw_prior(
+    weights: str | None = None, count: int = 6, size: int = 128, steps: int = 40, seed: int = 0
+) -> Tensor:
+    """Return images (count, y, x) from the network without a measurement: A = 0, so p(x | y) is the prior.
+
+    Ancestral sampling from pure noise of σ = 2 down, one evaluation a step.
+    """
+    network = load_weights(weights)[0]
+    maps = torch.ones(1, 1, size, size, dtype=torch.complex64)
+    A = Sense(maps, torch.zeros(size, size))
+    y = torch.zeros(count, *A.range.shape, dtype=torch.complex64)
+    sigma_y = torch.full((count,), 0.01)
+    generators = [torch.Generator().manual_seed((seed << 16) + i) for i in range(count)]
+    sigmas = karras(steps, 0.005, 2.0)
+    start = 2.0 * complex_noise_like(torch.zeros(count, *A.domain.shape, dtype=torch.complex64), generators)
+    return sample_ancestral(
+        lambda x_t, sigma_t: network(x_t, sigma_t, y, A, sigma_y), start, sigmas, generators
+    )[:, 0]
+
+
+def write_prior(path: Path, weights: str | None = None, count: int = 6, size: int = 128) -> None:
+    """Write a PNG of draws from the prior, their magnitudes above and phases below."""
+    draws = draw_prior(weights, count, size)
+    above = [(f"draw {i + 1}", x.abs().numpy()) for i, x in enumerate(draws)]
+    below = [("phase", (x.angle().numpy() / (2 * np.pi) + 0.5) * above[0][1].max()) for x in draws]
+    _write(path, above, below, white=float(above[0][1].max()))
 
 
 def _write(

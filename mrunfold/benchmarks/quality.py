@@ -192,12 +192,15 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     lines = []
     for data, kind, accel in dict.fromkeys((r.data.split("/")[0], r.mask, r.accel) for r in rows):
         mine = [r for r in rows if (r.data.split("/")[0], r.mask, r.accel) == (data, kind, accel)]
+        whole = {(r.data, r.seed) for r in mine if r.method == "unfold"}
+        mine = [r for r in mine if (r.data, r.seed) in whole]
+        if not mine:
+            continue  # a run that was stopped before ours: what is not whole has no gain
         by = {m: [r.psnr for r in mine if r.method == m] for m in dict.fromkeys(r.method for r in mine)}
         rivals = [by[m] for m in CLASSICAL if m in by]
-        best = np.max(rivals, axis=0) if rivals else np.full(len(by["unfold"]), np.nan)
         line: dict[str, Any] = {"data": data, "mask": kind, "R": accel, "n": len(by["unfold"])}
         line |= {name: float(np.mean(values)) for name, values in by.items()}
-        line["gain"] = float(np.mean(np.asarray(by["unfold"]) - best))
+        line["gain"] = float(np.mean(by["unfold"] - np.max(rivals, axis=0))) if rivals else None
         covered = [r.coverage for r in mine if r.coverage is not None]
         line["coverage"] = float(np.mean(covered)) if covered else None
         line["seconds"] = float(np.median([r.seconds for r in mine if r.method == "unfold"]))
@@ -228,12 +231,14 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return the summary as a Markdown table: dB a method, our gain over the best classical, coverage, s."""
     lines = summary(rows)
     methods = [name for name in METHOD_ORDER if any(name in line for line in lines)]
-    optional = [n for n in ("coverage",) if any(line[n] is not None for line in lines)]
-    head = ["data", "mask", "R", "n", *methods, "gain", *optional, "s"]
+    optional = [n for n in ("gain", "coverage") if any(line[n] is not None for line in lines)]
+    head = ["data", "mask", "R", "n", *methods, *optional, "s"]
     text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for line in lines:
         cells = [line["data"], line["mask"], f"{line['R']:g}", str(line["n"])]
         cells += [f"{line[name]:.2f}" for name in methods]
-        cells += [f"{line['gain']:+.2f}", *(f"{line[n]:.3f}" for n in optional), f"{line['seconds']:.1f}"]
+        shown = {"gain": "+.2f", "coverage": ".3f"}
+        cells += [format(line[name], shown[name]) if line[name] is not None else "" for name in optional]
+        cells += [f"{line['seconds']:.1f}"]
         text.append("| " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"

@@ -23,7 +23,7 @@ METHODS: dict[str, str] = {
 }
 
 # What `mrunfold recon` uses where no method is named.
-DEFAULT_METHOD = "l1_wavelet"
+DEFAULT_METHOD = "unfold"
 
 
 def names() -> list[str]:

@@ -67,6 +67,16 @@ def test_the_table_holds_what_the_summary_says():
     assert line == "| set | random | 4 | 2 | 21.00 | 33.00 | 31.00 | 34.00 | +0.50 | 0.850 | 2.0 |"
 
 
+def test_images_that_ours_has_not_reached_are_left_out():
+    assert summary(ROWS[:3]) == []
+    (line,) = summary(ROWS[:7])
+    assert (line["n"], line["gain"]) == (1, 2.0)
+
+
+def test_without_a_rival_there_is_no_gain():
+    assert "gain" not in markdown([r for r in ROWS if r.method == "unfold"])
+
+
 def test_rows_come_back_as_they_were_saved(tmp_path: Path):
     save(ROWS, tmp_path / "rows.json")
     assert load(tmp_path / "rows.json") == ROWS
