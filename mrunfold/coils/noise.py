@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from mrunfold.coils.nullspace import null_space_level
 from mrunfold.errors import InputError
 
 __all__ = ["NoiseModel", "covariance_of", "live_coils", "noise_model", "unwhitening", "whiten"]
@@ -18,18 +19,20 @@ DEAD = 1e-6  # a coil whose rms is below this fraction of the strongest one's me
 EDGE_FRACTION = 0.02  # of the acquired samples; farther in, the signal grows quickly
 EDGE_PER_COIL = 20  # samples a coil at least: the covariance is then known to about 1/√20
 TYLER_STEPS = 50
+CONTAMINATED = 0.67  # of the edge's level in the null space: the edge then holds more signal than noise
 
 
 @dataclass(frozen=True)
 class NoiseModel:
     """The noise covariance E[n nᴴ], complex128 (coil, coil), and what it was estimated from.
 
-    source: `noise scan`, `k-space edge` (signal can only make it too large) or `none` (all-zero data: the
-    identity); samples: how many vectors over coils entered.
+    source: `noise scan`, `k-space edge`, `calibration null space` (where the edge is full of signal: equal
+    noise in all coils; in both, signal can only make it too large) or `none` (all-zero data: the identity);
+    samples: how many vectors over coils entered.
     """
 
     covariance: np.ndarray
-    source: Literal["noise scan", "k-space edge", "none"]
+    source: Literal["noise scan", "k-space edge", "calibration null space", "none"]
     samples: int
 
     @property
@@ -62,7 +65,15 @@ def noise_model(kspace: np.ndarray, acquired: np.ndarray, noise: np.ndarray | No
     edge = _edge_samples(kspace, acquired)
     if edge.shape[1] == 0:
         return NoiseModel(np.eye(coils, dtype=np.complex128), "none", 0)
-    return NoiseModel(_robust_covariance(edge), "k-space edge", edge.shape[1])
+    model = NoiseModel(_robust_covariance(edge), "k-space edge", edge.shape[1])
+    # Whitened by a right covariance, the calibration region has a null space of level 1 or more.
+    below = null_space_level(whiten(kspace, model.covariance), acquired)
+    if below is None or below > CONTAMINATED:
+        return model
+    level = null_space_level(kspace, acquired)
+    if level is None or level**2 >= np.mean(model.levels**2):
+        return model
+    return NoiseModel(level**2 * np.eye(coils, dtype=np.complex128), "calibration null space", edge.shape[1])
 
 
 def covariance_of(samples: np.ndarray) -> np.ndarray:
