@@ -40,7 +40,9 @@ def write_comparison(
     """
     header = full.header
     mask = draw(law[0], (header.unoversampled, header.matrix[1]), law[1], seed=seed)
-    problem = build_problem(full.kspace, header, mask, target="combined")
+    # Fully sampled by what it is: an exact zero among the samples of a scan is a sample too.
+    everything = np.ones(full.kspace.shape[-2:], bool)
+    problem = build_problem(full.kspace, header, mask, acquired=everything, target="combined")
     assert problem.target is not None
     assert problem.coil_gain is not None
     support = problem.coil_gain > 0

@@ -117,7 +117,9 @@ def _one(
         return
     header = full.header
     mask = draw(kind, (header.unoversampled, header.matrix[1]), accel, seed=seed)
-    problem = build_problem(full.kspace, header, mask, target="combined")
+    # Fully sampled by what it is: an exact zero among the samples of a scan is a sample too.
+    everything = np.ones(full.kspace.shape[-2:], bool)
+    problem = build_problem(full.kspace, header, mask, acquired=everything, target="combined")
     common: dict[str, Any] = {
         "data": full.name,
         "simulated": full.simulated,
