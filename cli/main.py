@@ -12,9 +12,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from mrunfold.cli.batch import batch
 from mrunfold.cli.bench import app as bench
 from mrunfold.cli.console import one_line, print_error
 from mrunfold.cli.doctor import doctor
+from mrunfold.cli.evaluate import evaluate
 from mrunfold.cli.info import info
 from mrunfold.cli.mask import mask
 from mrunfold.cli.recon import recon
@@ -133,7 +135,7 @@ def _options(
     """MRI reconstruction: raw multicoil k-space in, reviewable images out.  Not for diagnosis."""
 
 
-for command in (recon, info, sample, mask, train, doctor):
+for command in (recon, batch, evaluate, info, sample, mask, train, doctor):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

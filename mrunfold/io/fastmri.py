@@ -200,7 +200,7 @@ def _padding(path: Path, encoding: Encoding, phase: int) -> tuple[int, int] | No
         return None
     left = encoding.encoded.matrix[1] // 2 - encoding.step1.center
     right = left + encoding.step1.maximum + 1
-    if not 0 <= left < right:
+    if not 0 <= left < min(right, phase):
         log.warning("%s: its encoding limits make no sense, zero padding is taken as unknown", path.name)
         return None
     return left, min(right, phase)

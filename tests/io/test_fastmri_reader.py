@@ -243,3 +243,13 @@ def test_an_f_keeps_its_orientation(tmp_path):
     k = fft2c(image)[None, None]
     with open_scan(write_fastmri(tmp_path / "scan.h5", k)) as scan:
         np.testing.assert_allclose(np.abs(ifft2c(scan.kspace(0)[0])), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoded", [65535, 7])
+def test_padding_that_cannot_be_true_is_unknown(tmp_path, kspace, caplog, encoded):
+    xml = header_xml(kspace, (48, 40)).replace("<y>40</y>", f"<y>{encoded}</y>", 1)
+    path = edit(write_fastmri(tmp_path / "scan.h5", kspace, crop=(48, 40)), ismrmrd_header=xml.encode())
+    with open_scan(path) as scan:
+        assert scan.header.padding is None
+        assert scan.acquired(0).all()
+    assert "make no sense" in caplog.text

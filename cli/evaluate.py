@@ -1,0 +1,139 @@
+"""`mrunfold evaluate`: scores of reconstructed folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrunfold.errors import InputError
+
+if TYPE_CHECKING:
+    from mrunfold.evaluation import Comparison, Run
+
+__all__ = ["evaluate"]
+
+INCOMPLETE = 3  # scores were written, but not of every volume
+
+
+def evaluate(
+    folders: Annotated[
+        list[Path], typer.Argument(help="RECON_DIR TARGET_DIR, or A B TARGET_DIR to compare two runs.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.csv, scores.json, report.html.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="rss, esc or target, where files hold more than one.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of the intervals.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    across_protocols: Annotated[
+        bool, typer.Option("--across-protocols", help="Compare runs of different protocols.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Score NAME.h5 of RECON_DIR against NAME.h5 of TARGET_DIR by fastMRI's rule, or compare two runs.
+
+    Exit code 3 if some volume could not be scored: they are listed, and in no mean.
+    Example: mrunfold evaluate recons/ multicoil_val/ --out scores
+    """
+    from mrunfold.evaluation import check_outputs, compare, evaluate_folder, write_outputs
+
+    if len(folders) not in (2, 3):
+        raise InputError(
+            f"give RECON_DIR TARGET_DIR, or A B TARGET_DIR to compare; got {len(folders)} folders"
+        )
+    if out is not None:
+        check_outputs(out, overwrite)
+    runs = []
+    for folder in folders[:-1]:
+        with _volume_progress(quiet) as progress:
+            runs.append(evaluate_folder(folder, folders[-1], kind=target, progress=progress))
+    if len(runs) == 2 and runs[0].name == runs[1].name:  # a/recons and b/recons
+        runs = [replace(run, name=f"{letter} ({run.name})") for letter, run in zip("AB", runs, strict=True)]
+    comparison = None
+    if len(runs) == 2:
+        comparison = compare(*runs, draws=draws, seed=seed, across_protocols=across_protocols)
+    if out is not None:
+        write_outputs(out, runs, comparison, draws=draws, seed=seed, overwrite=overwrite)
+    if not quiet:
+        _report(runs, comparison, draws, seed)
+        if out is not None:
+            print(f"written: {out / 'report.html'}, scores.csv, scores.json")
+    _leave(runs)
+
+
+def _report(runs: list[Run], comparison: Comparison | None, draws: int, seed: int) -> None:
+    from mrunfold.evaluation.volumes import RULE
+
+    for run in runs:
+        print(f"{run.name}: {len(run.scored)} of {len(run.volumes)} volumes scored")
+        _print_groups(run.summary(draws=draws, seed=seed))
+    if comparison is not None:
+        first, second = (run.name for run in runs)
+        print(f"{first} − {second}: {len(comparison.names)} volumes in both")
+        _print_groups(comparison.differences, signed=True)
+        wins = ", ".join(f"{metric.upper()} {n}" for metric, n in comparison.better.items())
+        print(f"  {first} better in so many of {len(comparison.names)}: {wins}")
+    if any(v.simulated for run in runs for v in run.scored):
+        print("simulated data: the files say so themselves")
+    if all(run.protocol_digests == (None,) for run in runs):
+        print("no protocol digest in the files: nothing says that they were made alike")
+    print(f"rule: {RULE}")
+    print(f"[…]: 95 % intervals, bootstrap over volumes, {draws} draws, seed {seed}; LPIPS is not computed")
+
+
+def _print_groups(groups: dict[str, Any], signed: bool = False) -> None:
+    from mrunfold.cli.console import print_table
+    from mrunfold.evaluation.page import HEADINGS, interval_text
+
+    for group, metrics in groups.items():
+        values = [
+            f"{HEADINGS[m]} {interval_text(m, interval, signed)}"
+            for m, interval in metrics.items()
+            if interval is not None
+        ]
+        print_table([(f"{group} ({metrics['ssim'].count})", "  ".join(values))])
+
+
+def _leave(runs: list[Run]) -> None:
+    """Name on stderr what has no score, and exit with INCOMPLETE if there is any."""
+    from mrunfold.cli.console import print_error
+
+    for run in runs:
+        for volume in run.unscored:
+            print_error(f"{volume.name}: {volume.problem}", label=f"not scored in {run.name}")
+    if any(run.unscored for run in runs):
+        raise typer.Exit(INCOMPLETE)
+
+
+@contextmanager
+def _volume_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a callback (volumes done, volumes in all) that draws a bar on a terminal's stderr after 2 s."""
+    import sys
+    import time
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("volume"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+    begun = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if not bar.live.is_started and done < total and time.monotonic() - begun > 2:
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        bar.stop()

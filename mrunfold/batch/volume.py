@@ -1,0 +1,101 @@
+"""One volume of a batch: a raw file to NAME.h5, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrunfold.batch.plan import Volume
+from mrunfold.errors import InputError
+from mrunfold.export import peak_memory_mb
+from mrunfold.io import atomic_path, open_scan, sha256_of
+from mrunfold.methods.base import Method
+from mrunfold.pipeline import ReconSettings, parse_slices
+from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.report import Done, provenance
+from mrunfold.pipeline.slices import Job, draw_mask, target_kind
+from mrunfold.pipeline.volume import VolumeWriter, open_writer
+
+__all__ = ["Work", "reconstruct_volume"]
+
+SliceProgress = Callable[[float, int], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What volumes share; weights_sha256: None for a method without; digest: of the settings."""
+
+    settings: ReconSettings
+    method: Method
+    device: torch.device
+    weights_sha256: str | None
+    digest: str
+
+
+def reconstruct_volume(
+    volume: Volume, digest: str, work: Work, progress: SliceProgress | None = None
+) -> dict[str, Any]:
+    """Write the volume's file and return what the manifest says of it; digest: sha256 of the raw file.
+
+    The file holds `reconstruction` float32 (slice, readout, phase), cropped, as fastMRI's submissions do,
+    `std`, `quantile_05` and `quantile_95` where samples were drawn, and where it came from as attributes.
+    progress: called with (slices done, slices in all).  Raises InputError for a bad file, OSError where the
+    system refuses; what was at `volume.final` stays then.
+    """
+    clock = Clock()
+    before = _stamp(volume.path)
+    with open_scan(volume.path) as scan:
+        indices = parse_slices(work.settings.slices, len(scan))
+        kind = target_kind(scan, work.settings, indices[0])
+        drawn = draw_mask(scan, work.settings)
+        job = Job(scan, work.settings, work.method, kind, drawn, scan.noise(), work.device, clock)
+        done = Done(indices)
+        with atomic_path(volume.final) as part:
+            with open_writer(part, len(indices), scan.header.crop) as writer:
+                _all_slices(job, done, writer, progress)
+                writer.describe(provenance(job, done, digest))
+                writer.describe(
+                    {"settings_digest": work.digest, "weights_sha256": work.weights_sha256 or "none"}
+                )
+            if _stamp(volume.path) != before:
+                raise InputError(f"{volume.path}: changed while it was read; run the same command again")
+            written = sha256_of(part)
+    spent = sum(clock.seconds.values())
+    on_cuda = work.device.type == "cuda"
+    return {
+        "output_sha256": written,
+        "slices": len(indices),
+        "seconds": clock.seconds,
+        "seconds_per_slice": spent / len(indices),
+        "peak_memory_mb": {
+            "process": peak_memory_mb(),
+            "cuda": torch.cuda.max_memory_allocated(work.device) / 1e6 if on_cuda else None,
+        },
+        "flags": list(done.flags),
+    }
+
+
+def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: SliceProgress | None) -> None:
+    total = len(done.indices)
+    for place, index in enumerate(done.indices):
+        if progress is not None:
+            progress(place, total)
+        images = job.reconstruct(index)
+        with job.clock("write"):
+            writer.put("reconstruction", place, images.recon)
+            for name, values in images.uncertainty.items():
+                writer.put(name, place, values)
+        done.add(place, images)
+    if progress is not None:
+        progress(total, total)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: they differ if somebody writes to the file meanwhile."""
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
