@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mrunfold.benchmarks.quality import load, markdown
+from mrunfold.weights import DEFAULT_WEIGHTS, FOLDER, weights_digest
+
 ROOT = Path(__file__).resolve().parents[1]
 # Pages whose examples stand by themselves; the others need a scan.
 PAGES = [
@@ -26,9 +29,26 @@ def test_the_examples_run(page):
         exec(compile(block, f"{page}, example {number}", "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", *PAGES, "docs/index.md", "docs/notation.md"])
+ALL = ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(ROOT)) for p in sorted(ROOT.glob("docs/**/*.md")))]
+
+
+@pytest.mark.parametrize("page", ALL)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     missing = [t for t in targets if not (ROOT / page).parent.joinpath(t).exists()]
     assert not missing, f"{page} links to {missing}"
+
+
+def test_tables_of_results_are_what_was_measured():
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    found = re.findall(r"<!-- table: (.+?) -->\n\n((?:\|.*\n)+)", text)
+    assert len(found) == text.count("<!-- table:") > 0
+    for name, table in found:
+        assert table == markdown(load(ROOT / "docs/results" / name)), f"docs/results.md: {name}"
+    digest = weights_digest(FOLDER / f"{DEFAULT_WEIGHTS}.safetensors")[:12]
+    for name, _ in found:
+        made_by = {r.made_by for r in load(ROOT / "docs/results" / name) if r.method == "unfold"}
+        assert all(digest in m for m in made_by), (
+            f"{name} was measured with other weights than those that ship"
+        )
