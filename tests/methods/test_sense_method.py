@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mrunfold.methods import get_method
+from mrunfold.operators import Identity
 from mrunfold.problem import Problem
 
 
@@ -29,3 +30,14 @@ def test_records_iterations_and_residual_of_each_item(simulate: Callable[..., Pr
     assert 0 < result.record["residual"][0] <= 1e-3
     stopped = get_method("sense", tolerance=0.0, max_iter=3)(simulate())
     assert stopped.record["iterations"] == [3]
+
+
+def test_the_default_weight_has_a_floor_and_a_given_one_has_not():
+    A = Identity((1, 8, 8))
+    x = torch.ones(1, 8, 8, dtype=torch.complex64)
+    for sigma, expected in ((0.0, 0.003), (0.001, 0.003), (0.1, 0.5)):
+        problem = Problem(x, A, torch.tensor(sigma), torch.tensor(1.0))
+        mean = get_method("sense")(problem).mean
+        torch.testing.assert_close(mean, x / (1 + expected), rtol=1e-4, atol=0)
+        mean = get_method("sense", lamda=50.0)(problem).mean
+        torch.testing.assert_close(mean, x / (1 + 50 * sigma**2), rtol=1e-4, atol=0)
