@@ -19,7 +19,7 @@ def null_space_level(kspace: np.ndarray, acquired: np.ndarray) -> float | None:
     """Return σ = √E|n|² of k-space (coil, readout, phase) with equal noise in all coils, or None.
 
     Windows of the calibration region, as rows of a matrix, span few directions, for coils are smooth and the
-    object is bounded (Uecker et al., Magn Reson Med 71 (2014) 990-1001, sec. "Null space").  The smallest
+    object is bounded: the null space of ESPIRiT (Uecker et al., Magn. Reson. Med. 71 (2014)).  The smallest
     singular values are of noise, and are compared with those of white noise in a block of the same shape.
     Signal can only make σ too large; with fewer than about four coils it often does.  None where the region
     is too small.
@@ -27,9 +27,7 @@ def null_space_level(kspace: np.ndarray, acquired: np.ndarray) -> float | None:
     try:
         block = calibration_block(kspace, acquired, LENGTH, KERNEL)
     except InputError:
-        return (
-            None  # too small a region: the caller has another estimate, or the maps will say what is missing
-        )
+        return None  # too small a region: the caller keeps its other estimate
     window = (KERNEL, min(KERNEL, max(2, block.shape[2] // 2)))
     extra = max(0, block.shape[2] - WIDTH)
     block = block[:, :, extra // 2 : block.shape[2] - (extra - extra // 2)]
