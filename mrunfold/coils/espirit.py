@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 
 from mrunfold.coils.calibration import calibration_block
+from mrunfold.coils.espirit_torch import covariance_kernels, eigen_maps
 from mrunfold.coils.noise import live_coils
 from mrunfold.errors import InputError
 
@@ -23,8 +26,9 @@ class EspiritSettings:
     calibration_width: samples an axis that are used at most; kernel_width: k-space kernel, samples an axis;
     threshold: singular values of the calibration matrix below this fraction of the largest are noise;
     crop: pixels whose eigenvalue is not above it are outside the coils' support; max_iterations: of the power
-    method in each pixel; pad_below: a calibration region whose shorter side is below this is used whole, with
-    zeros around it, and otherwise its largest square.
+    SigPy's power method in each pixel; pad_below: a calibration region whose shorter side is below this is
+    used whole, with zeros around it, and otherwise its largest square; backend: "torch" for this project's
+    own code, "sigpy" for the reference, whose maps are the same (docs/concepts/coils.md) and slower.
 
     crop 0.95 keeps the object on the real scans it was tried on (8 and 16 coils, regions from 24×24 to 8×8),
     given the padding: an 8×8 square has 9 patches, the eigenvalues fall below 0.8 and nothing is kept, while
@@ -38,6 +42,7 @@ class EspiritSettings:
     crop: float = 0.95
     max_iterations: int = 100
     pad_below: int = 16
+    backend: Literal["torch", "sigpy"] = "torch"
 
     def __post_init__(self) -> None:
         if not 2 <= self.kernel_width <= self.calibration_width:
@@ -50,6 +55,8 @@ class EspiritSettings:
                 "ESPIRiT expects 0 < threshold < 1, 0 ≤ crop < 1 and max_iterations ≥ 1, "
                 f"got {self.threshold}, {self.crop}, {self.max_iterations}"
             )
+        if self.backend not in ("torch", "sigpy"):
+            raise InputError(f"maps are made by torch or sigpy, got {self.backend!r}")
 
 
 def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings | None = None) -> np.ndarray:
@@ -59,7 +66,7 @@ def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings
     is.  The phase is that of the coils' principal component.  Never NaN: a coil that is zero has a zero map;
     maps are zero everywhere where k-space is.  One coil has the map 1 everywhere.  Raises InputError where
     the centre is smaller than the kernel.
-    Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001, by `sigpy.mri.app.EspiritCalib`.
+    Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001.
     """
     settings = settings or EspiritSettings()
     if len(kspace) == 1:
@@ -78,7 +85,8 @@ def maps_from_block(
     if not live.any():
         return maps
     # SigPy divides by the first coil's map: a coil that is exactly zero would make all of them NaN.
-    found = _sigpy_maps(block[live], shape, settings)
+    find = _sigpy_maps if settings.backend == "sigpy" else _torch_maps
+    found = find(block[live], shape, settings)
     bad = ~np.isfinite(found).all(axis=0)
     if bad.any():
         log.info(
@@ -93,16 +101,40 @@ def maps_from_block(
     return maps
 
 
-def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
-    """Return SigPy's maps (coil, y, x) from a block that is laid at the centre of otherwise empty k-space."""
-    from sigpy.mri.app import EspiritCalib  # imported here: it takes seconds, and fails where cupy is broken
-
+def _window(block: np.ndarray, settings: EspiritSettings) -> np.ndarray:
+    """Return the square window (coil, width, width) that is calibrated on, its largest value 1."""
     sides = block.shape[1:]
     # A window of zeros around a thin region lets patches that straddle its border count too.
     width = settings.calibration_width if min(sides) < settings.pad_below else min(sides)
+    window = np.zeros((len(block), width, width), np.complex64)
+    window[_centre(window, block)] = block[_centre(block, window)] / np.abs(block).max()
+    return window
+
+
+def _centre(array: np.ndarray, other: np.ndarray) -> tuple[slice, ...]:
+    """Return the part (coil, y, x) of `array` that `other` covers when sample n//2 of both is one."""
+    pairs = zip(array.shape[1:], other.shape[1:], strict=True)
+    return (
+        slice(None),
+        *(slice(n // 2 - min(n, m) // 2, n // 2 - min(n, m) // 2 + min(n, m)) for n, m in pairs),
+    )
+
+
+def _torch_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
+    window = torch.from_numpy(_window(block, settings))
+    kernels = covariance_kernels(window, settings.kernel_width, settings.threshold)
+    maps, value = eigen_maps(kernels, shape)
+    return torch.where(value > settings.crop, maps, torch.zeros_like(maps)).numpy()
+
+
+def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
+    """Return SigPy's maps (coil, y, x) of a calibration block at the centre of otherwise empty k-space."""
+    from sigpy.mri.app import EspiritCalib  # imported here: it takes seconds, and fails where cupy is broken
+
+    window = _window(block, settings)
+    width = window.shape[1]
     kspace = np.zeros((len(block), *shape), np.complex64)
-    start = [n // 2 - m // 2 for n, m in zip(shape, sides, strict=True)]
-    kspace[:, start[0] : start[0] + sides[0], start[1] : start[1] + sides[1]] = block / np.abs(block).max()
+    kspace[_centre(kspace, window)] = window[_centre(window, kspace)]
     with np.errstate(divide="ignore", invalid="ignore"):
         app = EspiritCalib(
             kspace,

@@ -14,7 +14,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
-__all__ = ["CflScan"]
+__all__ = ["CflScan", "read_cfl", "write_cfl"]
 
 COIL, SLICE, DIMENSIONS = 3, 13, 16
 MAX_HEADER_BYTES = 1 << 20
@@ -68,6 +68,31 @@ class CflScan(Scan):
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def read_cfl(path: Path) -> np.ndarray:
+    """Return a .cfl/.hdr pair of any dimensions as complex64, trailing dimensions of 1 left out.
+
+    path: either file or their common stem.  Raises InputError where the two disagree.
+    """
+    stem = path.with_suffix("") if path.suffix in (".cfl", ".hdr") else path
+    dims = _dimensions(stem.with_name(stem.name + ".hdr"))
+    file = stem.with_name(stem.name + ".cfl")
+    if not file.is_file() or file.stat().st_size != 8 * math.prod(dims):
+        raise InputError(f"{file}: is not of the size that its .hdr says; it is missing or truncated")
+    count = max((i + 1 for i, n in enumerate(dims) if n != 1), default=1)
+    return np.fromfile(file, dtype="<c8").reshape(dims[:count], order="F")
+
+
+def write_cfl(stem: Path, array: np.ndarray) -> None:
+    """Write an array as the pair `stem`.cfl and `stem`.hdr, complex64, whole or not at all."""
+    from mrunfold.io.atomic import atomic_path
+
+    dims = [*array.shape, *[1] * (DIMENSIONS - array.ndim)]
+    with atomic_path(stem.with_name(stem.name + ".cfl")) as part:
+        np.asarray(array, dtype="<c8").ravel(order="F").tofile(part)
+    with atomic_path(stem.with_name(stem.name + ".hdr")) as part:
+        part.write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n", encoding="ascii")
 
 
 def _dimensions(hdr: Path) -> tuple[int, ...]:

@@ -1,0 +1,124 @@
+"""ESPIRiT in PyTorch: the coil covariance of every pixel from the autocorrelation of its k-space kernels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["covariance_kernels", "eigen_maps"]
+
+PIXELS_AT_ONCE = 1 << 14
+
+
+def covariance_kernels(window: Tensor, kernel_width: int, threshold: float) -> Tensor:
+    """Return the autocorrelation of the calibration kernels, (coil, coil, 2k−1, 2k−1), complex.
+
+    window: calibration k-space (coil, h, w), with any zeros that are to count; kernel_width: k, at most h
+    and w; threshold: singular values of the calibration matrix below this share of the largest are noise.
+
+    With P = V Vᴴ the projection on the row space of the calibration matrix, whose rows are the k×k patches of
+    all coils: W_cd(Δ) = Σ_{q − q' = Δ} P_{(c,q),(d,q')} / k².
+    Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001, eq. 13 to 17.
+    """
+    coils, k = window.shape[0], kernel_width
+    patches = window.unfold(1, k, 1).unfold(2, k, 1)  # (coil, rows, columns, k, k)
+    matrix = patches.permute(1, 2, 0, 3, 4).reshape(-1, coils * k * k)
+    projection = _row_space(matrix, threshold).reshape(coils, k * k, coils, k * k)
+    pairs = projection.permute(0, 2, 1, 3).reshape(coils, coils, -1)  # (coil, coil, q·q')
+    at = torch.arange(k, device=window.device)
+    shift = at[:, None] - at + k - 1  # (k, k): index of Δ along one axis
+    side = 2 * k - 1
+    index = shift[:, None, :, None] * side + shift[None, :, None, :]
+    sums = torch.zeros(coils, coils, side * side, dtype=pairs.dtype, device=pairs.device)
+    return sums.index_add_(2, index.reshape(-1), pairs).reshape(coils, coils, side, side) / k**2
+
+
+def _row_space(matrix: Tensor, threshold: float) -> Tensor:
+    """Return the projection V Vᴴ, transposed to kernels, on the rows above the threshold."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    gram = matrix.mH @ matrix if tall else matrix @ matrix.mH
+    power, vectors = torch.linalg.eigh(gram)
+    keep = power > threshold**2 * power[-1]
+    rows = vectors[:, keep] if tall else matrix.mH @ (vectors[:, keep] / power[keep].sqrt())
+    # SigPy takes the rows of Vᴴ as kernels, without conjugation.
+    return (rows @ rows.mH).conj()
+
+
+def eigen_maps(kernels: Tensor, shape: tuple[int, int], iterations: int = 16) -> tuple[Tensor, Tensor]:
+    """Return the principal eigenvector (coil, y, x), of unit norm, and eigenvalue (y, x) of every pixel.
+
+    kernels: W of `covariance_kernels`; shape: the image's (y, x); iterations: of the power method on a coarse
+    grid.  The covariance of pixel r is G(r) = Σ_Δ W(Δ) exp(2πi Δ·r/N), r from the centre: a trigonometric
+    polynomial of degree k − 1, so a coarse grid with a sample every few pixels holds its eigenvectors well,
+    and a step of the power method at every pixel makes them exact.  The phase is that at which the sum of the
+    components along `_reference` is real.
+    """
+    coils, side = kernels.shape[0], kernels.shape[-1]
+    coarse = tuple(min(n, max(96, n // 3)) for n in shape)
+    waves = [_waves(n, n, side, kernels) for n in shape]
+    grid = [_waves(n, m, side, kernels) for n, m in zip(shape, coarse, strict=True)]
+    G = _covariance(kernels, *grid)
+    start = _power(G, iterations)
+    start = _aligned(start, _reference(G, start))
+    start = start.T.reshape(1, coils, *coarse)
+    both = torch.cat([start.real, start.imag])
+    both = F.interpolate(both, size=shape, mode="bicubic", align_corners=True)
+    v = torch.complex(both[0], both[1])
+    value = v.real.new_empty(shape)
+    rows = max(1, PIXELS_AT_ONCE // shape[1])
+    for top in range(0, shape[0], rows):
+        part = slice(top, top + rows)
+        G = _covariance(kernels, waves[0][part], waves[1])
+        u = v[:, part].reshape(coils, -1).T[..., None]
+        for _ in range(2):
+            u = G @ u
+            size = torch.linalg.vector_norm(u, dim=1, keepdim=True)
+            u = u / size.clamp_min(1e-30)
+        v[:, part] = u[..., 0].T.reshape(coils, -1, shape[1])
+        value[part] = size[:, 0, 0].reshape(-1, shape[1])
+    return v, value
+
+
+def _waves(n: int, samples: int, side: int, like: Tensor) -> Tensor:
+    """Return exp(2πi Δ r / n), (samples, Δ), r at `samples` places from the first pixel to the last."""
+    r = torch.linspace(0, n - 1, samples, dtype=torch.float64, device=like.device) - n // 2
+    delta = torch.arange(side, dtype=torch.float64, device=like.device) - side // 2
+    angle = 2 * math.pi / n * r[:, None] * delta
+    return torch.polar(torch.ones_like(angle), angle).to(like.dtype)
+
+
+def _covariance(kernels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return G of every pixel, (pixel, coil, coil)."""
+    coils = kernels.shape[0]
+    flat = kernels.permute(2, 3, 0, 1).reshape(rows.shape[1], -1)  # (Δy, Δx·coil·coil)
+    along = (rows @ flat).reshape(rows.shape[0], columns.shape[1], coils * coils)
+    return (columns @ along).reshape(-1, coils, coils)
+
+
+def _power(G: Tensor, iterations: int) -> Tensor:
+    """Return the principal eigenvectors (pixel, coil): squarings of G, then steps of the power method."""
+    squared = G
+    for _ in range(4):
+        squared = squared / squared.diagonal(dim1=1, dim2=2).real.sum(1).clamp_min(1e-30)[:, None, None]
+        squared = squared @ squared
+    # The column of the largest diagonal element cannot be orthogonal to the principal vector.
+    best = squared.diagonal(dim1=1, dim2=2).real.argmax(1)
+    v = squared[torch.arange(len(G), device=G.device), :, best][..., None]
+    for _ in range(iterations):
+        v = squared @ v
+        v = v / torch.linalg.vector_norm(v, dim=1, keepdim=True).clamp_min(1e-30)
+    return v[..., 0]
+
+
+def _reference(G: Tensor, v: Tensor) -> Tensor:
+    """Return the coil combination (coil,) that most of the object is seen by."""
+    mean = torch.einsum("pc,pd->cd", v, v.conj())
+    return torch.linalg.eigh(mean)[1][:, -1]
+
+
+def _aligned(v: Tensor, reference: Tensor) -> Tensor:
+    seen = v @ reference.conj()
+    return v * torch.where(seen.abs() > 0, seen.conj() / seen.abs().clamp_min(1e-30), 1)[:, None]

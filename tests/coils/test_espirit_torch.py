@@ -1,0 +1,135 @@
+"""ESPIRiT in PyTorch against SigPy's: the same maps up to a phase, the same support."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_espirit import scan
+
+from mrunfold.coils import EspiritSettings, espirit_maps, maps_from_block
+from mrunfold.coils.espirit_torch import covariance_kernels, eigen_maps
+from mrunfold.errors import InputError
+from mrunfold.operators import ifft2c
+
+TORCH, SIGPY = EspiritSettings(backend="torch"), EspiritSettings(backend="sigpy")
+
+
+def agreement(kspace: np.ndarray, mask: np.ndarray, **settings) -> tuple[float, float]:
+    """Return the least |⟨ours, SigPy's⟩| of the object's pixels, and the share that only one support has.
+
+    In the air two eigenvalues can be equal, and the maps any mixture of theirs.
+    """
+    ours, theirs = (
+        espirit_maps(kspace, mask, EspiritSettings(backend=backend, **settings))[0]
+        for backend in ("torch", "sigpy")
+    )
+    kept, there = (np.abs(maps).sum(axis=0) > 0 for maps in (ours, theirs))
+    overlap = np.abs((ours.conj() * theirs).sum(axis=0))
+    image = np.sqrt((np.abs(ifft2c(torch.from_numpy(kspace)).numpy()) ** 2).sum(axis=0))
+    inside = kept & there & (image > 0.1 * image.max())
+    return float(overlap[inside].min()), float((kept != there).sum() / max(there.sum(), 1))
+
+
+def centre(shape: tuple[int, int], height: int, width: int) -> np.ndarray:
+    mask = np.zeros(shape, bool)
+    top, left = shape[0] // 2 - height // 2, shape[1] // 2 - width // 2
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+@pytest.mark.parametrize("coils", [2, 4, 8, 16])
+@pytest.mark.parametrize("shape", [(48, 44), (47, 45)])
+def test_maps_are_sigpys(coils: int, shape: tuple[int, int]):
+    kspace, _, _ = scan(shape, coils)
+    overlap, differing = agreement(kspace, np.ones(shape, bool))
+    assert overlap > 0.999
+    assert differing < 0.01
+
+
+@pytest.mark.parametrize("region", [(12, 12), (16, 16), (24, 8), (24, 13), (9, 24)])
+def test_maps_are_sigpys_for_any_calibration_region(region: tuple[int, int]):
+    kspace, _, _ = scan((64, 60), 6, noise=3e-3)
+    overlap, differing = agreement(kspace, centre((64, 60), *region))
+    assert overlap > 0.999
+    assert differing < 0.01
+
+
+@pytest.mark.parametrize(("width", "kernel", "threshold"), [(32, 6, 0.02), (24, 5, 0.05), (12, 4, 0.01)])
+def test_maps_are_sigpys_for_other_settings(width: int, kernel: int, threshold: float):
+    kspace, _, _ = scan((48, 44), 5)
+    overlap, differing = agreement(
+        kspace, np.ones((48, 44), bool), calibration_width=width, kernel_width=kernel, threshold=threshold
+    )
+    assert overlap > 0.999
+    assert differing < 0.01
+
+
+@pytest.mark.slow  # pytest -m slow tests/coils/test_espirit_torch.py
+@pytest.mark.parametrize("name", ["brain_8ch_full.cfl", "mchiew_SENSE_16ch.mat"])
+@pytest.mark.parametrize("region", [(24, 24), (24, 12), (24, 8)])
+def test_maps_are_sigpys_on_real_scans(name: str, region: tuple[int, int], shared_data):
+    from mrunfold.benchmarks.datasets import full_slices
+
+    path = shared_data / "kspace" / name
+    if not path.exists():
+        pytest.skip(f"{name} is not among the shared data")
+    kspace = next(iter(full_slices(path))).kspace
+    # With few lines the two largest eigenvalues are close: SigPy's 100 steps leave 0.94 of the exact vector.
+    mask = centre((kspace.shape[1], kspace.shape[2]), *region)
+    overlap, differing = agreement(kspace, mask, max_iterations=100 if min(region) == 24 else 800)
+    assert overlap > 0.999
+    assert differing < 0.01
+
+
+def test_maps_at_32_coils_and_a_large_matrix_are_the_dense_eigenvectors():
+    """Against `numpy.linalg.eigh` of the covariance, pixel by pixel."""
+    kspace, _, _ = scan((120, 90), 32)
+    window = torch.from_numpy(kspace[:, 48:72, 33:57])
+    kernels = covariance_kernels(window, 6, 0.02)
+    maps, value = eigen_maps(kernels, (120, 90))
+    for y, x in [(60, 45), (40, 50), (70, 30), (0, 0), (119, 3)]:
+        wave = [np.exp(2j * np.pi * np.arange(-5, 6) * (r - n // 2) / n) for r, n in ((y, 120), (x, 90))]
+        covariance = np.einsum("cdij,i,j->cd", kernels.numpy(), *wave)
+        values, vectors = np.linalg.eigh(covariance)
+        assert float(value[y, x]) == pytest.approx(values[-1], rel=1e-3)
+        if values[-1] > 0.9:
+            assert abs(np.vdot(vectors[:, -1], maps[:, y, x].numpy())) == pytest.approx(1, abs=1e-4)
+
+
+def test_eigenvalues_are_one_where_there_is_an_object():
+    kspace, _, support = scan()
+    _, value = eigen_maps(covariance_kernels(torch.from_numpy(kspace[:, 12:36, 10:34]), 6, 0.02), (48, 44))
+    assert float(value[torch.from_numpy(support)].min()) > 0.98
+    assert float(value.max()) < 1.02
+
+
+def test_the_phase_is_smooth_over_the_object():
+    """So that the image has its own phase and not that of a coil."""
+    kspace, truth, support = scan((64, 60), 6)
+    maps = espirit_maps(kspace, np.ones((64, 60), bool), TORCH)[0]
+    turn = (maps * truth.conj()).sum(axis=0)
+    turn = turn / np.maximum(np.abs(turn), 1e-9)
+    inside = support[1:] & support[:-1]
+    assert np.abs(turn[1:] - turn[:-1])[inside].max() < 0.3
+
+
+def test_images_from_either_backend_are_the_same():
+    """Combined images, and so the reconstructions from them: within 0.05 dB of what the maps explain."""
+    kspace, _, _ = scan((64, 60), 8, noise=5e-3)
+    images = ifft2c(torch.from_numpy(kspace)).numpy()
+
+    def unexplained(settings: EspiritSettings) -> float:
+        maps = espirit_maps(kspace, np.ones((64, 60), bool), settings)[0]
+        return float(np.linalg.norm(images - maps * (maps.conj() * images).sum(axis=0)))
+
+    assert abs(20 * np.log10(unexplained(TORCH) / unexplained(SIGPY))) < 0.05
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(InputError, match="torch or sigpy"):
+        EspiritSettings(backend="numpy")  # type: ignore[arg-type]
+
+
+def test_a_block_of_zeros_has_no_maps():
+    assert not maps_from_block(np.zeros((4, 24, 24), np.complex64), (40, 40), TORCH).any()
