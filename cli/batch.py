@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrunfold.errors import InputError
+
 if TYPE_CHECKING:
     from mrunfold.batch import Batch
+    from mrunfold.pipeline import ReconSettings
+    from mrunfold.protocols.reconstruction import ReconProtocol
 
 __all__ = ["batch"]
 
@@ -18,8 +22,15 @@ TERMINATED = 143  # 128 + SIGTERM
 
 
 def batch(
+    context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Folders of raw data, or files.")],
-    out: Annotated[Path, typer.Option(help="Folder for NAME.h5 of each file and manifest.jsonl.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for NAME.h5 of each file and manifest.jsonl.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="A frozen experiment: its name, or FILE.toml.")] = None,
+    freeze: Annotated[
+        Path | None, typer.Option(help="Write these files and options as a protocol, FILE.toml, and stop.")
+    ] = None,
     mask: Annotated[str, typer.Option(help="Undersample by this law, as `mask` has it.")] = "acquired",
     accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Its full centre: lines, or 24x32.")] = None,
@@ -32,11 +43,17 @@ def batch(
     slices: Annotated[str | None, typer.Option(help="Which slices of each: 0:3, ::2 or 0,4,-1.")] = None,
     seed: Annotated[str, typer.Option(help="`name`: of each file, as fastMRI; or an integer.")] = "name",
     target: Annotated[str | None, typer.Option(help="rss or combined; rss if in the file.")] = None,
-    coils: Annotated[float | None, typer.Option(help="Compress to so many coils, or energy.")] = None,
+    coils: Annotated[str, typer.Option(help="Compress to so many, or energy; auto or all.")] = "auto",
+    maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
+    map_sets: Annotated[int, typer.Option(help="2 where the field of view is too small.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker: 1 there.")] = None,
+    workers: Annotated[int | None, typer.Option(help="So many processes, by Dask.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Dask cluster to use, tcp://host:port.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try what failed again.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other settings' work.")] = False,
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write samples too.")] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write NAME_dicom beside each volume.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -46,32 +63,80 @@ def batch(
     Example: mrunfold batch multicoil_val --out results --mask random --accel 4
     """
     from mrunfold.batch import Batch, run_batch
-    from mrunfold.cli.recon import _centre, _parameters, _seed, _whole
-    from mrunfold.methods.registry import DEFAULT_METHOD
-    from mrunfold.pipeline import ReconSettings
 
-    learned = {"samples": samples, "steps": steps, "weights": weights}
-    settings = ReconSettings(
-        mask=mask,
-        accel=accel,
-        calibration=None if calibration is None else _centre(calibration),
-        center_fraction=center_fraction,
-        method=method or DEFAULT_METHOD,
-        parameters=_parameters(param or []) | {k: v for k, v in learned.items() if v is not None},
-        slices=slices,
-        seed=_seed(seed),
-        target=target,  # type: ignore[arg-type]  # checked by ReconSettings
-        coils=coils if coils is None or coils < 1 else _whole(coils),
-        device=device,
-        threads=threads,
-        cache=not no_cache,
-    )
+    plan, settings = _settings(context, protocol)
+    if freeze is not None:
+        _freeze(context, plan, settings, quiet)
+        return
+    if out is None:
+        raise InputError("batch needs a folder to write to; add --out DIR")
     state = Batch()
+    how = {key: context.params[key] for key in ("workers", "scheduler", "overwrite", "retry_failed")}
     with _leave_resumable(state), _progress(quiet) as progress:
-        how = {"overwrite": overwrite, "retry_failed": retry_failed}
-        run_batch(inputs, out, settings, **how, progress=progress, batch=state)
+        run_batch(inputs, out, settings, protocol=plan, **how, progress=progress, batch=state)
+    if dicom:
+        _export(out, state, quiet)
     _report(state, out, quiet)
     raise typer.Exit(1 if state.failed else 0)
+
+
+def _export(out: Path, state: Batch, quiet: bool) -> None:
+    from mrunfold.batch.dicom import export_volumes
+    from mrunfold.cli.console import note, volume_progress
+
+    with _leave_resumable(state), volume_progress(quiet) as progress:
+        count = export_volumes(out, state, progress)
+    note(f"dicom: {count['written']} volumes written, {count['kept']} kept", quiet)
+
+
+def _settings(context: typer.Context, name: str | None) -> tuple[ReconProtocol | None, ReconSettings]:
+    """Return the protocol, if one is named, and the settings; options that contradict it are refused."""
+    from mrunfold.batch.protocol import protocol_settings
+    from mrunfold.cli.options import recon_options
+    from mrunfold.pipeline import ReconSettings
+    from mrunfold.protocols.reconstruction import load_recon_protocol
+
+    if name is None:
+        return None, ReconSettings(**recon_options(context.params))
+    plan = load_recon_protocol(name)
+    # Only what was typed can contradict: what an option is without being typed is nobody's wish.
+    typed = {
+        key: value
+        for key, value in context.params.items()
+        if getattr(context.get_parameter_source(key), "name", "") != "DEFAULT"
+    }
+    return plan, protocol_settings(plan, recon_options(typed))
+
+
+def _freeze(context: typer.Context, plan: ReconProtocol | None, settings: ReconSettings, quiet: bool) -> None:
+    """Write the files and settings as a protocol; the method is frozen if it was named."""
+    from mrunfold.batch import find_volumes
+    from mrunfold.batch.protocol import freeze, protocol_volumes
+    from mrunfold.cli.console import print_table, volume_progress
+    from mrunfold.io import atomic_path
+    from mrunfold.protocols.reconstruction import to_toml
+
+    file: Path = context.params["freeze"]
+    if file.suffix != ".toml" or file.exists():
+        raise InputError(f"--freeze writes a new file that ends in .toml, got {file}; name another")
+    inputs, out = context.params["inputs"], context.params["out"] or Path()
+    volumes = find_volumes(inputs, out) if plan is None else protocol_volumes(plan, inputs, out)[0]
+    named = plan is not None and plan.method is not None
+    given = any(context.params[key] is not None for key in ("method", "samples", "steps", "weights"))
+    with volume_progress(quiet) as progress:
+        frozen = freeze(
+            file.name.removesuffix(".toml").removesuffix(".recon"),
+            settings,
+            volumes,
+            with_method=named or given or bool(context.params["param"]),
+            progress=progress,
+        )
+    with atomic_path(file) as part:
+        part.write_text(to_toml(frozen), encoding="utf-8")
+    if not quiet:
+        method = "any" if frozen.method is None else frozen.method.name
+        rows = [("protocol", str(file)), ("files", str(len(volumes))), ("method", method)]
+        print_table([*rows, ("digest", frozen.digest())])
 
 
 @contextmanager
@@ -160,6 +225,8 @@ def _report(state: Batch, out: Path, quiet: bool) -> None:
         ("kept", f"{len(state.kept)} volumes done before"),
         ("failed", f"{len(state.failed)} volumes"),
     ]
+    if state.left_out:
+        rows.append(("left out", f"{state.left_out} files that the protocol does not list"))
     if state.slices:
         rows.append(("time", f"{state.seconds / state.slices:.2f} s/slice"))
     print_table(rows)

@@ -140,6 +140,27 @@ def prior(
 
 
 @app.command()
+def maps(
+    coils: Annotated[int, typer.Option(min=2, help="Receive coils.")] = 15,
+    size: Annotated[int, typer.Option(min=48, help="Matrix size, square.")] = 320,
+    calibration: Annotated[int, typer.Option(min=12, max=32, help="Calibration region, square.")] = 24,
+) -> None:
+    """Time coil calibration here against SigPy's and, where it is installed, BART's."""
+    from mrunfold.benchmarks.maps import MapsRow, measure
+
+    def report(row: MapsRow) -> None:
+        print(
+            f"{row.name}: {row.seconds:.3f} s, peak memory {row.memory_mib:.0f} MiB, agreement with SigPy "
+            f"at least {row.overlap:.5f}, support differs in {100 * row.support:.2f} %"
+        )
+
+    rows = measure(coils, size, calibration, report)
+    ours = next(row for row in rows if row.name == "torch")
+    for row in rows:
+        print(f"torch is {row.seconds / ours.seconds:.1f}× as fast as {row.name}")
+
+
+@app.command()
 def speed(
     coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
     size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 320,
@@ -153,6 +174,151 @@ def speed(
 
     measure(coils, size, repeats, report)
     print(f"peak memory of this process: {peak_memory_mib():.0f} MiB")
+
+
+@app.command()
+def runtime(
+    coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
+    size: Annotated[int, typer.Option(min=32, help="Matrix size, square.")] = 320,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each in a round.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns the two take.")] = 3,
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    build: Annotated[
+        Path | None, typer.Option(help="Folder to build the C++ program in, kept; a temporary one if none.")
+    ] = None,
+) -> None:
+    """Time the C++ program against Python: the same slice, weights and threads, maps given."""
+    from mrunfold.benchmarks.runtime import measure
+
+    found = measure(coils, size, repeats, rounds, weights, build, lambda line: print(line, flush=True))
+    print(
+        f"C++: {found.program:.3f} s a slice; Python: {found.python:.3f} s; Python / C++: {found.ratio:.2f}; "
+        f"images differ by at most {found.difference:.1e} of their height"
+    )
+
+
+@app.command(name="batch")
+def batch_layer(
+    volumes: Annotated[int, typer.Option(min=2, help="Simulated volumes.")] = 4,
+    slices: Annotated[int, typer.Option(min=2, max=64, help="Slices of each.")] = 4,
+    coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
+    size: Annotated[int, typer.Option(min=32, help="Image size; k-space is 2 × 1.15 of it.")] = 320,
+    memory_slices: Annotated[int, typer.Option(min=50, help="Small slices to watch memory over.")] = 200,
+    method: Annotated[str | None, typer.Option(help="How to reconstruct; a default if not given.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of unfold.")] = None,
+    gpu_factor: Annotated[float, typer.Option(min=1, help="Speed assumed of a GPU, × a core.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Measure what batches cost here: overhead, memory, workers; then count the full fastMRI sets."""
+    from mrunfold.benchmarks.batch import Sizes, fleet_markdown, measure, measured_markdown
+    from mrunfold.cli.options import recon_options
+    from mrunfold.export.record import to_json
+    from mrunfold.io import atomic_path
+    from mrunfold.pipeline import ReconSettings
+
+    options = {"method": method, "weights": weights, "no_cache": True, "mask": "random", "accel": 4.0}
+    centre = max(12, round(0.08 * size * 368 / 320))  # fastMRI's 8 % of the lines, or what maps need
+    settings = ReconSettings(**recon_options(options), calibration=centre, seed="name")
+    sizes = Sizes(volumes, slices, coils, size, memory_slices)
+    found = measure(sizes, settings, lambda line: print(line, flush=True))
+    if out is not None:
+        with atomic_path(out) as part:
+            part.write_text(to_json(found) + "\n", encoding="utf-8")
+    print(f"\n{measured_markdown(found)}\n{fleet_markdown(found, gpu_factor)}")
+
+
+@app.command()
+def fleet(
+    file: Annotated[Path, typer.Argument(help="JSON of `bench batch --out`.")],
+    gpu_factor: Annotated[float, typer.Option(min=1, help="Speed assumed of a GPU, × a core.")] = 20,
+) -> None:
+    """Print what `batch` measured, and the full fastMRI sets counted from it, as Markdown tables."""
+    from mrunfold.benchmarks.batch import fleet_markdown, measured_markdown, read_measured
+
+    found = read_measured(file)
+    print(f"{measured_markdown(found)}\n{fleet_markdown(found, gpu_factor)}")
+
+
+@app.command()
+def restore(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of clean images, each a data set.")],
+    task: Annotated[list[str] | None, typer.Option(help="Tasks; all if none. May be repeated.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Images of each folder, spread over it.")] = None,
+    crop: Annotated[int | None, typer.Option(min=64, help="Cut images to their middle, so wide.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of unfold; natural-compact.")] = None,
+    prior: Annotated[Path | None, typer.Option(help="prior.safetensors of plug_and_play.")] = None,
+    features: Annotated[Path | None, typer.Option(help="AlexNet features .npz, for LPIPS.")] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
+    only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the rivals out.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    out: Annotated[Path, typer.Option(help="JSON file of rows; with the same file a run goes on.")] = Path(
+        "restore.json"
+    ),
+) -> None:
+    """Compare the learned method with Tikhonov, TV and plug-and-play on photographs, many operators."""
+    import torch
+
+    from mrunfold.benchmarks.restore import GRIDS, RestoreRow, load, measure, read_images, save, tasks
+    from mrunfold.benchmarks.restore import write_shake as write
+    from mrunfold.benchmarks.restore_table import claims, markdown
+    from mrunfold.errors import InputError, did_you_mean
+    from mrunfold.perceptual import Lpips
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    shake = out.with_name(out.stem + "-shake.png")
+    write(shake)
+    settings = tasks(shake)
+    for name in task or ():
+        if name not in settings:
+            raise InputError(f"there is no task {name!r}{did_you_mean(name, settings)}")
+    chosen = {name: settings[name] for name in task or settings}
+    lpips = None if features is None else Lpips(features)
+    earlier = load(out) if out.exists() else []
+    so_far: list[RestoreRow] = []
+
+    def report(row: RestoreRow) -> None:
+        so_far.append(row)
+        here = {r.key for r in so_far}
+        save([*so_far, *(r for r in earlier if r.key not in here)], out)
+        seen = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
+        print(
+            f"{row.data}/{row.image} {row.task} {row.method}: {row.psnr:.2f} dB, SSIM {row.ssim:.4f}{seen}, "
+            f"{row.seconds:.2f} s",
+            flush=True,
+        )
+
+    for folder in folders:
+        measure(
+            folder.name, read_images(folder, images, crop), chosen, weights=weights,
+            prior=None if prior is None else str(prior), rivals=() if only_ours else tuple(GRIDS),
+            steps=steps, lpips=lpips, report=report, done=earlier,
+        )  # fmt: skip
+    print(f"\n{markdown(so_far)}\n{claims(so_far)}")
+
+
+@app.command()
+def export(
+    slices: Annotated[int, typer.Option(min=2, help="Slices of the volume.")] = 40,
+    size: Annotated[int, typer.Option(min=8, help="Matrix size, square.")] = 320,
+) -> None:
+    """Time exports of a volume, and their peak memory, against reading it and against nibabel."""
+    from mrunfold.benchmarks.export import ExportRow, measure
+
+    names = {
+        "read": "read only",
+        "nibabel": "nibabel, whole volumes",
+        "nifti": "export --nifti",
+        "dicom": "export --dicom, with the map",
+    }
+
+    def report(row: ExportRow) -> None:
+        memory = (
+            "" if row.peak_mb is None else f", peak memory {row.peak_mb:.0f} MB ({row.before_mb:.0f} before)"
+        )
+        print(f"{names[row.name]}: {row.seconds:.2f} s{memory}, {row.written_mb:.1f} MB written", flush=True)
+
+    measure(slices, size, report)
 
 
 def _law(text: str) -> tuple[str, float]:

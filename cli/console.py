@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["note", "one_line", "print_error", "print_table", "slice_progress"]
+__all__ = ["note", "one_line", "print_error", "print_table", "slice_progress", "volume_progress"]
 
 
 def one_line(message: object) -> str:
@@ -65,3 +65,30 @@ def slice_progress(quiet: bool = False) -> Iterator[Callable[[float, int], None]
             bar.update(task, completed=done, total=total, current=current, count=total, pace=pace)
 
         yield show
+
+
+@contextmanager
+def volume_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a callback (volumes done, volumes in all) that draws a bar on a terminal's stderr after 2 s."""
+    import time
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("volume"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+    begun = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        if not bar.live.is_started and done < total and time.monotonic() - begun > 2:
+            bar.start()
+
+    try:
+        yield show
+    finally:
+        bar.stop()

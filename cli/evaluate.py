@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +26,9 @@ def evaluate(
     target: Annotated[
         str | None, typer.Option(help="rss, esc or target, where files hold more than one.")
     ] = None,
+    lpips_features: Annotated[
+        Path | None, typer.Option(help="AlexNet's convolutions, .npz: LPIPS is computed too.")
+    ] = None,
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of the intervals.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     across_protocols: Annotated[
@@ -41,6 +42,7 @@ def evaluate(
     Exit code 3 if some volume could not be scored: they are listed, and in no mean.
     Example: mrunfold evaluate recons/ multicoil_val/ --out scores
     """
+    from mrunfold.cli.console import volume_progress
     from mrunfold.evaluation import check_outputs, compare, evaluate_folder, write_outputs
 
     if len(folders) not in (2, 3):
@@ -51,8 +53,9 @@ def evaluate(
         check_outputs(out, overwrite)
     runs = []
     for folder in folders[:-1]:
-        with _volume_progress(quiet) as progress:
-            runs.append(evaluate_folder(folder, folders[-1], kind=target, progress=progress))
+        with volume_progress(quiet) as progress:
+            how: dict[str, Any] = {"kind": target, "lpips_features": lpips_features}
+            runs.append(evaluate_folder(folder, folders[-1], **how, progress=progress))
     if len(runs) == 2 and runs[0].name == runs[1].name:  # a/recons and b/recons
         runs = [replace(run, name=f"{letter} ({run.name})") for letter, run in zip("AB", runs, strict=True)]
     comparison = None
@@ -68,7 +71,7 @@ def evaluate(
 
 
 def _report(runs: list[Run], comparison: Comparison | None, draws: int, seed: int) -> None:
-    from mrunfold.evaluation.volumes import RULE
+    from mrunfold.evaluation.volumes import LPIPS_RULE, RULE
 
     for run in runs:
         print(f"{run.name}: {len(run.scored)} of {len(run.volumes)} volumes scored")
@@ -84,7 +87,9 @@ def _report(runs: list[Run], comparison: Comparison | None, draws: int, seed: in
     if all(run.protocol_digests == (None,) for run in runs):
         print("no protocol digest in the files: nothing says that they were made alike")
     print(f"rule: {RULE}")
-    print(f"[…]: 95 % intervals, bootstrap over volumes, {draws} draws, seed {seed}; LPIPS is not computed")
+    if any(run.lpips_features for run in runs):
+        print(LPIPS_RULE)
+    print(f"[…]: 95 % intervals, bootstrap over volumes, {draws} draws, seed {seed}")
 
 
 def _print_groups(groups: dict[str, Any], signed: bool = False) -> None:
@@ -109,31 +114,3 @@ def _leave(runs: list[Run]) -> None:
             print_error(f"{volume.name}: {volume.problem}", label=f"not scored in {run.name}")
     if any(run.unscored for run in runs):
         raise typer.Exit(INCOMPLETE)
-
-
-@contextmanager
-def _volume_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Give a callback (volumes done, volumes in all) that draws a bar on a terminal's stderr after 2 s."""
-    import sys
-    import time
-
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("volume"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=None)
-    begun = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if not bar.live.is_started and done < total and time.monotonic() - begun > 2:
-            bar.start()
-
-    try:
-        yield show
-    finally:
-        bar.stop()

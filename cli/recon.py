@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
     from mrunfold.pipeline import Summary
@@ -17,6 +14,7 @@ __all__ = ["recon"]
 
 
 def recon(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
     mask: Annotated[str, typer.Option(help="Undersample by this law, as `mask` has it.")] = "acquired",
     accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
@@ -36,11 +34,19 @@ def recon(
     target: Annotated[
         str | None, typer.Option(help="Magnitude: rss or combined; rss if the file has RSS images.")
     ] = None,
-    coils: Annotated[float | None, typer.Option(help="Compress to so many coils, or energy.")] = None,
+    coils: Annotated[
+        str, typer.Option(help="Compress to so many coils, or share of energy; all; auto: 0.995 above 8.")
+    ] = "auto",
+    maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
+    map_sets: Annotated[int, typer.Option(help="Map sets; 2 where the field of view is too small.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
+    keep_samples: Annotated[
+        bool, typer.Option("--keep-samples", help="Write the samples too, not only their spread.")
+    ] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM too; more with `export`.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
@@ -50,67 +56,22 @@ def recon(
     Example: mrunfold recon scan.h5 --mask poisson --accel 8
     """
     from mrunfold.cli.console import slice_progress
-    from mrunfold.methods.registry import DEFAULT_METHOD
+    from mrunfold.cli.options import recon_options
     from mrunfold.pipeline import ReconSettings, reconstruct
 
-    name = method or DEFAULT_METHOD
-    learned = {"samples": samples, "steps": steps, "weights": weights}
-    settings = ReconSettings(
-        mask=mask,
-        accel=accel,
-        calibration=None if calibration is None else _centre(calibration),
-        center_fraction=center_fraction,
-        method=name,
-        parameters=_parameters(param or []) | {k: v for k, v in learned.items() if v is not None},
-        slices=slices,
-        seed=_seed(seed),
-        target=target,  # type: ignore[arg-type]  # checked by ReconSettings
-        coils=coils if coils is None or coils < 1 else _whole(coils),
-        device=device,
-        threads=threads,
-        cache=not no_cache,
-    )
-    final = out if out is not None else Path(f"{file.stem}_{name}")
+    settings = ReconSettings(**recon_options(context.params))
+    final = out if out is not None else Path(f"{file.stem}_{settings.method}")
     with slice_progress(quiet) as progress:
-        summary = reconstruct(file, final, settings, overwrite=overwrite, progress=progress)
+        also = _write_dicom if dicom else None
+        summary = reconstruct(file, final, settings, overwrite=overwrite, progress=progress, also=also)
     if not quiet:
         _report(summary, final)
 
 
-def _parameters(pairs: list[str]) -> dict[str, Any]:
-    """Return {"lamda": 0.01} for ["lamda=0.01"]; what is no Python literal stays text."""
-    parameters: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"--param takes key=value, got {pair!r}")
-        try:
-            parameters[key] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        except (ValueError, SyntaxError):
-            parameters[key] = text
-    return parameters
+def _write_dicom(folder: Path) -> None:
+    from mrunfold.export.run import ExportRequest, export_result
 
-
-def _centre(text: str) -> int | tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
-        raise InputError(f"--calibration is a number or readout x phase, as 24 or 24x32, got {text!r}")
-    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
-
-
-def _seed(text: str) -> Any:
-    if text == "name":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--seed is an integer or `name`, got {text!r}") from None
-
-
-def _whole(coils: float) -> int:
-    if coils != int(coils):
-        raise InputError(f"--coils is a whole number of coils, or a fraction below 1, got {coils:g}")
-    return int(coils)
+    export_result(folder / "recon.h5", folder, ExportRequest(dicom=True))
 
 
 def _report(summary: Summary, folder: Path) -> None:

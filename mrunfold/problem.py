@@ -81,16 +81,20 @@ def rescale(y: Tensor, A: LinearOperator, sigma_y: Tensor) -> tuple[Tensor, Tens
     return y / scale[item], sigma_y / scale, scale
 
 
+AUTO_COILS, AUTO_ENERGY = 8, 0.995
+
+
 @dataclass(frozen=True)
 class ProblemSettings:
     """How a problem is built.
 
-    compression: virtual coils to keep (int), or the fraction of energy they hold (float), None for all coils;
+    compression: virtual coils to keep (int), or the fraction of energy they hold (float), None for all coils,
+    "auto" for `AUTO_ENERGY` of the energy where there are more than `AUTO_COILS` coils;
     espirit: parameters of the coil maps; cache: folder where maps are kept, "auto" for
     `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any.
     """
 
-    compression: int | float | None = None
+    compression: int | float | Literal["auto"] | None = "auto"
     espirit: EspiritSettings = field(default_factory=EspiritSettings)
     cache: Path | Literal["auto"] | None = "auto"
     oversampling: bool = True
@@ -138,8 +142,11 @@ def build_problem(
             espirit = settings.espirit
             block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
             run.record["calibration"] = list(block.shape[1:])
-            if settings.compression is not None:
-                coils, block = coils.compressed(block, settings.compression, run.record)
+            keep_coils = settings.compression
+            if keep_coils == "auto":
+                keep_coils = AUTO_ENERGY if len(white) > AUTO_COILS else None
+            if keep_coils is not None:
+                coils, block = coils.compressed(block, keep_coils, run.record)
                 white = coils.apply(measured)
     with run("maps"):
         A = _operator(white, keep, block, settings, run.record)

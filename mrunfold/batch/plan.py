@@ -16,6 +16,7 @@ from mrunfold.errors import InputError
 from mrunfold.export.record import plain, versions
 from mrunfold.methods.base import Method
 from mrunfold.pipeline import ReconSettings
+from mrunfold.protocols.reconstruction import ReconProtocol
 from mrunfold.weights import load_weights
 
 __all__ = ["Volume", "check_outputs", "differences", "digest_of", "find_volumes", "full_settings"]
@@ -98,7 +99,9 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def full_settings(settings: ReconSettings, method: Method, device: torch.device) -> dict[str, Any]:
+def full_settings(
+    settings: ReconSettings, method: Method, device: torch.device, protocol: ReconProtocol | None = None
+) -> dict[str, Any]:
     """Return all that the results depend on besides the raw files, for the manifest; no path is in it.
 
     The method's defaults are spelled out and weights told by their sha256, so that settings are the same
@@ -113,6 +116,8 @@ def full_settings(settings: ReconSettings, method: Method, device: torch.device)
             facts = load_weights(value)[1]
             found[f"{settings.method}.weights"] = facts["file"]
             found["weights_sha256"] = facts["sha256"]
+    if protocol is not None:
+        found |= {"protocol": protocol.name, "protocol_digest": protocol.digest()}
     found["mrunfold"] = versions(["mrunfold"])["mrunfold"]
     return json.loads(json.dumps(plain(found)))
 

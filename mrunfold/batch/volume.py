@@ -28,13 +28,15 @@ SliceProgress = Callable[[float, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """What volumes share; weights_sha256: None for a method without; digest: of the settings."""
+    """What volumes share; weights_sha256: None for a method without; digest: of the settings;
+    protocol_digest: None without a protocol."""
 
     settings: ReconSettings
     method: Method
     device: torch.device
     weights_sha256: str | None
     digest: str
+    protocol_digest: str | None = None
 
 
 def reconstruct_volume(
@@ -62,6 +64,8 @@ def reconstruct_volume(
                 writer.describe(
                     {"settings_digest": work.digest, "weights_sha256": work.weights_sha256 or "none"}
                 )
+                if work.protocol_digest is not None:
+                    writer.describe({"protocol_digest": work.protocol_digest})
             if _stamp(volume.path) != before:
                 raise InputError(f"{volume.path}: changed while it was read; run the same command again")
             written = sha256_of(part)
@@ -76,6 +80,7 @@ def reconstruct_volume(
             "process": peak_memory_mb(),
             "cuda": torch.cuda.max_memory_allocated(work.device) / 1e6 if on_cuda else None,
         },
+        "threads": torch.get_num_threads(),
         "flags": list(done.flags),
     }
 
@@ -88,7 +93,7 @@ def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: SliceProgr
         images = job.reconstruct(index)
         with job.clock("write"):
             writer.put("reconstruction", place, images.recon)
-            for name, values in images.uncertainty.items():
+            for name, values in images.maps():
                 writer.put(name, place, values)
         done.add(place, images)
     if progress is not None:

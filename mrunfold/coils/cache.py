@@ -52,7 +52,7 @@ def cached_maps(
     if folder is None:
         return maps_from_block(block, shape, settings), "computed"
     path = folder / "maps" / f"{_key(block, shape, settings)}.npz"
-    maps = _read(path, (1, len(block), *shape))
+    maps = _read(path, (settings.sets, len(block), *shape))
     if maps is not None:
         return maps, "cache"
     maps = maps_from_block(block, shape, settings)

@@ -28,7 +28,9 @@ class EspiritSettings:
     crop: pixels whose eigenvalue is not above it are outside the coils' support; max_iterations: of the power
     SigPy's power method in each pixel; pad_below: a calibration region whose shorter side is below this is
     used whole, with zeros around it, and otherwise its largest square; backend: "torch" for this project's
-    own code, "sigpy" for the reference, whose maps are the same (docs/concepts/coils.md) and slower.
+    own code, "sigpy" for the reference, whose maps are the same (docs/concepts/coils.md) and slower; sets:
+    map sets, 2 where the object is larger than the field of view and folds over (soft SENSE); further_crop:
+    as crop, for the sets after the first, whose eigenvalues climb slowly where folding begins.
 
     crop 0.95 keeps the object on the real scans it was tried on (8 and 16 coils, regions from 24×24 to 8×8),
     given the padding: an 8×8 square has 9 patches, the eigenvalues fall below 0.8 and nothing is kept, while
@@ -43,6 +45,8 @@ class EspiritSettings:
     max_iterations: int = 100
     pad_below: int = 16
     backend: Literal["torch", "sigpy"] = "torch"
+    sets: int = 1
+    further_crop: float = 0.5
 
     def __post_init__(self) -> None:
         if not 2 <= self.kernel_width <= self.calibration_width:
@@ -57,10 +61,12 @@ class EspiritSettings:
             )
         if self.backend not in ("torch", "sigpy"):
             raise InputError(f"maps are made by torch or sigpy, got {self.backend!r}")
+        if self.sets < 1 or (self.sets > 1 and self.backend == "sigpy"):
+            raise InputError(f"torch makes one or more sets of maps and sigpy one, got {self.sets}")
 
 
 def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings | None = None) -> np.ndarray:
-    """Return coil sensitivities, complex64 (set = 1, coil, y, x), Σ_c |s_c|² = 1 in the support, 0 outside.
+    """Return coil sensitivities, complex64 (set, coil, y, x), Σ_c |s_c|² = 1 in a set's support, 0 outside.
 
     kspace: (coil, y, x); mask: bool (y, x), the samples that may be looked at; only the fully sampled centre
     is.  The phase is that of the coils' principal component.  Never NaN: a coil that is zero has a zero map;
@@ -70,7 +76,7 @@ def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings
     """
     settings = settings or EspiritSettings()
     if len(kspace) == 1:
-        return np.ones((1, *kspace.shape), np.complex64)
+        return np.ones((1, *kspace.shape), np.complex64)  # one set, however many were asked for
     block = calibration_block(kspace, mask, settings.calibration_width, settings.kernel_width)
     return maps_from_block(block, (kspace.shape[1], kspace.shape[2]), settings)
 
@@ -81,21 +87,21 @@ def maps_from_block(
     """As `espirit_maps`, from the calibration block (coil, h, w) itself, for images of `shape` (y, x)."""
     settings = settings or EspiritSettings()
     live = live_coils(block)
-    maps = np.zeros((1, len(block), *shape), np.complex64)
+    maps = np.zeros((settings.sets, len(block), *shape), np.complex64)
     if not live.any():
         return maps
     # SigPy divides by the first coil's map: a coil that is exactly zero would make all of them NaN.
     find = _sigpy_maps if settings.backend == "sigpy" else _torch_maps
     found = find(block[live], shape, settings)
-    bad = ~np.isfinite(found).all(axis=0)
+    bad = ~np.isfinite(found).all(axis=(0, 1))
     if bad.any():
         log.info(
             "ESPIRiT: %d pixels of %d where no coil has signal, left out of the support", bad.sum(), bad.size
         )
-        found[:, bad] = 0
-    found = _principal_phase(found, block[live])
-    norm = np.sqrt((np.abs(found) ** 2).sum(axis=0))
-    maps[0, live] = np.divide(found, norm, out=np.zeros_like(found), where=norm > 0)
+        found[:, :, bad] = 0
+    found[0] = _principal_phase(found[0], block[live])
+    norm = np.sqrt((np.abs(found) ** 2).sum(axis=1, keepdims=True))
+    maps[:, live] = np.divide(found, norm, out=np.zeros_like(found), where=norm > 0)
     if not maps.any():
         log.warning("ESPIRiT: no pixel's eigenvalue is above %.2f, the support is empty", settings.crop)
     return maps
@@ -121,14 +127,16 @@ def _centre(array: np.ndarray, other: np.ndarray) -> tuple[slice, ...]:
 
 
 def _torch_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
+    """Return maps (set, coil, y, x), each set zero where its eigenvalue is not above `crop`."""
     window = torch.from_numpy(_window(block, settings))
     kernels = covariance_kernels(window, settings.kernel_width, settings.threshold)
-    maps, value = eigen_maps(kernels, shape)
-    return torch.where(value > settings.crop, maps, torch.zeros_like(maps)).numpy()
+    maps, value = eigen_maps(kernels, shape, settings.sets)
+    crop = torch.tensor([settings.crop] + [settings.further_crop] * (settings.sets - 1))[:, None, None]
+    return torch.where((value > crop)[:, None], maps, torch.zeros_like(maps)).numpy()
 
 
 def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
-    """Return SigPy's maps (coil, y, x) of a calibration block at the centre of otherwise empty k-space."""
+    """Return SigPy's maps (1, coil, y, x) of a calibration block at the centre of otherwise empty k-space."""
     from sigpy.mri.app import EspiritCalib  # imported here: it takes seconds, and fails where cupy is broken
 
     window = _window(block, settings)
@@ -145,7 +153,7 @@ def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSett
             max_iter=settings.max_iterations,
             show_pbar=False,
         )
-        return np.ascontiguousarray(app.run())
+        return np.ascontiguousarray(app.run())[None]
 
 
 def _principal_phase(maps: np.ndarray, block: np.ndarray) -> np.ndarray:

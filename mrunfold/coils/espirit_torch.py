@@ -47,39 +47,61 @@ def _row_space(matrix: Tensor, threshold: float) -> Tensor:
     return (rows @ rows.mH).conj()
 
 
-def eigen_maps(kernels: Tensor, shape: tuple[int, int], iterations: int = 16) -> tuple[Tensor, Tensor]:
-    """Return the principal eigenvector (coil, y, x), of unit norm, and eigenvalue (y, x) of every pixel.
+def eigen_maps(
+    kernels: Tensor, shape: tuple[int, int], sets: int = 1, iterations: int = 16
+) -> tuple[Tensor, Tensor]:
+    """Return the leading orthonormal eigenvectors (set, coil, y, x) and eigenvalues (set, y, x) of pixels.
 
-    kernels: W of `covariance_kernels`; shape: the image's (y, x); iterations: of the power method on a coarse
-    grid.  The covariance of pixel r is G(r) = Σ_Δ W(Δ) exp(2πi Δ·r/N), r from the centre: a trigonometric
-    polynomial of degree k − 1, so a coarse grid with a sample every few pixels holds its eigenvectors well,
-    and a step of the power method at every pixel makes them exact.  The phase is that at which the sum of the
-    components along `_reference` is real.
+    kernels: W of `covariance_kernels`; shape: the image's (y, x); sets: how many, above 1 where the object is
+    larger than the field of view; iterations: of the power method on a coarse grid.  The covariance of pixel
+    r is G(r) = Σ_Δ W(Δ) exp(2πi Δ·r/N), r from the centre: a trigonometric polynomial of degree k − 1, so a
+    coarse grid holds its eigenvectors well, and two steps at every pixel make them exact.  The phase of each
+    set is that at which its component along the set's principal coil combination is real.
     """
     coils, side = kernels.shape[0], kernels.shape[-1]
     coarse = tuple(min(n, max(96, n // 3)) for n in shape)
     waves = [_waves(n, n, side, kernels) for n in shape]
     grid = [_waves(n, m, side, kernels) for n, m in zip(shape, coarse, strict=True)]
-    G = _covariance(kernels, *grid)
-    start = _power(G, iterations)
-    start = _aligned(start, _reference(G, start))
-    start = start.T.reshape(1, coils, *coarse)
-    both = torch.cat([start.real, start.imag])
+    start = _coarse_vectors(_covariance(kernels, *grid), sets, iterations)  # (set, pixel, coil)
+    start = start.transpose(1, 2).reshape(sets * coils, *coarse)
+    both = torch.stack([start.real, start.imag])
     both = F.interpolate(both, size=shape, mode="bicubic", align_corners=True)
-    v = torch.complex(both[0], both[1])
-    value = v.real.new_empty(shape)
+    v = torch.complex(both[0], both[1]).reshape(sets, coils, *shape)
+    value = v.real.new_empty(sets, *shape)
     rows = max(1, PIXELS_AT_ONCE // shape[1])
     for top in range(0, shape[0], rows):
         part = slice(top, top + rows)
         G = _covariance(kernels, waves[0][part], waves[1])
-        u = v[:, part].reshape(coils, -1).T[..., None]
+        u = v[:, :, part].reshape(sets, coils, -1).permute(2, 1, 0)  # (pixel, coil, set)
         for _ in range(2):
-            u = G @ u
-            size = torch.linalg.vector_norm(u, dim=1, keepdim=True)
-            u = u / size.clamp_min(1e-30)
-        v[:, part] = u[..., 0].T.reshape(coils, -1, shape[1])
-        value[part] = size[:, 0, 0].reshape(-1, shape[1])
+            u, size = _orthonormal(G @ u)
+        v[:, :, part] = u.permute(2, 1, 0).reshape(sets, coils, -1, shape[1])
+        value[:, part] = size.T.reshape(sets, -1, shape[1])
     return v, value
+
+
+def _coarse_vectors(G: Tensor, sets: int, iterations: int) -> Tensor:
+    """Return eigenvectors of G (pixel, coil, coil), one set after another, with smooth phases."""
+    found = []
+    for _ in range(sets):
+        v = _power(G, iterations)
+        value = torch.einsum("pc,pcd,pd->p", v.conj(), G, v).real
+        found.append(_aligned(v, _reference(v * value[:, None])))
+        G = G - value[:, None, None] * v[:, :, None] * v[:, None].conj()
+    return torch.stack(found)
+
+
+def _orthonormal(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Gram and Schmidt's columns of u (pixel, coil, set), and the norms they had (pixel, set)."""
+    columns: list[Tensor] = []
+    norms = []
+    for column in u.unbind(-1):
+        for other in columns:
+            column = column - other * (other.conj() * column).sum(1, keepdim=True)
+        size = torch.linalg.vector_norm(column, dim=1, keepdim=True)
+        columns.append(column / size.clamp_min(1e-30))
+        norms.append(size[:, 0])
+    return torch.stack(columns, dim=-1), torch.stack(norms, dim=-1)
 
 
 def _waves(n: int, samples: int, side: int, like: Tensor) -> Tensor:
@@ -113,10 +135,11 @@ def _power(G: Tensor, iterations: int) -> Tensor:
     return v[..., 0]
 
 
-def _reference(G: Tensor, v: Tensor) -> Tensor:
-    """Return the coil combination (coil,) that most of the object is seen by."""
-    mean = torch.einsum("pc,pd->cd", v, v.conj())
-    return torch.linalg.eigh(mean)[1][:, -1]
+def _reference(v: Tensor) -> Tensor:
+    """Return the coil combination (coil,) that most of v (pixel, coil) has."""
+    return torch.linalg.eigh(torch.einsum("pc,pd->cd", v, v.conj()).to(torch.complex128))[1][:, -1].to(
+        v.dtype
+    )
 
 
 def _aligned(v: Tensor, reference: Tensor) -> Tensor:

@@ -9,12 +9,14 @@ from mrunfold.evaluation.bootstrap import Interval
 from mrunfold.evaluation.compare import Comparison
 from mrunfold.evaluation.figures import ERROR_GAIN, distributions_svg, volume_png
 from mrunfold.evaluation.run import COLUMNS, Run
-from mrunfold.evaluation.volumes import COVERAGE_RULE, RULE, VolumeScore, load_pair
+from mrunfold.evaluation.volumes import COVERAGE_RULE, LPIPS_RULE, RULE, VolumeScore, load_pair
 
 __all__ = ["HEADINGS", "interval_text", "page"]
 
-HEADINGS = {"nmse": "NMSE", "psnr": "PSNR / dB", "ssim": "SSIM", "coverage_90": "coverage of 90 %"}
-DIGITS = {"nmse": 5, "psnr": 2, "ssim": 4, "coverage_90": 3}
+HEADINGS = {
+    "nmse": "NMSE", "psnr": "PSNR / dB", "ssim": "SSIM", "lpips": "LPIPS", "coverage_90": "coverage of 90 %",
+}  # fmt: skip
+DIGITS = {"nmse": 5, "psnr": 2, "ssim": 4, "lpips": 4, "coverage_90": 3}
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:.6em 0 1.4em}td,th{padding:.2em .7em;border-bottom:1px solid #ddd;"
@@ -50,9 +52,10 @@ def page(runs: Sequence[Run], comparison: Comparison | None, *, draws: int, seed
     parts += ["<h2>How this was counted</h2>", f"<p>{escape(RULE)}.</p>"]
     if any(v.coverage_90 is not None for run in runs for v in run.scored):
         parts.append(f"<p>Coverage: {escape(COVERAGE_RULE)}.</p>")
+    lpips = LPIPS_RULE if any(run.lpips_features for run in runs) else "LPIPS is not computed"
     parts.append(
         f"<p>In brackets: 95 % percentile intervals of the mean, bootstrap over volumes, {draws} draws, seed "
-        f"{seed}. LPIPS is not computed. mrunfold {escape(version)}.</p>"
+        f"{seed}. {escape(lpips)}. mrunfold {escape(version)}.</p>"
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -134,8 +137,7 @@ def _pictures(run: Run) -> list[str]:
 
 
 def _volume_table(run: Run) -> str:
-    covered = any(v.coverage_90 is not None for v in run.scored)
-    shown = COLUMNS if covered else COLUMNS[:-1]
+    shown = [m for m in COLUMNS if any(getattr(v, m) is not None for v in run.scored)]
     rows = [[v.name, v.acquisition, *(_number(v, m) for m in shown), _remark(v)] for v in run.volumes]
     return _table(["volume", "acquisition", *(HEADINGS[m] for m in shown), "remark"], rows)
 

@@ -13,7 +13,7 @@ from mrunfold.errors import InputError
 from mrunfold.evaluation.compare import Comparison
 from mrunfold.evaluation.page import page
 from mrunfold.evaluation.run import Run
-from mrunfold.evaluation.volumes import COVERAGE_RULE, RULE
+from mrunfold.evaluation.volumes import COVERAGE_RULE, LPIPS_RULE, RULE
 from mrunfold.export import versions
 from mrunfold.export.record import to_json
 from mrunfold.io.atomic import atomic_path
@@ -22,9 +22,9 @@ __all__ = ["FILES", "check_outputs", "scores_csv", "scores_record", "write_outpu
 
 FILES = ("scores.csv", "scores.json", "report.html")
 FIELDS = (
-    "run", "volume", "acquisition", "slices", "height", "width", "nmse", "psnr", "ssim", "coverage_90",
-    "data_range", "target", "method", "simulated", "problem", "notes", "protocol_digest", "recon_sha256",
-    "target_sha256",
+    "run", "volume", "acquisition", "slices", "height", "width", "nmse", "psnr", "ssim", "lpips",
+    "coverage_90", "data_range", "target", "method", "simulated", "problem", "notes", "protocol_digest",
+    "recon_sha256", "target_sha256",
 )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def scores_record(
         "purpose": "research, not for diagnosis",
         "rule": RULE,
         "coverage_rule": COVERAGE_RULE,
-        "lpips": "not computed",
+        "lpips": LPIPS_RULE if any(run.lpips_features for run in runs) else "not computed",
         "intervals": {"kind": "95 % percentile bootstrap over volumes", "draws": draws, "seed": seed},
         "simulated": any(v.simulated for run in runs for v in run.scored),
         "digest_rule": "sha256 of a volume's type, shape and bytes, not of its whole file",
@@ -105,6 +105,7 @@ def _run_record(run: Run, draws: int, seed: int) -> dict[str, Any]:
         "scored": len(run.scored),
         "not_scored": {v.name: v.problem for v in run.unscored},
         "protocol_digests": run.protocol_digests,
+        "lpips_features_sha256": run.lpips_features,
         "methods": sorted({v.method for v in run.scored if v.method is not None}),
         "summary": {
             group: {metric: None if i is None else asdict(i) for metric, i in metrics.items()}

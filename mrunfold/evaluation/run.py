@@ -11,11 +11,13 @@ from mrunfold.evaluation.bootstrap import Interval, bootstrap_means
 from mrunfold.evaluation.files import TARGETS
 from mrunfold.evaluation.pairing import pair_folders
 from mrunfold.evaluation.volumes import METRICS, VolumeScore, load_pair, score_pair
+from mrunfold.io.atomic import sha256_of
+from mrunfold.perceptual import Lpips
 
 __all__ = ["ALL", "Run", "evaluate_folder"]
 
 ALL = "all"
-COLUMNS = (*METRICS, "coverage_90")
+COLUMNS = (*METRICS, "lpips", "coverage_90")
 Progress = Callable[[int, int], None]
 
 
@@ -23,7 +25,8 @@ Progress = Callable[[int, int], None]
 class Run:
     """Scores of a folder: a VolumeScore for each target and each reconstruction, with or without a number.
 
-    name: the folder's own, without its path; recons, targets: the folders; kind: as `evaluate_folder` had it.
+    name: the folder's own, without its path; recons, targets: the folders; kind: as `evaluate_folder` had it;
+    lpips_features: sha256 of the file of features, None without LPIPS.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Run:
     targets: Path
     kind: str | None
     volumes: tuple[VolumeScore, ...]
+    lpips_features: str | None = None
 
     @property
     def scored(self) -> tuple[VolumeScore, ...]:
@@ -60,24 +64,31 @@ class Run:
 
 
 def evaluate_folder(
-    recons: Path, targets: Path, *, kind: str | None = None, progress: Progress | None = None
+    recons: Path,
+    targets: Path,
+    *,
+    kind: str | None = None,
+    lpips_features: Path | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Score each `NAME.h5` of `recons` against the file of that name in `targets`, one in memory at a time.
 
-    kind: "rss", "esc" or "target", None for the only one that the files hold; progress: called with (volumes
-    done, volumes in all).  A file that is missing, extra, broken or does not fit gets a row with its problem.
+    kind: "rss", "esc" or "target", None for the only one that the files hold; lpips_features: AlexNet's, see
+    `mrunfold.perceptual.Lpips`, None for no LPIPS; progress: called with (volumes done, volumes in all).  A
+    file that is missing, extra, broken or does not fit gets a row with its problem.
     InputError where nothing can be scored, or where targets are of several kinds.
     """
     if kind is not None and kind not in TARGETS:
         raise InputError(f"there is no target {kind!r}{did_you_mean(kind, TARGETS)}")
     pairing = pair_folders(recons, targets)
+    lpips = None if lpips_features is None else Lpips(lpips_features)
     rows = [VolumeScore(name, "no reconstruction of this name") for name in pairing.missing]
     rows += [VolumeScore(name, "no target of this name") for name in pairing.extra]
     for done, name in enumerate(pairing.names):
         if progress is not None:
             progress(done, len(pairing.names))
         try:
-            rows.append(score_pair(name, load_pair(recons / name, targets / name, kind)))
+            rows.append(score_pair(name, load_pair(recons / name, targets / name, kind), lpips))
         except InputError as error:
             # In the file's own name: the paths of this machine are nothing for a report.
             text = str(error)
@@ -86,7 +97,14 @@ def evaluate_folder(
             rows.append(VolumeScore(name, text.removeprefix(f"{name}: ")))
     if progress is not None:
         progress(len(pairing.names), len(pairing.names))
-    run = Run(recons.resolve().name, recons, targets, kind, tuple(sorted(rows, key=lambda v: v.name)))
+    run = Run(
+        recons.resolve().name,
+        recons,
+        targets,
+        kind,
+        tuple(sorted(rows, key=lambda v: v.name)),
+        None if lpips_features is None else sha256_of(lpips_features),
+    )
     _check(run)
     return run
 

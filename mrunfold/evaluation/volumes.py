@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mrunfold.errors import InputError
 from mrunfold.evaluation.files import Recon, Target, read_recon, read_target
 from mrunfold.io.grid import crop_image
 from mrunfold.metrics import coverage, score
+from mrunfold.perceptual import Lpips
 
-__all__ = ["COVERAGE_RULE", "METRICS", "RULE", "Pair", "VolumeScore", "load_pair", "score_pair"]
+__all__ = ["COVERAGE_RULE", "LPIPS_RULE", "METRICS", "RULE", "Pair", "VolumeScore", "load_pair", "score_pair"]
 
 METRICS = ("nmse", "psnr", "ssim")
 RULE = (
@@ -23,6 +25,10 @@ RULE = (
 COVERAGE_RULE = (
     "share of the pixels whose target exceeds a tenth of the volume's maximum and lies in the 90 % interval: "
     "the 5 % and 95 % quantiles where a file has them, else reconstruction ± 1.645 std"
+)
+LPIPS_RULE = (
+    "LPIPS 0.1 (AlexNet) of each slice, both volumes divided by the target volume's maximum and cut to 0…1, "
+    "averaged over slices; fastMRI has no such metric"
 )
 NORMAL_95 = 1.6448536269514722
 INSIDE = 0.1
@@ -52,6 +58,7 @@ class VolumeScore:
     nmse: float | None = None
     psnr: float | None = None
     ssim: float | None = None
+    lpips: float | None = None
     coverage_90: float | None = None
     data_range: float | None = None
     notes: tuple[str, ...] = ()
@@ -102,8 +109,8 @@ def load_pair(recon: Path, target: Path, kind: str | None = None) -> Pair:
     return Pair(target_volume, _centre(r.volume, size), uncertainty, tuple(notes), t, r)
 
 
-def score_pair(name: str, pair: Pair) -> VolumeScore:
-    """Return the scores of a pair; InputError for a target of zeros."""
+def score_pair(name: str, pair: Pair, lpips: Lpips | None = None) -> VolumeScore:
+    """Return the scores of a pair, LPIPS too where `lpips` is given; InputError for a target of zeros."""
     peak = float(pair.target.max())
     if peak <= 0:
         raise InputError(f"{name}: its target is zero everywhere, nothing can be scored against it")
@@ -116,6 +123,7 @@ def score_pair(name: str, pair: Pair) -> VolumeScore:
         nmse=scores["nmse"],
         psnr=scores["psnr"],
         ssim=scores["ssim"],
+        lpips=None if lpips is None else _perceptual(pair, peak, lpips),
         coverage_90=_coverage(pair, peak),
         data_range=peak,
         notes=pair.notes,
@@ -125,6 +133,15 @@ def score_pair(name: str, pair: Pair) -> VolumeScore:
         recon_sha256=pair.of_recon.sha256,
         target_sha256=pair.of_target.sha256,
     )
+
+
+def _perceptual(pair: Pair, peak: float, lpips: Lpips) -> float:
+    """Mean over slices, one in memory at a time."""
+    found = []
+    for images in zip(pair.target, pair.recon, strict=True):
+        a, b = (torch.from_numpy(np.clip(i / peak, 0, 1).astype(np.float32))[None, None] for i in images)
+        found.append(float(lpips(a, b)))
+    return float(np.mean(found))
 
 
 def _coverage(pair: Pair, peak: float) -> float | None:

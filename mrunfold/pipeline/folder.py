@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import re
 import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mrunfold.errors import InputError
 
 __all__ = ["check_target", "result_folder"]
 
-# What a result folder may hold: only such a folder is ever replaced.
-OURS = ("recon.h5", "recon*.nii.gz", "preview.png", "record.json")
+# What a result folder may hold: only such a folder is ever replaced.  A star takes folders in as well.
+OURS = (
+    "recon.h5", "recon*.nii.gz", "std*.nii.gz", "quantile_*.nii.gz", "preview.png", "record.json",
+    "dicom/*.dcm", "export.json", "SHA256SUMS",
+)  # fmt: skip
 
 
-def check_target(final: Path, overwrite: bool) -> None:
+def check_target(final: Path, overwrite: bool, ours: Sequence[str] = OURS) -> None:
     """Raise InputError unless results may be written to `final`: it is free, or a result and `overwrite`.
 
-    A folder that holds anything but earlier results is never replaced.
+    A folder that holds anything but earlier results, which `ours` describes, is never replaced.
     """
     if not final.name:
         raise InputError(f"{final} cannot be a folder of results; give --out a new folder's name")
@@ -31,7 +35,10 @@ def check_target(final: Path, overwrite: bool) -> None:
         return
     if final.is_symlink() or not final.is_dir():
         raise InputError(f"{final} exists and is not a folder; choose another --out")
-    foreign = [p.name for p in sorted(final.iterdir()) if not any(p.match(known) for known in OURS)]
+    names = [
+        p.relative_to(final).as_posix() for p in sorted(final.rglob("*")) if p.is_symlink() or not p.is_dir()
+    ]
+    foreign = [name for name in names if not any(fnmatch.fnmatchcase(name, known) for known in ours)]
     if foreign:
         raise InputError(
             f"{final} holds files that are not results of mrunfold ({', '.join(foreign[:3])}); "
@@ -42,13 +49,13 @@ def check_target(final: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def result_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
+def result_folder(final: Path, overwrite: bool = False, ours: Sequence[str] = OURS) -> Iterator[Path]:
     """Give an empty folder beside `final` that becomes `final` when the block ends without an exception.
 
     On any exception, Ctrl-C included, it is removed with the parent folders made for it, and what was at
     `final` before stays.  Raises InputError as `check_target` does, OSError as the system does.
     """
-    check_target(final, overwrite)
+    check_target(final, overwrite, ours)
     made = _make_parents(final.parent)
     work = None
     try:
@@ -74,7 +81,7 @@ def result_folder(final: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def _sync(folder: Path) -> None:
     """Have the disk take the files: some file systems say only then that they are full."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         with open(path, "rb+") as file:
             os.fsync(file.fileno())
 

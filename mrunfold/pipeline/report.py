@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrunfold.export import peak_memory_mb, platform_facts, radiological_view, versions
+from mrunfold.export import header_facts, peak_memory_mb, platform_facts, radiological_view, versions
 from mrunfold.metrics import psnr, ssim
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.scores import RULE
@@ -75,7 +75,9 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
         "mrunfold_version": versions(["mrunfold"])["mrunfold"] or "unknown",
         "input_sha256": digest,
         "input_format": job.scan.header.format,
+        "header": header_facts(job.scan.header, done.indices),
         "method": job.settings.method,
+        "weights_sha256": done.slices[0]["method"].get("weights_sha256") or "none",
         "settings": job.settings.record(),
         "slices": done.indices,
         "mask": _mask_facts(job, done),

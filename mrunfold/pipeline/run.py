@@ -43,12 +43,14 @@ def reconstruct(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    also: Callable[[Path], None] | None = None,
 ) -> Summary:
     """Reconstruct the scan at `path` into the folder `out`, which appears when everything in it is written.
 
-    settings: `ReconSettings()` where None; progress: called with (slices done, slices in all).  Memory does
-    not grow with the number of slices.  Raises InputError for bad input or settings and OSError where the
-    system refuses; nothing is written then.
+    settings: `ReconSettings()` where None; progress: called with (slices done, slices in all); also: called
+    with the unfinished folder when all else is in it, to write more (DICOM).  Memory does not grow with the
+    number of slices.  Raises InputError for bad input or settings and OSError where the system refuses;
+    nothing is written then.
     """
     settings = ReconSettings() if settings is None else settings
     final = Path(out).absolute()
@@ -76,7 +78,10 @@ def reconstruct(
                 scores = _scores(job, done, folder / "recon.h5")
                 write_preview(folder / "preview.png", make_preview(job, done, scores))
             record = run_record(job, done, digest, scores)
+            record["recon_sha256"] = sha256_of(folder / "recon.h5")  # HDF5 itself does not notice a change
             write_json(folder / "record.json", record)
+            if also is not None:
+                also(folder)
             files = tuple(sorted(p.name for p in folder.iterdir()))
     return Summary(final, files, record)
 
@@ -90,7 +95,7 @@ def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: Progress |
             writer.put("reconstruction", place, images.recon)
             if images.target is not None:
                 writer.put("target", place, images.target)
-            for name, values in images.uncertainty.items():
+            for name, values in images.maps():
                 writer.put(name, place, values)
         done.add(place, images)
         if progress is not None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mrunfold.coils import EspiritSettings
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.methods.registry import DEFAULT_METHOD
 
@@ -21,8 +22,9 @@ class ReconSettings:
     as `get_method`; slices: Python slice "0:3", indices "0,4,-1", None for all; seed: an integer, or "name"
     for fastMRI's seed of the file's name; target: what magnitude is written, None for `rss` where the file
     has its own RSS images and `combined` elsewhere; coils: virtual coils to compress to, a fraction of energy
-    below 1, None for all coils; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
-    cache: keep coil maps.
+    below 1, "all", or "auto" for 0.995 of the energy of more than 8 coils; maps: "torch" or "sigpy", whose
+    ESPIRiT; map_sets: 2 where the object is larger than the field of view; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
+    cache: keep coil maps; keep_samples: write the posterior samples as well, not only maps of their spread.
     """
 
     mask: str = "acquired"
@@ -34,10 +36,13 @@ class ReconSettings:
     slices: str | None = None
     seed: int | Literal["name"] = 0
     target: Literal["combined", "rss"] | None = None
-    coils: int | float | None = None
+    coils: int | float | Literal["auto", "all"] = "auto"
+    maps: Literal["torch", "sigpy"] = "torch"
+    map_sets: int = 1
     device: str = "auto"
     threads: int | None = None
     cache: bool = True
+    keep_samples: bool = False
 
     def __post_init__(self) -> None:
         drawing = {
@@ -54,10 +59,11 @@ class ReconSettings:
             raise InputError(
                 f"there is no target {self.target!r}{did_you_mean(self.target, ('combined', 'rss'))}"
             )
-        if self.coils is not None and not self.coils > 0:
+        if self.coils not in ("auto", "all") and not (isinstance(self.coils, int | float) and self.coils > 0):
             raise InputError(
-                f"--coils is a number of coils, or a fraction of energy below 1, got {self.coils}"
+                f"--coils is a number of coils, a fraction of energy below 1, auto or all, got {self.coils}"
             )
+        EspiritSettings(backend=self.maps, sets=self.map_sets)  # refuses what cannot be
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads is a number of at least 1, got {self.threads}")
         if isinstance(self.seed, int) and self.seed < 0:

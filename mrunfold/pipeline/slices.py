@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrunfold.coils import EspiritSettings
 from mrunfold.errors import InputError
+from mrunfold.export import sample_name
 from mrunfold.io import crop_image
 from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask, acquired, draw
@@ -29,6 +31,7 @@ class SliceImages:
 
     target, zero_filled: None where there is none or where it was not asked for; uncertainty: `std`,
     `quantile_05` and `quantile_95` of the magnitude over posterior samples, empty without them;
+    samples: (draw, y, x) where they are kept, else None;
     mask: what was kept of what the file holds, on the grid without readout oversampling;
     flags: data crimes found; record: what the run log says of this slice.
     """
@@ -40,6 +43,13 @@ class SliceImages:
     mask: Mask
     flags: tuple[str, ...]
     record: dict[str, Any]
+    samples: np.ndarray | None = None
+
+    def maps(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield names and images of what the samples leave: maps of their spread, and those kept."""
+        yield from self.uncertainty.items()
+        for number, image in enumerate(() if self.samples is None else self.samples):
+            yield sample_name(number), image
 
 
 def choose_device(name: str) -> torch.device:
@@ -183,6 +193,7 @@ class Job:
         target = _target(problem, self.kind) if self.drawn is not None else None
         zero_filled = magnitude(problem.A.adjoint(problem.y), problem, self.kind) if shown else None
         kept = _kept(mask, problem)
+        draws = _draws(result, problem, self.kind)
         record = {
             "index": index,
             "scale": float(problem.scale),
@@ -197,21 +208,32 @@ class Job:
             crop_image(magnitude(result.mean, problem, self.kind), header.crop),
             None if target is None else crop_image(target, header.crop),
             None if zero_filled is None else crop_image(zero_filled, header.crop),
-            {n: crop_image(u, header.crop) for n, u in _uncertainty(result, problem, self.kind).items()},
+            {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
             kept,
             problem.flags + _twice_undersampled(self.drawn, held, header) + _empty(problem),
             record,
+            None if draws is None or not self.settings.keep_samples else crop_image(draws, header.crop),
         )
 
 
-def _uncertainty(result: Result, problem: Problem, kind: TargetKind) -> dict[str, np.ndarray]:
-    """Return maps of the magnitude's spread over the samples (draw, set, y, x), in the file's scale."""
+def _draws(result: Result, problem: Problem, kind: TargetKind) -> np.ndarray | None:
+    """Return magnitudes (draw, y, x) of the samples (draw, set, y, x), in the file's scale."""
     if result.samples is None:
+        return None
+    return np.stack([magnitude(sample, problem, kind) for sample in result.samples])
+
+
+def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return maps of the spread of magnitudes (draw, y, x)."""
+    if draws is None:
         return {}
-    draws = np.stack([magnitude(sample, problem, kind) for sample in result.samples])
     low, high = np.quantile(draws, (0.05, 0.95), axis=0)
     return {"std": draws.std(axis=0, ddof=1), "quantile_05": low, "quantile_95": high}
 
 
 def _problem_settings(settings: ReconSettings) -> ProblemSettings:
-    return ProblemSettings(compression=settings.coils, cache="auto" if settings.cache else None)
+    return ProblemSettings(
+        compression=None if settings.coils == "all" else settings.coils,
+        espirit=EspiritSettings(backend=settings.maps, sets=settings.map_sets),
+        cache="auto" if settings.cache else None,
+    )

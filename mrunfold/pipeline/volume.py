@@ -77,6 +77,7 @@ class VolumeWriter:
     def __init__(self, file: Any, disk: _Disk, slices: int, shape: tuple[int, int]) -> None:
         self._file, self._disk = file, disk
         self._shape = (slices, *shape)
+        self._described: dict[str, Any] = {}
 
     def put(self, name: str, place: int, image: np.ndarray) -> None:
         """Write slice `place` of dataset `name`; OSError where the disk refuses."""
@@ -88,9 +89,20 @@ class VolumeWriter:
 
     def describe(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes of the file: text and numbers as they are, everything else as JSON."""
+        self._described.update(plain(attributes))
         for name, value in attributes.items():
             simple = isinstance(value, (str, int, float, bool))
             self._file.attrs[name] = value if simple else json.dumps(plain(value), ensure_ascii=False)
+        self._disk.check()
+
+    def finish(self) -> None:
+        """Write all that was described once more, as the bytes of one JSON text in the dataset `provenance`.
+
+        Attributes of text are for people; HDF5 crashes on damaged ones, so nothing that is trusted is read
+        from them.
+        """
+        text = json.dumps(self._described, ensure_ascii=False).encode()
+        self._file["provenance"] = np.frombuffer(text, np.uint8)
         self._disk.check()
 
 
@@ -102,7 +114,9 @@ def open_writer(path: Path, slices: int, shape: tuple[int, int]) -> Iterator[Vol
     disk = _Disk(path)
     try:
         with h5py.File(disk, "w") as file:
-            yield VolumeWriter(file, disk, slices, shape)
+            writer = VolumeWriter(file, disk, slices, shape)
+            yield writer
+            writer.finish()
         disk.check()
     finally:
         disk.close()

@@ -14,7 +14,7 @@ from rawfiles import coil_kspace, letter_f, write_fastmri
 from typer.testing import CliRunner
 
 from mrunfold.batch import MANIFEST, Manifest, find_volumes, run_batch
-from mrunfold.batch import run as run_module
+from mrunfold.batch import task as task_module
 from mrunfold.batch.manifest import only_batch
 from mrunfold.cli import main
 from mrunfold.errors import InputError
@@ -279,7 +279,7 @@ def test_a_read_only_output_is_one_error_before_the_work(tmp_path, raw):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_fills_stops_the_batch_and_it_goes_on_later(tmp_path, raw, monkeypatch, code):
-    out, real = tmp_path / "out", run_module.reconstruct_volume
+    out, real = tmp_path / "out", task_module.reconstruct_volume
     run_batch([raw], tmp_path / "clean", SETTINGS)
 
     def full(volume, *rest):
@@ -287,10 +287,10 @@ def test_a_disk_that_fills_stops_the_batch_and_it_goes_on_later(tmp_path, raw, m
             raise OSError(code, "refused")
         return real(volume, *rest)
 
-    monkeypatch.setattr(run_module, "reconstruct_volume", full)
+    monkeypatch.setattr(task_module, "reconstruct_volume", full)
     batch(raw, out, code=2)
     assert [v["name"] for v in lines(out)[1:]] == [NAMES[0]]
-    monkeypatch.setattr(run_module, "reconstruct_volume", real)
+    monkeypatch.setattr(task_module, "reconstruct_volume", real)
     assert run_batch([raw], out, SETTINGS).done == list(NAMES[1:])
     assert outputs(out) == outputs(tmp_path / "clean")
 

@@ -51,7 +51,7 @@ def undisturbed(raw, tmp_path_factory) -> tuple[dict[str, bytes], float]:
 
 
 def outputs(out: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(out.glob("*.h5"))}
+    return {p.name: p.read_bytes() for p in sorted(out.glob("[!.]*.h5"))}
 
 
 def kill_at(seconds: float, raw: Path, out: Path) -> bool:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from mrunfold.cli.recon import _parameters, _seed, _whole
+from mrunfold.cli.options import parse_coils, parse_parameters, parse_seed, recon_options
 from mrunfold.errors import InputError
 from mrunfold.pipeline import ReconSettings, parse_slices
 
 
 def test_parameters_are_python_values_or_text():
     pairs = ["lamda=0.01", "max_iter=5", "wavelet=db4", "fast=true", "size=(3, 4)", "empty=", "none=None"]
-    assert _parameters(pairs) == {
+    assert parse_parameters(pairs) == {
         "lamda": 0.01, "max_iter": 5, "wavelet": "db4", "fast": True,
         "size": (3, 4), "empty": "", "none": None,
     }  # fmt: skip
     for bad in ("lamda", "=3", "a b=3"):
         with pytest.raises(InputError, match="key=value"):
-            _parameters([bad])
+            parse_parameters([bad])
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_slices_that_are_not_there(text):
 
 
 def test_seeds():
-    assert _seed("7") == 7
-    assert _seed("name") == "name"
+    assert parse_seed("7") == 7
+    assert parse_seed("name") == "name"
     with pytest.raises(InputError, match="integer or `name`"):
-        _seed("soon")
+        parse_seed("soon")
     named = ReconSettings(seed="name")
     assert named.mask_seed("file1.h5") == tuple(map(ord, "file1.h5"))  # what fastMRI does
     numbered = ReconSettings(seed=3)
@@ -71,6 +71,26 @@ def test_settings_that_make_no_sense(options, says):
 
 
 def test_coils_are_whole():
-    assert _whole(8.0) == 8
-    with pytest.raises(InputError, match="whole number"):
-        _whole(8.5)
+    assert parse_coils("8") == 8
+    assert parse_coils("0.95") == 0.95
+    assert (parse_coils("auto"), parse_coils("all")) == ("auto", "all")
+    for text in ("8.5", "1.0", "-1", "few"):
+        with pytest.raises(InputError, match="number of coils"):
+            parse_coils(text)
+
+
+def test_maps_that_cannot_be_are_refused():
+    for wrong in ({"maps": "bart"}, {"map_sets": 0}, {"maps": "sigpy", "map_sets": 2}):
+        with pytest.raises(InputError, match="maps"):
+            ReconSettings(**wrong)
+
+
+def test_only_what_was_given_becomes_a_setting():
+    assert recon_options({"mask": None, "no_cache": False, "param": (), "out": "x", "quiet": True}) == {}
+    assert recon_options(
+        {"mask": "random", "accel": 4.0, "calibration": "24x32", "seed": "name", "coils": "8", "samples": 4,
+         "param": ("lamda=0.1",), "no_cache": True}
+    ) == {
+        "mask": "random", "accel": 4.0, "calibration": (24, 32), "seed": "name", "coils": 8,
+        "parameters": {"lamda": 0.1, "samples": 4}, "cache": False,
+    }  # fmt: skip

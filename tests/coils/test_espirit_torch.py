@@ -9,8 +9,9 @@ from test_espirit import scan
 
 from mrunfold.coils import EspiritSettings, espirit_maps, maps_from_block
 from mrunfold.coils.espirit_torch import covariance_kernels, eigen_maps
+from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
-from mrunfold.operators import ifft2c
+from mrunfold.operators import fft2c, ifft2c
 
 TORCH, SIGPY = EspiritSettings(backend="torch"), EspiritSettings(backend="sigpy")
 
@@ -92,15 +93,15 @@ def test_maps_at_32_coils_and_a_large_matrix_are_the_dense_eigenvectors():
         wave = [np.exp(2j * np.pi * np.arange(-5, 6) * (r - n // 2) / n) for r, n in ((y, 120), (x, 90))]
         covariance = np.einsum("cdij,i,j->cd", kernels.numpy(), *wave)
         values, vectors = np.linalg.eigh(covariance)
-        assert float(value[y, x]) == pytest.approx(values[-1], rel=1e-3)
+        assert float(value[0, y, x]) == pytest.approx(values[-1], rel=1e-3)
         if values[-1] > 0.9:
-            assert abs(np.vdot(vectors[:, -1], maps[:, y, x].numpy())) == pytest.approx(1, abs=1e-4)
+            assert abs(np.vdot(vectors[:, -1], maps[0, :, y, x].numpy())) == pytest.approx(1, abs=1e-4)
 
 
 def test_eigenvalues_are_one_where_there_is_an_object():
     kspace, _, support = scan()
     _, value = eigen_maps(covariance_kernels(torch.from_numpy(kspace[:, 12:36, 10:34]), 6, 0.02), (48, 44))
-    assert float(value[torch.from_numpy(support)].min()) > 0.98
+    assert float(value[0, torch.from_numpy(support)].min()) > 0.98
     assert float(value.max()) < 1.02
 
 
@@ -133,3 +134,46 @@ def test_an_unknown_backend_is_refused():
 
 def test_a_block_of_zeros_has_no_maps():
     assert not maps_from_block(np.zeros((4, 24, 24), np.complex64), (40, 40), TORCH).any()
+
+
+def folded(coils: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return k-space (coil, 64, 64) of an object 96 wide, and both true maps of its columns 0 to 15."""
+    y, x = torch.linspace(-1, 1, 64)[:, None], torch.linspace(-1, 1, 96)
+    image = torch.sigmoid(20 * (1 - (y / 0.8) ** 2 - (x / 1.1) ** 2)) * torch.polar(
+        1 + 0.3 * y * x, 4 * y + x
+    )
+    generator = torch.Generator().manual_seed(2)
+    maps = simulated_maps(coils, (64, 96), generator)
+    images = maps * image
+    alias = images[..., 16:80].clone()
+    alias[..., :16] += images[..., 80:]
+    alias[..., 48:] += images[..., :16]
+    kspace = fft2c(alias)
+    kspace = kspace + 1e-3 * torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
+    return kspace.numpy(), maps[..., 16:32].numpy(), maps[..., 80:].numpy()
+
+
+def test_two_sets_hold_what_folds_over():
+    """The sensitivities of both places that a pixel shows lie in the span of two maps, not in that of one."""
+    kspace, there, over = folded()
+    least = []
+    for sets in (1, 2):
+        maps = espirit_maps(kspace, np.ones((64, 64), bool), EspiritSettings(sets=sets))
+        assert maps.shape == (sets, 8, 64, 64)
+        part = maps[:, :, 20:44, 5:14]
+        spans = [np.linalg.norm((part.conj() * v[:, 20:44, 5:14]).sum(axis=1), axis=0) for v in (there, over)]
+        least.append(float(np.min(spans)))
+    assert least[1] > 0.97
+    assert least[0] < 0.8
+
+
+def test_the_sets_are_orthogonal_where_both_are():
+    maps = espirit_maps(folded()[0], np.ones((64, 64), bool), EspiritSettings(sets=2))
+    norms = np.abs(maps[1]).sum(axis=0)
+    assert 0.1 < (norms > 0).mean() < 0.8, "the second set is where the object folds over, and only there"
+    assert np.abs((maps[0].conj() * maps[1]).sum(axis=0)).max() < 1e-4
+
+
+def test_sigpy_makes_one_set():
+    with pytest.raises(InputError, match="sigpy one"):
+        EspiritSettings(backend="sigpy", sets=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import subprocess
@@ -244,3 +245,51 @@ def test_runs_over_other_targets_are_refused(tmp_path, targets):
 def test_wrong_folders(tmp_path, targets, arguments):
     result = command(*(tmp_path / a for a in arguments), code=2)
     assert result.stderr.count("\n") == 1
+
+
+class Half:
+    """Half the mean difference of images from 0 to 1, in the place of LPIPS."""
+
+    def __init__(self, features: Path) -> None:
+        assert features.is_file()
+
+    def __call__(self, a, b):
+        assert a.shape[:2] == (1, 1)
+        assert min(a.min(), b.min()) >= 0
+        assert max(a.max(), b.max()) <= 1
+        return (a - b).abs().mean(dim=(1, 2, 3)) / 2
+
+
+def test_lpips_where_features_are_given(tmp_path, targets, monkeypatch):
+    monkeypatch.setattr("mrunfold.evaluation.run.Lpips", Half)
+    features = tmp_path / "features.npz"
+    features.write_bytes(b"weights")
+    folder, out = recons(tmp_path / "a", 0.02), tmp_path / "out"
+    result = command(folder, targets, "--lpips-features", features, "--out", out)
+    assert "LPIPS 0.1 (AlexNet) of each slice" in result.stdout
+    with h5py.File(folder / "file0.h5") as file:
+        target, recon = volume(0)[:, 2:42], file["reconstruction"][:, 2:42]
+    rows = {r["volume"]: r for r in csv.DictReader((out / "scores.csv").open())}
+    expected = np.abs(target - np.clip(recon, 0, target.max())).mean() / target.max() / 2
+    assert float(rows["file0.h5"]["lpips"]) == pytest.approx(expected, rel=1e-4)
+    record = json.loads((out / "scores.json").read_text())
+    assert record["runs"][0]["lpips_features_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert record["runs"][0]["summary"]["AXT1"]["lpips"]["count"] == 2
+    assert "<th>LPIPS</th>" in (out / "report.html").read_text()
+    command(folder, targets, "--out", out, "--overwrite")
+    assert "<th>LPIPS</th>" not in (out / "report.html").read_text()
+    assert json.loads((out / "scores.json").read_text())["lpips"] == "not computed"
+
+
+def test_lpips_of_the_real_network(tmp_path, targets, shared_data):
+    pytest.importorskip("lpips")
+    features = shared_data / "metrics" / "alexnet_features.npz"
+    if not features.is_file():
+        pytest.skip(f"no {features}")
+    runs = [
+        evaluate_folder(recons(tmp_path / f"n{noise}", noise), targets, lpips_features=features)
+        for noise in (0.0, 0.01, 0.05)
+    ]
+    none, some, more = (run.summary(draws=100, seed=0)["all"]["lpips"].mean for run in runs)
+    assert none == pytest.approx(0, abs=1e-6)
+    assert 0.001 < some < more < 1

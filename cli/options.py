@@ -1,0 +1,101 @@
+"""Options that `recon` and `batch` share: what was typed, as the settings of a run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mrunfold.errors import InputError
+
+__all__ = ["parse_centre", "parse_coils", "parse_parameters", "parse_seed", "recon_options"]
+
+AS_THEY_ARE = (
+    "mask",
+    "accel",
+    "center_fraction",
+    "method",
+    "slices",
+    "target",
+    "device",
+    "threads",
+    "maps",
+    "map_sets",
+)
+# Parameters of the learned method that have options of their own.
+LEARNED = ("samples", "steps", "weights")
+
+
+def recon_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of ReconSettings that `options` give, by the names of the command's options.
+
+    Options that are None or missing give none; others are not looked at.  Raises InputError for text that
+    cannot be read.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    found = {name: given[name] for name in AS_THEY_ARE if name in given}
+    parsers: dict[str, Callable[[Any], Any]] = {
+        "calibration": parse_centre,
+        "seed": parse_seed,
+        "coils": parse_coils,
+    }
+    found |= {name: parse(given[name]) for name, parse in parsers.items() if name in given}
+    parameters = parse_parameters(given.get("param", [])) | {n: given[n] for n in LEARNED if n in given}
+    if parameters:
+        found["parameters"] = parameters
+    if given.get("no_cache"):
+        found["cache"] = False
+    if given.get("keep_samples"):
+        found["keep_samples"] = True
+    return found
+
+
+def parse_parameters(pairs: list[str]) -> dict[str, Any]:
+    """Return {"lamda": 0.01} for ["lamda=0.01"]; what is no Python literal stays text."""
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--param takes key=value, got {pair!r}")
+        try:
+            parameters[key] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+        except (ValueError, SyntaxError):
+            parameters[key] = text
+    return parameters
+
+
+def parse_centre(text: str) -> int | tuple[int, int]:
+    """Return lines, or (readout, phase), of a fully sampled centre."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"--calibration is a number or readout x phase, as 24 or 24x32, got {text!r}")
+    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
+
+
+def parse_seed(text: str) -> Any:
+    """Return an integer, or "name"."""
+    if text == "name":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--seed is an integer or `name`, got {text!r}") from None
+
+
+def parse_coils(text: str) -> Any:
+    """Return a whole number of coils, a fraction of energy below 1, "auto" or "all"."""
+    if text in ("auto", "all"):
+        return text
+    try:
+        return int(text) if text.strip().isdecimal() else _fraction(text)
+    except ValueError:
+        raise InputError(
+            f"--coils is a number of coils, a fraction below 1, auto or all, got {text!r}"
+        ) from None
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError(text)
+    return value
