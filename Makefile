@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow lint format docs-pictures clean
+# What the clinical tests compare with; each test skips without its program.
+CLINICAL := dicom3tools dcmtk dcm2niix nifti-bin orthanc orthanc-dicomweb chromium chromium-driver
+
+.PHONY: help install demo test test-slow test-clinical clinical-tools lint format docs-pictures clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo           simulate a scan, reconstruct it, say where the pictures are"
 	@echo "make test           style, types and tests: what must pass before a commit"
 	@echo "make test-slow      the tests that take minutes"
+	@echo "make test-clinical  install DICOM programs, a PACS and a browser (Debian, root), test with them"
 	@echo "make lint           style and types only"
 	@echo "make format         put the code in the project's format"
 	@echo "make docs-pictures  the pictures of README and docs, from the demo"
@@ -47,6 +51,14 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
+
+clinical-tools: $(INSTALLED)
+	apt-get update
+	apt-get install -y --no-install-recommends $(CLINICAL)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,clinical]' bids-validator-deno
+
+test-clinical: clinical-tools
+	$(BIN)/pytest -m clinical -rs
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

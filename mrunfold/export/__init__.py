@@ -1,18 +1,24 @@
-"""Writing results: geometry, NIfTI, the run record."""
+"""Writing results: geometry, NIfTI, DICOM, the run record."""
 
-from mrunfold.export.geometry import Stack, View, lps_to_ras, radiological_view, slice_affine, stacks
+from mrunfold.export.geometry import Stack, View, lps_to_ras, radiological_view, slice_affine, stacks, turned
 from mrunfold.export.nifti import write_nifti
 from mrunfold.export.record import peak_memory_mb, platform_facts, versions, write_json
+from mrunfold.export.result import Reconstruction, header_facts, open_reconstruction, sample_name
 
 __all__ = [
+    "Reconstruction",
     "Stack",
     "View",
+    "header_facts",
     "lps_to_ras",
+    "open_reconstruction",
     "peak_memory_mb",
     "platform_facts",
     "radiological_view",
+    "sample_name",
     "slice_affine",
     "stacks",
+    "turned",
     "versions",
     "write_json",
     "write_nifti",

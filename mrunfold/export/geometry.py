@@ -16,7 +16,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.scan import Geometry, Header
 
-__all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks"]
+__all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks", "turned"]
 
 # A step between slices may differ by this fraction from its neighbour: headers round to 0.001 mm or so.
 SPACING_TOLERANCE = 1e-2
@@ -152,6 +152,24 @@ def radiological_view(geometry: Geometry | None) -> View:
     rows, columns = rows * (-1 if flip_rows else 1), columns * (-1 if flip_columns else 1)
     edges = (_letter(-rows), _letter(rows), _letter(-columns), _letter(columns))
     return View(bool(transpose), flip_rows, flip_columns, edges)
+
+
+def turned(affine: np.ndarray, view: View, shape: tuple[int, int]) -> np.ndarray:
+    """Return the affine from (column, row, slice, 1) of images turned by `view` to LPS in mm.
+
+    affine: from (readout, phase, slice, 1) of the images as stored, whose `shape` is (readout, phase).  That
+    is DICOM's order: its columns are counted along the first vector of ImageOrientationPatient.
+    """
+    rows, columns = affine[:, 0], affine[:, 1]
+    lengths = shape
+    if view.transpose:
+        rows, columns, lengths = columns, rows, shape[::-1]
+    origin = affine[:, 3]
+    if view.flip_rows:
+        origin, rows = origin + rows * (lengths[0] - 1), -rows
+    if view.flip_columns:
+        origin, columns = origin + columns * (lengths[1] - 1), -columns
+    return np.stack([columns, rows, affine[:, 2], origin], axis=1)
 
 
 def _letter(direction: np.ndarray) -> str:

@@ -17,35 +17,46 @@ __all__ = ["write_nifti"]
 COMPRESSION = 4  # of 9: float noise hardly compresses, and higher levels cost time
 
 
-def write_nifti(path: Path, images: Iterable[np.ndarray], shape: tuple[int, int], stack: Stack) -> None:
+def write_nifti(
+    path: Path,
+    images: Iterable[np.ndarray],
+    shape: tuple[int, int],
+    stack: Stack,
+    *,
+    samples: int | None = None,
+    description: str = "",
+) -> None:
     """Write float32 `images` (readout, phase), in the order of `stack.slices`, as a .nii.gz.
 
-    The array in the file is (readout, phase, slice).  With a known geometry qform and sform both hold the
-    affine to RAS, code 1 (scanner); without one both codes are 0 and only the voxel sizes are set: no
-    direction is invented.  Only one slice is in memory.  Raises InputError if an image has another shape or
-    if there are more or fewer images than slices.
+    The array in the file is (readout, phase, slice), with `samples` so many volumes of it, one after the
+    other, along a fourth axis that is no time.  description: up to 79 characters for the header.  With a
+    known geometry qform and sform both hold the affine to RAS, code 1 (scanner); without one both codes are 0
+    and only the voxel sizes are set: no direction is invented.  Only one slice is in memory.  Raises
+    InputError if an image has another shape or if there are more or fewer images than slices.
     """
     count = 0
     # No name and no time in the gzip header: the same images give the same bytes.
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
-        _header(shape, stack).write_to(file)
+        _header(shape, stack, samples, description).write_to(file)
         for image in images:
             if image.shape != shape:
                 raise InputError(f"a slice of {shape} was expected, got {image.shape}")
             file.write(np.asarray(image, "<f4").tobytes(order="F"))
             count += 1
-    if count != len(stack.slices):
-        raise InputError(f"{len(stack.slices)} slices were expected, got {count}")
+    if count != (expected := len(stack.slices) * (samples or 1)):
+        raise InputError(f"{expected} slices were expected, got {count}")
 
 
-def _header(shape: tuple[int, int], stack: Stack) -> Any:
+def _header(shape: tuple[int, int], stack: Stack, samples: int | None, description: str) -> Any:
     import nibabel
 
     header = nibabel.Nifti1Header(endianness="<")
-    header.set_data_shape((*shape, len(stack.slices)))
+    fourth = () if samples is None else (samples,)
+    header.set_data_shape((*shape, len(stack.slices), *fourth))
     header.set_data_dtype(np.float32)
-    header.set_zooms(stack.voxel_mm)
-    header.set_xyzt_units("mm", "sec")
+    header.set_zooms((*stack.voxel_mm, *(1.0 for _ in fourth)))
+    header.set_xyzt_units("mm", "sec" if samples is None else "unknown")
+    header["descrip"] = description.encode("ascii", "replace")[:79]
     header.set_slope_inter(1, 0)
     if stack.lps is None:
         header.set_qform(None, 0)

@@ -1,0 +1,247 @@
+"""A reconstruction as DICOM series: MR or Secondary Capture images, and the uncertainty as a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.export.dicom_classes import LEVELS, Scale, common, file_dataset, mr_image, secondary
+from mrunfold.export.dicom_map import parametric_map
+from mrunfold.export.dicom_reference import Exam
+from mrunfold.export.dicom_uids import content_uid, digest_of
+from mrunfold.export.geometry import Stack, View, radiological_view, turned
+from mrunfold.export.result import Reconstruction
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["EXTRAS", "chosen", "write_dicom"]
+
+Progress = Callable[[float, int], None]
+# Series numbers and titles; those of samples are 101, 102, …; every further stack adds 1000.
+SERIES = {
+    "reconstruction": (1, "Reconstruction"),
+    "std": (2, "Standard deviation of samples"),
+    "quantile_05": (3, "5 % quantile of samples"),
+    "quantile_95": (4, "95 % quantile of samples"),
+    "target": (5, "Reference from the full data"),
+}
+MAP_NUMBER = 6
+ALWAYS = ("reconstruction", "std")
+EXTRAS = ("quantiles", "target", "samples")
+# What lies above is drawn white: 0.5 % of the pixels that are not zero.
+WINDOW_QUANTILE = 0.995
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A series to write: dataset, number, title, scale, and the stack that it shows."""
+
+    name: str
+    number: int
+    title: str
+    stack: Stack
+    scale: Scale
+    view: View
+    uid: str
+
+
+def chosen(result: Reconstruction, extras: Sequence[str] = ()) -> list[str]:
+    """Return the datasets to export: reconstruction and std, and what `extras` of EXTRAS ask for.
+
+    Raises InputError where the result does not hold them.
+    """
+    names = [name for name in ALWAYS if name in result.names]
+    for extra in dict.fromkeys(extras):
+        if extra not in EXTRAS:
+            raise InputError(f"there is no --with {extra}; choose from {', '.join(EXTRAS)}")
+        wanted = {"quantiles": ("quantile_05", "quantile_95"), "target": ("target",)}
+        found = result.samples if extra == "samples" else wanted[extra]
+        found = tuple(name for name in found if name in result.names)
+        if not found:
+            raise InputError(f"{result.path} holds no {extra}; {_way_out(extra)}")
+        names += found
+    return names
+
+
+def _way_out(extra: str) -> str:
+    return {
+        "quantiles": "reconstruct with --samples 8",
+        "target": "only a mask drawn over full data leaves a reference",
+        "samples": "reconstruct with --samples 8 --keep-samples",
+    }[extra]
+
+
+def write_dicom(
+    result: Reconstruction,
+    folder: Path,
+    exam: Exam,
+    *,
+    extras: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Write the series into folders of `folder`, which must exist, and return what each of them is.
+
+    Images are turned as radiologists expect them, and stored in 12 bits under one factor for all that is to
+    be compared (reconstruction, reference, quantiles, samples) and one for the standard deviation.  Raises
+    InputError where the result is damaged or lacks what `extras` ask for.
+    """
+    names = chosen(result, extras)
+    scales = {name: _scale(result, group) for group in _groups(result) for name in group}
+    view = radiological_view(result.header.geometry)
+    series = []
+    for index, stack in enumerate(result.stacks):
+        view = view if stack.lps is not None else View()
+        for name in names:
+            number, title = _number(name)
+            uid = _series_uid(result, exam, name, stack, scales[name])
+            series.append(_Series(name, number + 1000 * index, title, stack, scales[name], view, uid))
+    total = sum(len(one.stack.slices) for one in series)
+    facts, done = [], 0
+    for one in series:
+        shown = None if progress is None else partial(_after, progress, done, total)
+        facts.append(_write_series(result, folder, exam, one, shown))
+        done += len(one.stack.slices)
+        if one.name == "std" and one.stack.lps is not None:
+            facts.append(_write_map(result, folder, exam, one))
+    return facts
+
+
+def _after(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def _number(name: str) -> tuple[int, str]:
+    if name in SERIES:
+        return SERIES[name]
+    draw = int(name.removeprefix("sample_"))
+    return 100 + draw, f"Posterior sample {draw}"
+
+
+def _groups(result: Reconstruction) -> list[list[str]]:
+    """Return what shares a scale: all that is a magnitude, whatever is exported; the deviation for itself."""
+    magnitudes = [n for n in result.names if n != "std"]
+    magnitudes.sort(key=lambda n: n != "reconstruction")
+    return [magnitudes, *([["std"]] if "std" in result.names else [])]
+
+
+def _scale(result: Reconstruction, group: Sequence[str]) -> Scale:
+    """Return the factor that gives the group's maximum the highest level, and the first one's window."""
+    top = max(float(image.max()) for name in group for image in result.images(name))
+    # A maximum below this would underflow in the division; such an image is empty.
+    factor = top / LEVELS if top > 1e-36 else 1.0
+    counts = np.zeros(LEVELS + 1, np.int64)
+    for image in result.images(group[0]):
+        counts += np.bincount(stored_values(image, factor).ravel(), minlength=LEVELS + 1)
+    counts[0] = 0
+    level = LEVELS
+    if counts.any():
+        level = max(1, int(np.searchsorted(np.cumsum(counts), WINDOW_QUANTILE * counts.sum())))
+    # LINEAR with this centre and width draws 0 black and `level` white (PS3.3 C.11.2.1.2).
+    return Scale(factor, ((level + 1) / 2, float(level + 1)))
+
+
+def stored_values(image: np.ndarray, factor: float) -> np.ndarray:
+    """Return uint16 levels 0 to 4095 of float32 magnitudes, to the nearest."""
+    return np.clip(np.rint(image.astype(np.float64) / factor), 0, LEVELS).astype(np.uint16)
+
+
+def _series_uid(result: Reconstruction, exam: Exam, name: str, stack: Stack, scale: Scale) -> str:
+    return content_uid(
+        "series",
+        {
+            "raw": result.digest,
+            "weights": result.weights_sha256,
+            "version": result.version,
+            "method": result.method,
+            "parameters": result.parameters,
+            "mask": result.mask,
+            "kind": result.kind,
+            "flags": result.flags,
+            "contrast": result.header.contrast,
+            "patient and study": exam.elements,
+            "frame": exam.frame,
+            "part": exam.part,
+            "name": name,
+            "affine": stack.lps,
+            "voxel": (*stack.voxel_mm, result.header.slice_mm),
+            "scale": (scale.factor, scale.window),
+            "pixels": digest_of(result.images(name, stack.slices)),
+        },
+    )
+
+
+def _datasets(result: Reconstruction, exam: Exam, one: _Series) -> Any:
+    """Yield (slice's place, dataset ready to be written), one in memory at a time."""
+    base = common(result, exam, one.title, one.number, one.uid)
+    affine = None
+    if one.stack.lps is not None:
+        affine = turned(one.stack.lps, one.view, result.header.crop)
+    count = len(one.stack.slices)
+    for place, image in enumerate(result.images(one.name, one.stack.slices)):
+        stored = stored_values(one.view(image), one.scale.factor)
+        if affine is None:
+            dataset = secondary(base, result, stored, place, one.scale, one.title)
+        else:
+            dataset = mr_image(base, result, exam, stored, affine, place, count, one.scale, one.title)
+        yield place, file_dataset(dataset, content_uid("instance", one.uid, place, digest_of([stored])))
+
+
+def _write_series(
+    result: Reconstruction,
+    folder: Path,
+    exam: Exam,
+    one: _Series,
+    progress: Callable[[int], None] | None,
+) -> dict[str, Any]:
+    target = folder / f"{one.number:03d}_{one.name}"
+    target.mkdir()
+    kind = "Secondary Capture"
+    for place, dataset in _datasets(result, exam, one):
+        dataset.save_as(target / f"{place + 1:04d}.dcm", enforce_file_format=True)
+        kind = dataset.SOPClassUID.name
+        if progress is not None:
+            progress(place + 1)
+    return _facts(one, target.name, kind) | {"slices": [result.slices[i] for i in one.stack.slices]}
+
+
+def _facts(one: _Series, name: str, kind: str) -> dict[str, Any]:
+    return {
+        "folder": name,
+        "number": one.number,
+        "title": one.title,
+        "class": kind,
+        "uid": one.uid,
+        "value_of_a_level": one.scale.factor,
+        "window_levels": one.scale.window,
+    }
+
+
+def _write_map(result: Reconstruction, folder: Path, exam: Exam, one: _Series) -> dict[str, Any]:
+    number = one.number - SERIES[one.name][0] + MAP_NUMBER
+    target = folder / f"{number:03d}_{one.name}_map"
+    target.mkdir()
+    sources: list[Dataset] = []
+    for _, dataset in _datasets(result, exam, one):
+        del dataset.PixelData
+        sources.append(dataset)
+    values = np.stack([one.view(image) for image in result.images(one.name, one.stack.slices)])
+    uid = content_uid("map", one.uid)
+    dataset = parametric_map(
+        result,
+        sources,
+        values,
+        title=one.title,
+        number=number,
+        series_uid=uid,
+        scale=one.scale,
+    )
+    dataset.save_as(target / "0001.dcm", enforce_file_format=True)
+    facts = _facts(one, target.name, dataset.SOPClassUID.name)
+    return facts | {"number": number, "uid": uid, "value_of_a_level": 1.0, "window_levels": None}

@@ -1,0 +1,110 @@
+"""An output of `recon` or `batch` → a folder of DICOM, NIfTI and BIDS, what is in it and its checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mrunfold.errors import InputError
+from mrunfold.export.dicom import chosen, write_dicom
+from mrunfold.export.dicom_reference import Exam, from_reference, given
+from mrunfold.export.manifest import write_sums
+from mrunfold.export.record import versions, write_json
+from mrunfold.export.result import PURPOSE, Reconstruction, open_reconstruction
+from mrunfold.export.volumes import bids_suffix, write_bids, write_volumes
+from mrunfold.io import sha256_of
+
+__all__ = ["EXPORTED", "ExportRequest", "check_request", "export_result"]
+
+# What an export folder holds: only such a folder is ever replaced.
+EXPORTED = (
+    "dicom/*.dcm", "nifti/*.nii.gz", "nifti/*.json", "bids/*.nii.gz", "bids/*.json", "bids/README.md",
+    "export.json", "SHA256SUMS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to write, and whose it is.
+
+    extras: of `dicom.EXTRAS`; elements: DICOM elements of patient, study and body part by keyword, given by
+    the user; reference: a DICOM of the same exam to take patient, study and frame from; subject, suffix: of
+    BIDS.
+    """
+
+    dicom: bool = False
+    nifti: bool = False
+    bids: bool = False
+    extras: tuple[str, ...] = ()
+    elements: Mapping[str, str] = field(default_factory=dict)
+    reference: Path | None = None
+    subject: str = "01"
+    suffix: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.dicom or self.nifti or self.bids):
+            raise InputError("nothing to write: add --dicom, --nifti or --bids")
+        if (self.elements or self.reference) and not self.dicom:
+            raise InputError("patient and study are written to DICOM only; add --dicom")
+        given(self.elements)
+
+
+def _exam(result: Reconstruction, request: ExportRequest) -> Exam:
+    exam = given(request.elements)
+    if request.reference is None:
+        return exam
+    if exam.elements:
+        raise InputError(
+            f"{', '.join(exam.elements)} would come both from --from-dicom and from the command; choose one"
+        )
+    copied = from_reference(request.reference, result.header, result.stacks)
+    return Exam(copied.elements, copied.frame, exam.part, copied.note)
+
+
+def check_request(result: Reconstruction, request: ExportRequest) -> Exam:
+    """Return whose the images are, or raise InputError for what cannot be written, before anything is."""
+    chosen(result, request.extras)
+    if request.bids:
+        bids_suffix(result, request.suffix)
+    return _exam(result, request)
+
+
+def export_result(
+    source: Path | str,
+    folder: Path,
+    request: ExportRequest,
+    progress: Callable[[float, int], None] | None = None,
+) -> dict[str, Any]:
+    """Write what `request` asks for into `folder`, with export.json and SHA256SUMS, and return the record.
+
+    source: a `recon` folder, its recon.h5 or a `batch` volume; progress: called with (DICOM slices done, in
+    all).  `folder` must exist; whoever gives it makes it appear whole or not at all.  The record names no
+    patient and no study.  Raises InputError as `check_request` does and where the source is damaged.
+    """
+    with open_reconstruction(source) as result:
+        exam = check_request(result, request)
+        record: dict[str, Any] = {
+            "purpose": PURPOSE,
+            "mrunfold": versions(["mrunfold"])["mrunfold"],
+            "source_sha256": sha256_of(result.path),
+            "raw_sha256": result.digest,
+            "geometry": "unknown" if result.header.geometry is None else "known",
+            "notes": [] if exam.note is None else [exam.note],
+        }
+        if request.dicom:
+            (folder / "dicom").mkdir()
+            record["dicom"] = write_dicom(
+                result, folder / "dicom", exam, extras=request.extras, progress=progress
+            )
+        if request.nifti:
+            (folder / "nifti").mkdir()
+            record["nifti"] = write_volumes(result, folder / "nifti", request.extras)
+        if request.bids:
+            (folder / "bids").mkdir()
+            how = {"subject": request.subject, "suffix": request.suffix, "extras": request.extras}
+            record["bids"] = write_bids(result, folder / "bids", **how)  # type: ignore[arg-type]
+    write_json(folder / "export.json", record)
+    write_sums(folder)
+    return record

@@ -1,0 +1,183 @@
+"""What other programs say of our files: dciodvfy, dcentvfy, dcm2niix, dcmdump, nifti_tool, BIDS."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from exported import FRAMES, make_header, random_volumes, write_result
+
+from mrunfold.export.run import ExportRequest, export_result
+
+pytestmark = pytest.mark.clinical
+
+# What a study needs to be known of, for the validators to miss nothing.
+WHO = {"PatientID": "P1", "StudyID": "S1", "StudyDate": "20260131", "StudyTime": "120000"}
+# What they then say is missing where nothing was given: facts that raw data do not hold.
+UNKNOWN = {
+    f"Warning - Missing attribute or value that would be needed to build DICOMDIR - {name}"
+    for name in ("Patient ID", "Study Date", "Study Time", "Study ID")
+}
+
+
+def program(name: str) -> str:
+    beside = Path(sys.executable).parent / name
+    found = shutil.which(name) or (str(beside) if beside.exists() else None)
+    if found is None:
+        pytest.skip(f"no {name} on this machine; `make test-clinical` installs it")
+    return found
+
+
+def run(*command: str | Path) -> tuple[str, str]:
+    """Return stdout and stderr; the validators' exit codes say little."""
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, errors="replace", check=False
+    )
+    return done.stdout, done.stderr
+
+
+def complaints(validator: str, *files: Path) -> set[str]:
+    lines = "\n".join(run(validator, *files)).splitlines()
+    return {line for line in lines if line.startswith(("Error", "Warning"))}
+
+
+def export(folder: Path, header, values=None, seed=0, **request) -> Path:
+    volumes = random_volumes(header, seed=seed)
+    path = write_result(folder / "recon.h5", header, volumes)
+    out = folder / "export"
+    out.mkdir()
+    request = {"dicom": True, "nifti": True, "extras": ("samples",)} | request
+    export_result(path, out, ExportRequest(elements=values or {}, **request))
+    return out
+
+
+def with_geometry(**more):
+    return make_header((12, 9), 3, **more)
+
+
+HEADERS = {
+    "MR, axial": lambda: with_geometry(),
+    "MR, double oblique": lambda: with_geometry(frame=FRAMES["double oblique"]),
+    "MR, one slice": lambda: make_header((12, 9), 1),
+    "MR, no settings": lambda: with_geometry(contrast={"body_part": "HEAD"}),
+    "MR, fractions": lambda: with_geometry(
+        pixel_mm=(1 / 3, 2 / 3), start=(-123.4567890123, 1e-13, 98765.4321)
+    ),
+    "SC": lambda: make_header((12, 9), 3, None, acquisition="AXT2", contrast={}),
+    "SC, no sizes": lambda: make_header((12, 9), 3, None, pixel_mm=None),
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_dciodvfy_has_nothing_to_say(tmp_path, kind):
+    validator = program("dciodvfy")
+    out = export(tmp_path, HEADERS[kind](), WHO)
+    files = sorted((out / "dicom").rglob("*.dcm"))
+    assert any("map" in f.parent.name for f in files) == kind.startswith("MR")
+    assert {f.parent.name: found for f in files if (found := complaints(validator, f))} == {}
+
+
+@pytest.mark.parametrize("kind", ["MR, axial", "SC"])
+def test_without_patient_and_study_it_misses_only_those(tmp_path, kind):
+    validator = program("dciodvfy")
+    out = export(tmp_path, HEADERS[kind]())
+    for file in sorted((out / "dicom").rglob("*.dcm")):
+        assert complaints(validator, file) == UNKNOWN
+
+
+def test_an_unknown_side_or_body_part_is_a_warning_and_no_error(tmp_path):
+    validator = program("dciodvfy")
+    knee = make_header((12, 9), 1, None, acquisition="CORPD_FBK", contrast={})
+    (tmp_path / "a").mkdir()
+    for file in sorted((export(tmp_path / "a", knee, WHO) / "dicom").rglob("*.dcm")):
+        (found,) = complaints(validator, file)
+        assert found.startswith("Warning")
+        assert "Laterality" in found
+    (tmp_path / "b").mkdir()
+    out = export(tmp_path / "b", knee, WHO | {"Laterality": "L"})
+    assert not [f for f in sorted((out / "dicom").rglob("*.dcm")) if complaints(validator, f)]
+
+
+def test_dciodvfy_finds_what_is_wrong(tmp_path):
+    validator = program("dciodvfy")
+    file = next((export(tmp_path, with_geometry(), WHO) / "dicom").rglob("*.dcm"))
+    one = pydicom.dcmread(file)
+    del one.PatientName
+    one.save_as(file)
+    assert complaints(validator, file)
+
+
+@pytest.mark.parametrize("kind", ["MR, axial", "SC"])
+def test_dcentvfy_finds_one_patient_one_study_and_whole_series(tmp_path, kind):
+    validator = program("dcentvfy")
+    out = export(tmp_path, HEADERS[kind](), WHO)
+    files = sorted((out / "dicom").rglob("*.dcm"))
+    assert run(validator, *files) == ("", "")
+    one = pydicom.dcmread(files[0])
+    one.PatientName = "somebody else"
+    one.save_as(files[0])
+    assert run(validator, *files) != ("", "")
+
+
+def test_dcmtk_reads_every_file(tmp_path):
+    dump = program("dcmdump")
+    out = export(tmp_path, with_geometry())
+    for file in sorted((out / "dicom").rglob("*.dcm")):
+        text, errors = run(dump, "--quiet", file)
+        assert not errors
+        assert "research, not for diagnosis" in text
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("crop", [(12, 9), (33, 40)])
+def test_dcm2niix_makes_of_our_dicom_our_nifti(tmp_path, frame, crop):
+    converter = program("dcm2niix")
+    out = export(tmp_path, make_header(crop, 3, FRAMES[frame]))
+    record = json.loads((out / "export.json").read_text())
+    for facts in record["dicom"]:
+        if facts["class"] != "MR Image Storage":
+            continue
+        theirs = tmp_path / f"theirs_{facts['folder']}"
+        theirs.mkdir()
+        run(converter, "-z", "n", "-b", "n", "-f", "out", "-o", theirs, out / "dicom" / facts["folder"])
+        converted = nibabel.as_closest_canonical(nibabel.load(theirs / "out.nii"))
+        name, draw = facts["folder"].split("_", 1)[1], None
+        if name.startswith("sample"):
+            name, draw = "samples", int(name.removeprefix("sample_")) - 1
+        ours = nibabel.load(out / "nifti" / f"{name.replace('reconstruction', 'recon')}.nii.gz")
+        ours = nibabel.as_closest_canonical(ours if draw is None else ours.slicer[..., draw])
+        assert converted.shape == ours.shape
+        np.testing.assert_allclose(converted.affine, ours.affine, atol=1e-4)
+        step = facts["value_of_a_level"]
+        np.testing.assert_allclose(converted.get_fdata() * step, ours.get_fdata(), atol=0.5001 * step)
+
+
+@pytest.mark.parametrize("geometry", [True, False])
+def test_nifti_tool_accepts_the_headers(tmp_path, geometry):
+    tool = program("nifti_tool")
+    out = export(tmp_path, with_geometry() if geometry else HEADERS["SC"]())
+    for file in sorted((out / "nifti").glob("*.nii.gz")):
+        text, errors = run(tool, "-check_hdr", "-check_nim", "-infiles", file)
+        assert "GOOD" in text or "good" in text.lower(), text + errors
+        assert "fail" not in text.lower()
+
+
+@pytest.mark.parametrize("kind", ["MR, axial", "SC"])
+def test_the_bids_validator_accepts_the_dataset(tmp_path, kind):
+    validator = program("bids-validator-deno")
+    suffix = None if kind == "SC" else "T1w"
+    out = export(tmp_path, HEADERS[kind](), None, bids=True, suffix=suffix)
+    text, errors = run(validator, "--json", out / "bids")
+    issues = json.loads(text)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == [], errors
+    # It does look: a file that BIDS has no name for is an error.
+    (out / "bids" / "sub-01" / "anat" / "sub-01_nonsense.nii.gz").write_bytes(b"")
+    issues = json.loads(run(validator, "--json", out / "bids")[0])["issues"]["issues"]
+    assert any(issue["severity"] == "error" for issue in issues)
