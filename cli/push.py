@@ -1,0 +1,68 @@
+"""`mrunfold push`: DICOM files to a PACS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrunfold.errors import InputError
+
+if TYPE_CHECKING:
+    from mrunfold.pacs import Peer, Web
+
+__all__ = ["push"]
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder of DICOM files, as `export` writes it.")],
+    to: Annotated[str | None, typer.Option(help="The PACS, as AET@host:port.")] = None,
+    dicomweb: Annotated[str | None, typer.Option(help="A DICOMweb service, as https://host/path.")] = None,
+    calling: Annotated[str, typer.Option(help="This side's application entity title.")] = "MRUNFOLD",
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, and check the certificate.")] = False,
+    ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) instead of the system's.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="This side's certificate (PEM), with --key.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Tries after one that brought nothing.")] = 5,
+    pause: Annotated[float, typer.Option(min=0, help="Seconds before the first, then doubled.")] = 1.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 30.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Send DICOM files to a PACS, by C-STORE or STOW-RS.
+
+    What is stored is noted in FOLDER.push.jsonl: after a failure the same command goes on from there.
+    MRUNFOLD_DICOMWEB_AUTH holds the Authorization header that a DICOMweb service asks for.
+    Example: mrunfold push recon_dicom --to ORTHANC@localhost:4242
+    """
+    import os
+
+    from mrunfold.cli.console import note, print_error, slice_progress
+    from mrunfold.pacs import parse_peer, parse_url
+    from mrunfold.pacs import push as send
+    from mrunfold.pacs.peer import Tls
+
+    if (to is None) == (dicomweb is None):
+        raise InputError("say where to: either --to AET@host:port or --dicomweb URL")
+    if (cert is None) != (key is None):
+        raise InputError("--cert and --key belong together; give both")
+    own = None if cert is None or key is None else (cert, key)
+    secure = Tls(ca, own) if tls or ca or own else None
+    peer: Peer | Web
+    if to is not None:
+        peer = parse_peer(to, calling, secure)
+    else:
+        assert dicomweb is not None
+        peer = parse_url(dicomweb, os.environ.get("MRUNFOLD_DICOMWEB_AUTH"), secure)
+    if peer.open_to_others:
+        note("note: this connection is not encrypted; add --tls, or use https://", quiet)
+    try:
+        with slice_progress(quiet) as progress:
+            done = send(folder, peer, retries=retries, pause=pause, timeout=timeout, progress=progress)
+    except KeyboardInterrupt:
+        print_error("what was confirmed is noted; the same command goes on from there", label="interrupted")
+        raise typer.Exit(130) from None
+    for remark in done.notes:
+        note(f"note: stored, but {remark}", quiet)
+    before = f", {done.before} were there before" if done.before else ""
+    note(f"{peer.name}: stored {done.sent} files{before}; list: {done.ledger}", quiet)

@@ -1,0 +1,126 @@
+"""A blinded study: what readers get says nothing, and the key says everything."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import json
+import re
+
+import nibabel
+import numpy as np
+import pytest
+from results import AXIAL, DIGEST, phantom, write_result
+from typer.testing import CliRunner
+
+from mrunfold.cli import main
+from mrunfold.errors import InputError
+from mrunfold.review.study import write_study
+
+METHODS = ("unfold", "sense", "zero_filled", "l1_wavelet")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "results"
+    for number, method in enumerate(METHODS):
+        volumes = {n: v for n, v in phantom(3, (24, 20), number).items() if n in ("reconstruction", "target")}
+        for scan in range(3):
+            changes = {"input_sha256": f"{scan:02d}" * 32, "flags": ["CANARY flag"]}
+            write_result(folder / method / f"CANARY_{scan}", volumes, method, frame=AXIAL, **changes)
+    return folder
+
+
+def key_of(study):
+    with open(study.key, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outside_scripts(page: str) -> str:
+    """The page without its programs and their licences, which are the same in every page."""
+    return re.sub(r"<script>.*?</script>|<style>.*?</style>|<!--.*?-->", "", page, flags=re.S)
+
+
+def test_the_page_names_nobody_and_nothing(results, tmp_path):
+    study = write_study(results, tmp_path / "out", seed=1)
+    text = outside_scripts(study.page.read_text(encoding="utf-8"))
+    text = re.sub(r'id="volume-\d+">[^<]*', "", text).replace("mrunfold", "")
+    for word in (*METHODS, "CANARY", "reference", "target", DIGEST[:8], "0101", "seed"):
+        assert word.lower() not in text.lower(), word
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])
+    for case in data["cases"]:
+        assert case["places"] == [0, 1, 2]
+        assert (case["lps"], case["words"], case["flags"], case["metrics"]) == (None, [], [], [])
+    assert [p.name for p in study.page.parent.iterdir()] == ["study.html"]
+
+
+def test_the_key_leads_from_each_case_to_its_result(results, tmp_path):
+    import h5py
+
+    study = write_study(results, tmp_path / "out", seed=1, reference=True)
+    text = study.page.read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])
+    key = key_of(study)
+    assert len(key) == study.cases == 12 + 3
+    assert [row["case"] for row in key] == [case["title"] for case in data["cases"]]
+    assert len({row["case"] for row in key}) == 15
+    assert sum(row["method"] == "reference" for row in key) == 3
+    for row, case in zip(key, data["cases"], strict=True):
+        number = case["panels"][0]["volume"]
+        packed = re.search(rf'id="volume-{number}">(.*?)</script>', text, re.S)[1]
+        image = nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
+        with h5py.File(results / row["result"]) as file:
+            expected = file[row["dataset"]][()]
+        shown = image.get_fdata().transpose(2, 1, 0)
+        np.testing.assert_allclose(shown, expected / expected.max(), atol=0.51 / 4095)
+        assert row["method"] in (*METHODS, "reference")
+
+
+def test_the_seed_is_kept_and_makes_the_same_study(results, tmp_path):
+    one = write_study(results, tmp_path / "one")
+    kept = json.loads((one.key.parent / "study.json").read_text())
+    assert kept["seed"] == one.seed
+    again = write_study(results, tmp_path / "again", seed=one.seed)
+    other = write_study(results, tmp_path / "other", seed=one.seed + 1)
+    assert again.page.read_bytes() == one.page.read_bytes()
+    assert key_of(again) == key_of(one)
+    assert [r["result"] for r in key_of(other)] != [r["result"] for r in key_of(one)]
+    # Another order of codes too: the same name would join two studies.
+    assert {r["case"] for r in key_of(other)} != {r["case"] for r in key_of(one)}
+
+
+def test_every_order_is_as_likely(results, tmp_path):
+    places = []
+    for seed in range(12):
+        out = tmp_path / str(seed)
+        key = key_of(write_study(results / "unfold", out, seed=seed, questions=("Q",)))
+        places.append([row["result"] for row in key].index("CANARY_0/recon.h5"))
+    assert set(places) == {0, 1, 2}
+
+
+def test_the_command_says_what_to_give_away_and_what_to_keep(results, tmp_path):
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        main.app, ["review", str(results), "--blinded", "--out", str(out), "--seed", "3"]
+    )
+    assert done.exit_code == 0, done.output
+    assert f"give to readers: {out}/for_readers/study.html" in done.stdout
+    assert "seed 3" in done.stdout
+    again = CliRunner().invoke(main.app, ["review", str(results), "--blinded", "--out", str(out)])
+    assert again.exit_code == 2  # a key is never overwritten
+    assert CliRunner().invoke(main.app, ["review", str(results)]).exit_code == 2
+
+
+def test_bad_input_leaves_nothing(results, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no results"):
+        write_study(tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.h5").write_bytes(b"no")
+    with pytest.raises(InputError):
+        write_study(tmp_path / "bad", tmp_path / "out")
+    for questions in ((), ("a", "a"), ("x" * 90,)):
+        with pytest.raises(InputError, match="question"):
+            write_study(results, tmp_path / "out", questions=questions)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "empty"]
