@@ -14,14 +14,20 @@ from typer.core import TyperGroup
 
 from mrunfold.cli.batch import batch
 from mrunfold.cli.bench import app as bench
+from mrunfold.cli.compile import compile
 from mrunfold.cli.console import one_line, print_error
 from mrunfold.cli.doctor import doctor
 from mrunfold.cli.evaluate import evaluate
+from mrunfold.cli.export import export
 from mrunfold.cli.info import info
 from mrunfold.cli.mask import mask
+from mrunfold.cli.push import push
 from mrunfold.cli.recon import recon
+from mrunfold.cli.restore import restore
+from mrunfold.cli.review import review
 from mrunfold.cli.sample import sample
 from mrunfold.cli.train import train
+from mrunfold.cli.view import view
 from mrunfold.errors import InputError
 
 __all__ = ["app", "run"]
@@ -135,7 +141,22 @@ def _options(
     """MRI reconstruction: raw multicoil k-space in, reviewable images out.  Not for diagnosis."""
 
 
-for command in (recon, batch, evaluate, info, sample, mask, train, doctor):
+for command in (
+    recon,
+    batch,
+    export,
+    view,
+    review,
+    push,
+    evaluate,
+    restore,
+    info,
+    sample,
+    mask,
+    train,
+    compile,
+    doctor,
+):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

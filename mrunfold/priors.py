@@ -73,6 +73,8 @@ class Prior(nn.Module):
                 # Residual branches start small: without normalisation their sum would grow with depth.
                 nn.init.normal_(module.second.weight, std=0.1 * (9 * module.second.in_channels) ** -0.5)
         nn.init.zeros_(self.tail.weight)
+        # Channels last: twice as quick for narrow layers on CPUs with AVX2, and what tensor cores like.
+        self.to(memory_format=torch.channels_last)
 
     @property
     def multiple(self) -> int:
@@ -107,6 +109,7 @@ class Prior(nn.Module):
         z = F.pad(x, pad, mode="replicate")
         plane = level[:, None, None, None].expand(-1, 1, *z.shape[-2:])
         z = F.pixel_unshuffle(torch.cat([z, plane], dim=1), self.fold)
+        z = z.contiguous(memory_format=torch.channels_last)
         z = self.head(z)
         skips = []
         for stage, shrink in zip(self.down, self.shrink, strict=True):

@@ -19,59 +19,71 @@ from mrunfold.protocols import NetworkSpec
 __all__ = ["Levels", "PosteriorDenoiser"]
 
 TAU = (0.003, 1.0)
+START = 0.5  # error of the first guess, z = 0, for images of height about 1
+DOUBT = 30.0
 SIGMA_T_MIN = 1e-6
 
 
 class Levels(nn.Module):
-    """The noise levels τ_k a prior is told and the precisions ρ_k its output gets, from (σ_y, σ_t, fraction).
+    """What each block is told: the noise level τ_k, the precision ρ_k of z_k and the trust in y.
 
-    fraction: tr(AᴴA)/dim, the measured share of the unknown.  A two-layer network moves every level
-    between fixed bounds, so that none can drift away:
+    They follow from (σ_y, σ_t, fraction, misfit).  fraction: tr(AᴴA)/dim, the measured share of the unknown;
+    misfit: ‖y − A x₀‖² over its expectation for white noise of σ_y at the start x₀, well above 1 where A
+    itself is off, as coil maps from few calibration lines are.  A two-layer network moves every level between
+    fixed bounds, so that none can drift away:
         τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)    the state x_t bounds the error that is left
-        ρ_k  = 1 / s_k²,                   s_k the error of z_k; s_0 that of the start z = 0
+        ρ_k  = 1 / s_k²                   s_k the error of z_k
+        m_k  from 1 to 30                 block k takes the noise of y as m_k σ_y
     """
 
     def __init__(self, blocks: int, hidden: int = 32) -> None:
         super().__init__()
         self.blocks = blocks
-        last = nn.Linear(hidden, 2 * blocks + 1)
+        last = nn.Linear(hidden, 3 * blocks)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.mlp = nn.Sequential(nn.Linear(3, hidden), nn.ReLU(), last)
+        self.mlp = nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), last)
         steps = torch.linspace(0, 1, blocks)
-        tau = 0.2 * (0.02 / 0.2) ** steps
-        s = torch.cat([torch.tensor([0.5]), 0.12 * (0.03 / 0.12) ** steps])
-        self.register_buffer("base", self._to_logit(torch.cat([tau, s])))
+        levels = torch.cat([0.2 * (0.02 / 0.2) ** steps, 0.12 * (0.03 / 0.12) ** steps])
+        share = (levels / TAU[0]).log() / math.log(TAU[1] / TAU[0])
+        self.register_buffer("base", torch.cat([torch.logit(share), torch.full((blocks,), -4.0)]))
 
-    @staticmethod
-    def _to_logit(level: Tensor) -> Tensor:
-        return torch.logit((level / TAU[0]).log() / math.log(TAU[1] / TAU[0]))
-
-    def forward(self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (τ (*batch, K), ρ (*batch, K + 1)) for σ_y, σ_t, fraction (*batch,)."""
+    def forward(
+        self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor, misfit: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (τ, ρ, m), each (*batch, K), for σ_y, σ_t, fraction, misfit (*batch,)."""
         features = torch.stack(
             [
                 sigma_y.clamp(1e-4, 1.0).log10() + 2.0,
                 torch.log1p(1.0 / sigma_t) / 2.0,
                 fraction.clamp(1e-3, 1.0).log() + 1.5,
+                misfit.clamp(0.1, 100.0).log() / 2.0,
             ],
             dim=-1,
         )
-        share = torch.sigmoid(self.base + self.mlp(features))
-        level = TAU[0] * (TAU[1] / TAU[0]) ** share
-        tau = (level[..., : self.blocks] ** -2 + sigma_t[..., None] ** -2) ** -0.5
-        return tau, level[..., self.blocks :] ** -2
+        tau, s, m = torch.sigmoid(self.base + self.mlp(features)).split(self.blocks, dim=-1)
+        ratio = TAU[1] / TAU[0]
+        tau = ((TAU[0] * ratio**tau) ** -2 + sigma_t[..., None] ** -2) ** -0.5
+        return tau, (TAU[0] * ratio**s) ** -2, DOUBT**m
+
+
+def _misfit(residual: Tensor, y: Tensor, sigma_y: Tensor) -> Tensor:
+    """Return ‖y − A x‖² / (n σ_y²) per item, n the number of samples (a sample has noise, so is never 0)."""
+    axes = tuple(range(sigma_y.ndim, y.ndim))
+    count = (y != 0).sum(dim=axes).clamp_min(1)
+    return residual.abs().square().sum(dim=axes) / (count * sigma_y**2)
 
 
 class PosteriorDenoiser(nn.Module):
     """K blocks of learned prior and exact data consistency, by half-quadratic splitting.
 
         z_k     = R_θ(x_k, τ_k)
-        x_{k+1} = argmin_x ‖y − A x‖²/σ_y² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
-                = (AᴴA/σ_y² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/σ_y² + x_t/σ_t² + ρ_k z_k)
+        x_{k+1} = argmin_x ‖y − A x‖²/(m_k σ_y)² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
+                = (AᴴA/(m_k σ_y)² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/(m_k σ_y)² + x_t/σ_t² + ρ_k z_k)
 
-    x_0 is the same solve with z = 0.  Nothing depends on the operator's class: any LinearOperator works, and
-    the closed form of its `solve` is used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
+    x_0 is the same solve with z = 0, ρ = 4 and m = 1.  Nothing depends on the operator's class: any
+    LinearOperator works, and the closed form of its `solve` is used where it has one.  σ_t = ∞ gives the
+    posterior mean E[x₀ | y].
     shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
     backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
     the blocks is this project's own (docs/concepts/diff-unfolding.md).
@@ -117,7 +129,8 @@ class PosteriorDenoiser(nn.Module):
         """Return E[x₀ | x_t, y]: (*batch, *A.domain.shape).
 
         x_t: diffusion state, as the result, or None with σ_t = ∞; sigma_t: (*batch,), > 0 or ∞; y: (*batch,
-        *A.range.shape); sigma_y: (*batch,) > 0.  Units of mrunfold.problem.rescale: images of height about 1.
+        *A.range.shape), 0 where nothing was measured; sigma_y: (*batch,) > 0.  Units of
+        mrunfold.problem.rescale: images of height about 1.
         """
         batch = A.range.batch_of(y)
         sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
@@ -125,26 +138,20 @@ class PosteriorDenoiser(nn.Module):
         item = (...,) + (None,) * A.domain.ndim
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
-        fraction = A.measured_fraction().to(sigma_y).expand(batch)
-        with torch.autocast(y.device.type, enabled=False):
-            tau, rho = self.levels(sigma_y, sigma_t, fraction)
-        # Everything times σ_y²: the system is then AᴴA + shift with a shift of moderate size.
-        variance = sigma_y**2
-        state = variance / sigma_t**2
         rhs = A.adjoint(y)
-        if x_t is not None:
-            rhs = rhs + state[item] * x_t
-        one = torch.ones_like(variance)
 
-        def consistency(z: Tensor | None, k: int, x: Tensor | None) -> Tensor:
-            pull = variance * rho[..., k]
-            right = rhs if z is None else rhs + pull[item] * z
+        def consistency(noise: Tensor, rho: Tensor, z: Tensor | None, x: Tensor | None) -> Tensor:
+            # Everything times noise²: the system is then AᴴA + shift with a shift of moderate size.
+            variance = noise**2
+            state, pull = variance / sigma_t**2, variance * rho
+            right = rhs if x_t is None else rhs + state[item] * x_t
+            right = right if z is None else right + pull[item] * z
             # A few steps do not reach the solution: in training the steps themselves are differentiated.
             # Autocast is for the priors only: bfloat16 has three digits, and the system needs more.
             with torch.autocast(right.device.type, enabled=False):
                 return A.solve(
                     right,
-                    one,
+                    torch.ones_like(variance),
                     state + pull,
                     x,
                     tolerance=1e-5,
@@ -152,10 +159,15 @@ class PosteriorDenoiser(nn.Module):
                     gradient="unrolled" if torch.is_grad_enabled() else "implicit",
                 )
 
-        def block(k: int, x: Tensor) -> Tensor:
-            return consistency(self.prior(k)(x, tau[..., k]), k + 1, x)
+        x = consistency(sigma_y, torch.full_like(sigma_y, START**-2), None, None)
+        with torch.autocast(y.device.type, enabled=False):
+            fraction = A.measured_fraction().to(sigma_y).expand(batch)
+            misfit = _misfit(y - A(x), y, sigma_y).where(fraction > 0, torch.zeros_like(sigma_y))
+            tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, misfit)
 
-        x = consistency(None, 0, None)
+        def block(k: int, x: Tensor) -> Tensor:
+            return consistency(doubt[..., k] * sigma_y, rho[..., k], self.prior(k)(x, tau[..., k]), x)
+
         for k in range(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, k, x, use_reentrant=False)

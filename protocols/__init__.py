@@ -16,7 +16,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ImageSet", "NetworkSpec", "PriorSpec", "TrainingProtocol", "load_protocol", "protocol_names"]
+__all__ = [
+    "Degradations",
+    "ImageSet",
+    "NetworkSpec",
+    "PriorSpec",
+    "TrainingProtocol",
+    "load_protocol",
+    "protocol_names",
+]
 
 FOLDER = Path(__file__).parent
 
@@ -29,7 +37,7 @@ class ImageSet(_Frozen):
     """A set of training images: files below the data folder, how they are read, how often they are drawn."""
 
     pattern: str
-    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri"]
+    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri", "photo"]
     weight: float = Field(gt=0)
     licence: str
     least_content: float = 0.1
@@ -81,7 +89,11 @@ class Stage(_Frozen):
 
 
 class Measurements(_Frozen):
-    """The law of simulated measurements: ranges are drawn log-uniformly, coils uniformly."""
+    """The law of simulated measurements: ranges are drawn log-uniformly, coils too.
+
+    mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
+    share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise.
+    """
 
     accelerations: tuple[float, float] = (2.0, 12.0)
     coils: tuple[int, int] = (1, 16)
@@ -89,10 +101,42 @@ class Measurements(_Frozen):
     sigma_t: tuple[float, float] = (0.005, 2.0)
     mean_fraction: float = Field(default=0.6, ge=0, le=1)
     dropout: float = Field(default=0.04, ge=0, le=1)
+    calibrated: float = Field(default=0.8, ge=0, le=1)
+
+
+Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]
+
+
+class Degradations(_Frozen):
+    """The law of degraded photographs, every item by itself; ranges are drawn log-uniformly.
+
+    tasks: how often each is drawn; sigma_y_usual: noise of a `usual_fraction` of the items, sigma_y that of
+    the others, sigma_y_denoise that of denoising; grey: share of images without colour; zoom: images are made
+    smaller to this share in `zoomed` of the draws; dropout: share of items of which nothing is measured;
+    real_borders: share of blurs that go beyond the border, as a camera's do, while the operator takes it for
+    replicated; misjudged: share of blurs whose operator has a slightly wrong kernel.
+    """
+
+    tasks: dict[Task, float]
+    sigma_y: tuple[float, float] = (0.002, 0.1)
+    sigma_y_usual: tuple[float, float] = (0.005, 0.05)
+    usual_fraction: float = Field(default=0.8, ge=0, le=1)
+    sigma_y_denoise: tuple[float, float] = (0.005, 0.2)
+    sigma_t: tuple[float, float] = (0.005, 2.0)
+    mean_fraction: float = Field(default=0.6, ge=0, le=1)
+    dropout: float = Field(default=0.05, ge=0, le=1)
+    real_borders: float = Field(default=0.3, ge=0, le=1)
+    misjudged: float = Field(default=0.15, ge=0, le=1)
+    grey: float = Field(default=0.12, ge=0, le=1)
+    zoom: tuple[float, float] = (0.5, 1.0)
+    zoomed: float = Field(default=0.4, ge=0, le=1)
 
 
 class TrainingProtocol(_Frozen):
-    """Everything that training depends on besides the data folder."""
+    """Everything that training depends on besides the data folder.
+
+    degradations: for photographs; then `measurements`, which are of MRI, have no part in it.
+    """
 
     name: str
     seed: int
@@ -101,7 +145,17 @@ class TrainingProtocol(_Frozen):
     prior_stage: Stage
     unfold_stage: Stage
     measurements: Measurements = Measurements()
+    degradations: Degradations | None = None
     noise_levels: tuple[float, float] = (0.003, 1.0)
+
+    @model_validator(mode="after")
+    def _images_are_of_one_kind(self) -> TrainingProtocol:
+        photos = self.degradations is not None
+        if any((s.reader == "photo") != photos for s in self.images):
+            raise ValueError('degradations and images with reader = "photo" belong together')
+        if (self.network.prior.kind == "real") != photos or (photos and self.network.prior.channels != 3):
+            raise ValueError('photographs need a prior of kind "real" with 3 channels, MRI a "complex" one')
+        return self
 
     def with_steps(self, prior: int | None = None, unfold: int | None = None) -> TrainingProtocol:
         """Return the protocol with other numbers of steps; None keeps a stage's own."""
@@ -115,7 +169,8 @@ class TrainingProtocol(_Frozen):
 
     def digest(self) -> str:
         """Return the sha256 of the protocol's content, whatever the layout of its file."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        # None is left out: protocols that are older than an optional part keep their digests.
+        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()
 
 
 def _reason(error: ValidationError | tomllib.TOMLDecodeError) -> str:
@@ -126,8 +181,8 @@ def _reason(error: ValidationError | tomllib.TOMLDecodeError) -> str:
 
 
 def protocol_names() -> list[str]:
-    """Return the names of the protocols that ship."""
-    return sorted(p.stem for p in FOLDER.glob("*.toml"))
+    """Return the names of the protocols of training that ship; those of reconstruction end in .recon.toml."""
+    return sorted(p.stem for p in FOLDER.glob("*.toml") if not p.stem.endswith(".recon"))
 
 
 def load_protocol(name_or_file: str) -> TrainingProtocol:

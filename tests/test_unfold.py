@@ -73,9 +73,9 @@ class GivenLevels(nn.Module):
         super().__init__()
         self.rho = rho
 
-    def forward(self, sigma_y, sigma_t, fraction):
+    def forward(self, sigma_y, sigma_t, fraction, misfit):
         one = torch.ones_like(sigma_y)[..., None]
-        return one, self.rho * one.expand(*sigma_y.shape, 2)
+        return one, self.rho * one, one
 
 
 def gaussian_network(mu, spread):
@@ -199,12 +199,14 @@ def test_a_finite_level_needs_a_state():
 @pytest.mark.parametrize("sigma_y", [0.3, 1e-6, 10.0])
 @pytest.mark.parametrize("sigma_t", [math.inf, 1.0, 1e-6])
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0])
-def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction):
+@pytest.mark.parametrize("misfit", [0.0, 1.0, 1e9])
+def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction, misfit):
     levels = Levels(4).double()
     for scale in (0.0, 1.0, 1e4):
         nn.init.normal_(levels.mlp[2].weight, std=scale, generator=generator())
-        tau, rho = levels(tensor(sigma_y), tensor(sigma_t), tensor(fraction))
-        assert (tau.shape, rho.shape) == ((1, 4), (1, 5))
+        tau, rho, doubt = levels(tensor(sigma_y), tensor(sigma_t), tensor(fraction), tensor(misfit))
+        assert tau.shape == rho.shape == doubt.shape == (1, 4)
+        assert bool((doubt >= 1 - 1e-9).all() and (doubt <= 30 * (1 + 1e-9)).all())
         assert bool((rho >= TAU[1] ** -2 * (1 - 1e-9)).all())
         assert bool((rho <= TAU[0] ** -2 * (1 + 1e-9)).all())
         low = (TAU[0] ** -2 + sigma_t**-2) ** -0.5

@@ -19,6 +19,9 @@ METHODS: dict[str, str] = {
     "sense": "mrunfold.methods.sense:LeastSquares",
     "l1_wavelet": "mrunfold.methods.l1_wavelet:L1Wavelet",
     "tv": "mrunfold.methods.tv:TotalVariation",
+    "tikhonov": "mrunfold.methods.tikhonov:Tikhonov",
+    "tv_isotropic": "mrunfold.methods.tv_isotropic:IsotropicTotalVariation",
+    "plug_and_play": "mrunfold.methods.plug_and_play:PlugAndPlay",
     "unfold": "mrunfold.methods.unfold:Unfold",
 }
 

@@ -196,7 +196,7 @@ def _placed(image: Tensor, shape: tuple[int, int], generator: torch.Generator) -
         if uniform(0, 1, generator) < 0.5
         else uniform(-0.3, 0.3, generator)
     )
-    zoom = math.exp(uniform(math.log(0.6), math.log(1.25), generator))
+    zoom = math.exp(uniform(math.log(0.5), math.log(1.25), generator))
     flip = 1.0 if uniform(0, 1, generator) < 0.5 else -1.0
     cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom
     dx, dy = uniform(-0.15, 0.15, generator), uniform(-0.15, 0.15, generator)

@@ -22,6 +22,8 @@ from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.callbacks import Checkpoints, StepBar, Validate
 from mrunfold.training.curve import write_curve
 from mrunfold.training.images import ImageBank
+from mrunfold.training.natural import NaturalPriorStage, NaturalUnfoldStage
+from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.record import claim_folder
 from mrunfold.training.stages import PriorStage, TrainingStage, UnfoldStage
 from mrunfold.unfold import PosteriorDenoiser
@@ -96,7 +98,7 @@ def train(
             raise InputError(f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
     if init is not None and "prior" in stages:
         raise InputError("--init takes the place of stage one; give --stage unfold with it")
-    bank = ImageBank.load(data, protocol.images)
+    bank = _load_bank(data, protocol)
     out.mkdir(parents=True, exist_ok=True)
     claim_folder(out, protocol)
     state = TrainingState("prior", 0, False, ())
@@ -110,11 +112,21 @@ def train(
     return state
 
 
-def untrained(stage: str, protocol: TrainingProtocol, bank: ImageBank, workers: int = 0) -> TrainingStage:
+def _load_bank(data: Path, protocol: TrainingProtocol) -> ImageBank | PhotoBank:
+    if protocol.degradations is None:
+        return ImageBank.load(data, protocol.images)
+    largest = max(protocol.prior_stage.sizes[1], protocol.unfold_stage.sizes[1])
+    return PhotoBank.load(data, protocol.images, largest)
+
+
+def untrained(
+    stage: str, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0
+) -> TrainingStage:
     """Return a stage whose first weights follow from the protocol's seed."""
+    mri, photo = (PriorStage, NaturalPriorStage) if stage == "prior" else (UnfoldStage, NaturalUnfoldStage)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(protocol.seed)
-        return (PriorStage if stage == "prior" else UnfoldStage)(protocol, bank, workers=workers)
+        return (mri if protocol.degradations is None else photo)(protocol, bank, workers=workers)
 
 
 def _start(module: UnfoldStage, file: Path) -> None:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from mrunfold.coils import EspiritSettings, espirit_maps
 from mrunfold.coils.simulated import simulated_maps
 from mrunfold.diffusion import complex_noise_like
-from mrunfold.masks import draw
+from mrunfold.masks import calibration_region, draw
 from mrunfold.operators import LinearOperator, Sense, fft2c, ifft2c
 from mrunfold.problem import rescale
 from mrunfold.protocols import Measurements, Stage
-from mrunfold.training.images import ImageBank, random_image, smooth_field, uniform
+from mrunfold.training.images import ImageBank, random_image, uniform
 
 __all__ = ["TrainingProblem", "draw_problem"]
 
@@ -56,12 +57,10 @@ def draw_problem(
 ) -> TrainingProblem:
     """Return one random batch: one matrix size, coil number and mask dimension; all else per item."""
     shape = draw_size(stage.sizes, generator)
-    coils = int(torch.randint(law.coils[0], law.coils[1] + 1, (1,), generator=generator))
+    coils = round(log_uniform((law.coils[0], law.coils[1]), generator))
     kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
     items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(stage.batch)]
     full, maps, mask, sigma = (torch.stack([item[i] for item in items]) for i in range(4))
-    noise = complex_noise_like(full, [generator] * stage.batch)
-    full = full + sigma[:, None, None, None] * noise
     measured = mask[:, None] * full
     A = Sense(maps[:, None], mask)
     # The target is what the fully sampled scan, combined with these maps, would have shown: with its noise.
@@ -89,17 +88,19 @@ def _draw_item(
     kinds: tuple[str, ...],
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return full k-space (coil, y, x), the maps that A is given (coil, y, x), mask (y, x) and σ."""
+    """Return full k-space with its noise and the maps that A is given (coil, y, x), mask (y, x) and σ."""
     image = random_image(bank, shape, generator)
     maps = simulated_maps(coils, shape, generator)
     full = fft2c(maps * image)
     sigma = torch.tensor(log_uniform(law.sigma_y, generator))
+    full = full + sigma * complex_noise_like(full[None], [generator])[0]
     if uniform(0, 1, generator) < law.dropout:
         return full, maps, torch.zeros(shape), sigma
     kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
     mask = _draw_mask(kind, shape, law, generator)
     if coils > 1:
-        maps = _as_estimated(maps, image, generator)
+        found = _calibrated(full, mask) if uniform(0, 1, generator) < law.calibrated else None
+        maps = _as_estimated(maps, image, generator) if found is None else found
     return full, maps, mask, sigma
 
 
@@ -121,8 +122,17 @@ def _draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: 
     return torch.from_numpy(mask.array.copy()).float()
 
 
+def _calibrated(full: Tensor, mask: Tensor) -> Tensor | None:
+    """Return ESPIRiT maps of what was measured, or None where its centre is too small to calibrate on."""
+    region = calibration_region(mask.numpy() > 0)
+    if min(region) < EspiritSettings().kernel_width:
+        return None
+    maps = torch.from_numpy(espirit_maps(full.numpy(), mask.numpy() > 0)[0])
+    return maps if maps.any() else None
+
+
 def _as_estimated(maps: Tensor, image: Tensor, generator: torch.Generator) -> Tensor:
-    """Maps as calibration would give them: zero where the low-resolution object is dark, a little off."""
+    """Return true maps, zero where the low-resolution object is dark."""
     if uniform(0, 1, generator) < 0.85:
         k = fft2c(image)
         y, x = k.shape
@@ -132,12 +142,4 @@ def _as_estimated(maps: Tensor, image: Tensor, generator: torch.Generator) -> Te
         low = ifft2c(k * window).abs()
         support = low > low.max() * log_uniform((0.01, 0.12), generator)
         maps = maps * support
-    if uniform(0, 1, generator) < 0.3:
-        shape = (maps.shape[-2], maps.shape[-1])
-        amount = uniform(0, 0.03, generator)
-        for c in range(maps.shape[0]):
-            error = torch.complex(smooth_field(shape, 6, generator), smooth_field(shape, 6, generator))
-            maps[c] = maps[c] * (1 + amount * error)
-        norm = maps.abs().square().sum(dim=0).sqrt()
-        maps = torch.where(norm > 0, maps / norm.clamp_min(1e-12), torch.zeros_like(maps))
     return maps

@@ -16,6 +16,7 @@ from mrunfold.diffusion import complex_noise_like
 from mrunfold.priors import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
 from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.simulate import draw_problem, draw_size, log_uniform
 from mrunfold.unfold import PosteriorDenoiser
 
@@ -51,10 +52,11 @@ class TrainingStage(lightning.LightningModule):
     network: nn.Module
 
     def __init__(
-        self, protocol: TrainingProtocol, settings: Stage, bank: ImageBank, workers: int = 0
+        self, protocol: TrainingProtocol, settings: Stage, bank: ImageBank | PhotoBank, workers: int = 0
     ) -> None:
         super().__init__()
-        self.protocol, self.settings, self.bank, self.workers = protocol, settings, bank, workers
+        self.protocol, self.settings, self.workers = protocol, settings, workers
+        self.bank: Any = bank  # the one that fits the protocol's images
         # The step at which this plan began, the share of the full rate there, and the steps it is for.
         self.plan: tuple[int, float, int] = (0, 0.0, settings.steps)
 
@@ -116,7 +118,7 @@ class TrainingStage(lightning.LightningModule):
 class PriorStage(TrainingStage):
     """Stage one: R_θ(x₀ + τ·ε, τ) ≈ x₀, loss ‖R − x₀‖ / (τ·√n) per item, τ log-uniform."""
 
-    def __init__(self, protocol: TrainingProtocol, bank: ImageBank, workers: int = 0) -> None:
+    def __init__(self, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0) -> None:
         super().__init__(protocol, protocol.prior_stage, bank, workers)
         self.network = Prior(**protocol.network.prior.model_dump())
         self._average()
@@ -146,7 +148,7 @@ class UnfoldStage(TrainingStage):
     def __init__(
         self,
         protocol: TrainingProtocol,
-        bank: ImageBank,
+        bank: ImageBank | PhotoBank,
         prior: dict[str, Tensor] | None = None,
         workers: int = 0,
     ) -> None:

@@ -1,0 +1,93 @@
+"""Plug-and-play: data consistency and a denoiser in turn, nothing trained for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from mrunfold.errors import InputError
+from mrunfold.methods.base import Result, Seeds
+from mrunfold.methods.cartesian import check_number
+from mrunfold.methods.tikhonov import mean_image
+from mrunfold.priors import Prior
+from mrunfold.problem import Problem
+
+__all__ = ["PlugAndPlay"]
+
+
+@dataclass(frozen=True)
+class PlugAndPlay:
+    """x_k = argmin_x ‖y − Ax‖²/σ_y² + lamda ‖x − z_k‖²/σ_k², z_{k+1} = R(x_k, σ_k), σ_k falling to σ_y.
+
+    prior: weights of stage one (`train` writes prior.safetensors); max_iter: steps, one evaluation each;
+    sigma_start: where less than all pixels are seen, about the error of the first guess; lamda: weight of the
+    prior.  Half-quadratic splitting of DPIR: Zhang et al., IEEE TPAMI 44 (2022), Alg. 1, with R in place of
+    its denoiser.  Takes any operator.
+    """
+
+    prior: str | None = None
+    max_iter: int = 24
+    sigma_start: float = 0.2
+    lamda: float = 0.23
+    name: ClassVar[str] = "plug_and_play"
+
+    def __post_init__(self) -> None:
+        check_number(self, "max_iter", low=1, integer=True)
+        check_number(self, "sigma_start", low=1e-3)
+        check_number(self, "lamda", low=1e-6)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        problem: Problem,
+        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
+        progress: Callable[[float], None] | None = None,
+    ) -> Result:
+        if self.prior is None:
+            raise InputError("plug_and_play needs the weights of a prior; give prior=FILE.safetensors")
+        start = time.perf_counter()
+        denoise = _prior(Path(self.prior)).to(problem.y.device)
+        A, y = problem.A, problem.y
+        back, sigma_y = A.adjoint(y), problem.sigma_y.to(y.real.dtype)
+        end = sigma_y.clamp(0.003, self.sigma_start)
+        z = mean_image(A, y)
+        for k in range(self.max_iter):
+            share = k / max(1, self.max_iter - 1)
+            sigma = self.sigma_start ** (1 - share) * end**share
+            shift = self.lamda * sigma_y**2 / sigma**2
+            x = A.solve(back + shift[..., None, None, None] * z, 1.0, shift, z, tolerance=1e-4)
+            z = denoise(x, sigma)
+            if progress is not None:
+                progress((k + 1) / self.max_iter)
+        parameters = asdict(self) | {"prior": Path(self.prior).name}
+        record = {"method": self.name, "parameters": parameters}
+        # As in DPIR the last word is the denoiser's.
+        return Result(z, evaluations=self.max_iter, seconds=time.perf_counter() - start, record=record)
+
+
+@lru_cache(maxsize=2)
+def _prior(file: Path) -> Prior:
+    from safetensors import SafetensorError, safe_open
+
+    from mrunfold.protocols import PriorSpec
+
+    if not file.is_file():
+        raise InputError(f"no weights {file}; train a prior with `mrunfold train --stage prior`")
+    try:
+        with safe_open(file, framework="pt") as held:
+            spec = PriorSpec.model_validate_json((held.metadata() or {})["prior"])
+            state = {key: held.get_tensor(key).float() for key in held.keys()}  # noqa: SIM118
+        prior = Prior(**spec.model_dump())
+        prior.load_state_dict(state)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{file} does not hold a prior ({reason}); give the prior.safetensors of a run"
+        ) from None
+    return prior.eval().requires_grad_(False)
