@@ -197,6 +197,24 @@ def runtime(
     )
 
 
+@app.command()
+def windows(
+    data: Annotated[Path, typer.Option(help="Folder of the training images of `mri-compact`.")],
+    scans: Annotated[int, typer.Option(min=1, help="Simulated scans.")] = 8,
+) -> None:
+    """Measure maps from few calibration lines against true ones, by the zeros around them."""
+    from mrunfold.benchmarks.maps import window_errors
+    from mrunfold.protocols import load_protocol
+    from mrunfold.training.images import ImageBank
+
+    bank = ImageBank.load(data, load_protocol("mri-compact").images)
+    print("| lines | window | error | object kept | air kept |\n|---|---|---|---|---|")
+    for lines in (8, 10, 13, 16, 20):
+        for width, error, kept, air in window_errors(bank, lines, (lines, 14, 16, 18, 24), scans):
+            if width >= lines:
+                print(f"| {lines} | {width} | {error:.3f} | {kept:.2f} | {air:.2f} |", flush=True)
+
+
 @app.command(name="batch")
 def batch_layer(
     volumes: Annotated[int, typer.Option(min=2, help="Simulated volumes.")] = 4,

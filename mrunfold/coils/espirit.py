@@ -26,16 +26,15 @@ class EspiritSettings:
     calibration_width: samples an axis that are used at most; kernel_width: k-space kernel, samples an axis;
     threshold: singular values of the calibration matrix below this fraction of the largest are noise;
     crop: pixels whose eigenvalue is not above it are outside the coils' support; max_iterations: of the power
-    SigPy's power method in each pixel; pad_below: a calibration region whose shorter side is below this is
-    used whole, with zeros around it, and otherwise its largest square; backend: "torch" for this project's
+    SigPy's power method in each pixel; pad_below: a side of the calibration region that is shorter than this
+    is made as long by zeros; backend: "torch" for this project's
     own code, "sigpy" for the reference, whose maps are the same (docs/concepts/coils.md) and slower; sets:
     map sets, 2 where the object is larger than the field of view and folds over (soft SENSE); further_crop:
     as crop, for the sets after the first, whose eigenvalues climb slowly where folding begins.
 
-    crop 0.95 keeps the object on the real scans it was tried on (8 and 16 coils, regions from 24×24 to 8×8),
-    given the padding: an 8×8 square has 9 patches, the eigenvalues fall below 0.8 and nothing is kept, while
-    the same region in a window of zeros keeps all of the object.  From 16×16 on the square alone has less
-    error.  docs/concepts/coils.md has the numbers.
+    A thin region, as 24×8, has few patches: alone, its eigenvalues fall below any crop and the object is
+    lost.  Zeros let patches that straddle its border count.  16 had the least error on simulated scans;
+    docs/concepts/coils.md has the numbers.
     """
 
     calibration_width: int = 24
@@ -107,12 +106,9 @@ def maps_from_block(
     return maps
 
 
-def _window(block: np.ndarray, settings: EspiritSettings) -> np.ndarray:
-    """Return the square window (coil, width, width) that is calibrated on, its largest value 1."""
-    sides = block.shape[1:]
-    # A window of zeros around a thin region lets patches that straddle its border count too.
-    width = settings.calibration_width if min(sides) < settings.pad_below else min(sides)
-    window = np.zeros((len(block), width, width), np.complex64)
+def _window(block: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """Return the middle of a block (coil, h, w) in a window (coil, *sides), zeros around, largest value 1."""
+    window = np.zeros((len(block), *sides), np.complex64)
     window[_centre(window, block)] = block[_centre(block, window)] / np.abs(block).max()
     return window
 
@@ -128,7 +124,8 @@ def _centre(array: np.ndarray, other: np.ndarray) -> tuple[slice, ...]:
 
 def _torch_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
     """Return maps (set, coil, y, x), each set zero where its eigenvalue is not above `crop`."""
-    window = torch.from_numpy(_window(block, settings))
+    height, width = (max(n, settings.pad_below) for n in block.shape[1:])
+    window = torch.from_numpy(_window(block, (height, width)))
     kernels = covariance_kernels(window, settings.kernel_width, settings.threshold)
     maps, value = eigen_maps(kernels, shape, settings.sets)
     crop = torch.tensor([settings.crop] + [settings.further_crop] * (settings.sets - 1))[:, None, None]
@@ -139,8 +136,10 @@ def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSett
     """Return SigPy's maps (1, coil, y, x) of a calibration block at the centre of otherwise empty k-space."""
     from sigpy.mri.app import EspiritCalib  # imported here: it takes seconds, and fails where cupy is broken
 
-    window = _window(block, settings)
-    width = window.shape[1]
+    # SigPy calibrates on a square: the largest there is, or a thin region in a square of zeros.
+    least = min(block.shape[1:])
+    width = settings.calibration_width if least < settings.pad_below else least
+    window = _window(block, (width, width))
     kspace = np.zeros((len(block), *shape), np.complex64)
     kspace[_centre(kspace, window)] = window[_centre(window, kspace)]
     with np.errstate(divide="ignore", invalid="ignore"):
