@@ -198,6 +198,30 @@ def runtime(
 
 
 @app.command()
+def compression(
+    data: Annotated[
+        list[Path], typer.Argument(help="Fully sampled raw files, .mat files, or folders of them.")
+    ],
+    law: Annotated[list[str] | None, typer.Option(help="Mask law and acceleration, poisson:8.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+) -> None:
+    """Measure what the default compression of coils costs in quality and saves in time."""
+    from mrunfold.benchmarks.compression import CompressionRow, measure
+    from mrunfold.benchmarks.datasets import full_slices
+
+    def report(row: CompressionRow) -> None:
+        print(
+            f"{row.data} {row.mask} R={row.accel:g}: {row.coils[0]} → {row.coils[1]} coils, "
+            f"{row.psnr[1] - row.psnr[0]:+.2f} dB ({row.psnr[0]:.2f} → {row.psnr[1]:.2f}), "
+            f"{row.seconds[0] / row.seconds[1]:.1f}× as fast",
+            flush=True,
+        )
+
+    slices = [piece for path in data for piece in full_slices(path)]
+    measure(slices, [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])], weights, report)
+
+
+@app.command()
 def windows(
     data: Annotated[Path, typer.Option(help="Folder of the training images of `mri-compact`.")],
     scans: Annotated[int, typer.Option(min=1, help="Simulated scans.")] = 8,

@@ -35,7 +35,10 @@ def recon(
         str | None, typer.Option(help="Magnitude: rss or combined; rss if the file has RSS images.")
     ] = None,
     coils: Annotated[
-        str, typer.Option(help="Compress to so many coils, or share of energy; all; auto: 0.995 above 8.")
+        str,
+        typer.Option(
+            help="Compress to so many coils, or share of energy; all; auto: above 8 what is not noise."
+        ),
     ] = "auto",
     maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
     map_sets: Annotated[int, typer.Option(help="Map sets; 2 where the field of view is too small.")] = 1,

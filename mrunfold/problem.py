@@ -81,7 +81,7 @@ def rescale(y: Tensor, A: LinearOperator, sigma_y: Tensor) -> tuple[Tensor, Tens
     return y / scale[item], sigma_y / scale, scale
 
 
-AUTO_COILS, AUTO_ENERGY = 8, 0.995
+AUTO_COILS = 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ProblemSettings:
     """How a problem is built.
 
     compression: virtual coils to keep (int), or the fraction of energy they hold (float), None for all coils,
-    "auto" for `AUTO_ENERGY` of the energy where there are more than `AUTO_COILS` coils;
+    "auto" for what `compression_matrix` has for it, where there are more than `AUTO_COILS` coils;
     espirit: parameters of the coil maps; cache: folder where maps are kept, "auto" for
     `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any.
     """
@@ -142,11 +142,9 @@ def build_problem(
             espirit = settings.espirit
             block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
             run.record["calibration"] = list(block.shape[1:])
-            keep_coils = settings.compression
-            if keep_coils == "auto":
-                keep_coils = AUTO_ENERGY if len(white) > AUTO_COILS else None
-            if keep_coils is not None:
-                coils, block = coils.compressed(block, keep_coils, run.record)
+            few = settings.compression == "auto" and len(white) <= AUTO_COILS
+            if settings.compression is not None and not few:
+                coils, block = coils.compressed(block, settings.compression, run.record)
                 white = coils.apply(measured)
     with run("maps"):
         A = _operator(white, keep, block, settings, run.record)

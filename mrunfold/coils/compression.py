@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from mrunfold.errors import InputError
 
 __all__ = ["compress", "compression_matrix"]
 
+AUTO_ENERGY, AUTO_POWER = 0.995, 4.0
 
-def compression_matrix(calibration: np.ndarray, keep: int | float) -> np.ndarray:
+
+def compression_matrix(calibration: np.ndarray, keep: int | float | Literal["auto"]) -> np.ndarray:
     """Return V, complex128 (virtual, coil) with orthonormal rows, from whitened calibration data (coil, …).
 
-    keep: the number of virtual coils (int), or the fraction of the calibration data's energy they must hold
-    (float in (0, 1]).  The rows are the left singular vectors of the data as (coil, samples): Buehrer et al.,
-    Magn. Reson. Med. 57 (2007) 1131–1139.  Raises InputError for a `keep` that cannot be met.
+    keep: the number of virtual coils (int), the fraction of the calibration data's energy they must hold
+    (float in (0, 1]), or "auto": at least `AUTO_ENERGY` of it, and every virtual coil whose mean power there,
+    where the signal is strongest, is above `AUTO_POWER` times that of the noise (1, once whitened).  The rows
+    are the left singular vectors of the data as (coil, samples): Buehrer et al., Magn. Reson. Med. 57 (2007)
+    1131–1139.  Raises InputError for a `keep` that cannot be met.
     """
     coils = len(calibration)
     by_number = isinstance(keep, int) and not isinstance(keep, bool)
     if by_number and not 1 <= keep <= coils:
         raise InputError(f"cannot keep {keep} virtual coils of {coils}; give a number from 1 to {coils}")
-    if not by_number and not 0 < keep <= 1:
+    by_noise = keep == "auto"
+    if not by_number and not by_noise and not 0 < float(keep) <= 1:
         raise InputError(f"the energy to keep is a fraction in (0, 1], got {keep}; or give a number of coils")
     data = calibration.reshape(coils, -1).astype(np.complex128)
     values, vectors = np.linalg.eigh(data @ data.conj().T)  # ascending
@@ -28,12 +35,15 @@ def compression_matrix(calibration: np.ndarray, keep: int | float) -> np.ndarray
     if by_number:
         count = int(keep)
     else:
+        energy = AUTO_ENERGY if by_noise else float(keep)
         held = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
-        count = min(int(np.searchsorted(held, keep * (1 - 1e-12))) + 1, coils)
+        count = min(int(np.searchsorted(held, energy * (1 - 1e-12))) + 1, coils)
+        if by_noise:
+            count = max(count, int((values > AUTO_POWER * data.shape[1]).sum()))
     return vectors[:, :count].conj().T
 
 
-def compress(kspace: np.ndarray, calibration: np.ndarray, keep: int | float) -> np.ndarray:
+def compress(kspace: np.ndarray, calibration: np.ndarray, keep: int | float | Literal["auto"]) -> np.ndarray:
     """Return whitened k-space (coil, …) in virtual coils (virtual, …), complex64; white noise stays white.
 
     calibration, keep: as `compression_matrix`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class CoilTransform:
         return L if self.compression is None else L @ self.compression.conj().T  # orthonormal rows: V⁺ = Vᴴ
 
     def compressed(
-        self, block: np.ndarray, keep: int | float, record: dict[str, Any]
+        self, block: np.ndarray, keep: int | float | Literal["auto"], record: dict[str, Any]
     ) -> tuple[CoilTransform, np.ndarray]:
         """Return this followed by compression, and its whitened calibration block (coil, h, w) compressed."""
         if isinstance(keep, int) and keep > len(block):

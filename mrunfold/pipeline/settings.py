@@ -22,8 +22,9 @@ class ReconSettings:
     as `get_method`; slices: Python slice "0:3", indices "0,4,-1", None for all; seed: an integer, or "name"
     for fastMRI's seed of the file's name; target: what magnitude is written, None for `rss` where the file
     has its own RSS images and `combined` elsewhere; coils: virtual coils to compress to, a fraction of energy
-    below 1, "all", or "auto" for 0.995 of the energy of more than 8 coils; maps: "torch" or "sigpy", whose
-    ESPIRiT; map_sets: 2 where the object is larger than the field of view; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
+    below 1, "all", or "auto": of more than 8 coils those that hold more than noise; maps: "torch" or "sigpy",
+    whose ESPIRiT; map_sets: 2 where the object is larger than the field of view; device: "auto", "cpu",
+    "cuda", …; threads: of the CPU, None as torch has it;
     cache: keep coil maps; keep_samples: write the posterior samples as well, not only maps of their spread.
     """
 

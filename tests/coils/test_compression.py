@@ -50,3 +50,14 @@ def test_all_coils_kept_loses_nothing():
 def test_what_cannot_be_kept_is_refused(keep: float):
     with pytest.raises(InputError):
         compression_matrix(draws(5, 8, 8), keep)
+
+
+def test_auto_keeps_every_coil_that_is_not_noise():
+    """Power 10⁶, 10⁴, 100 and noise of 1: the third holds 0.01 % and is kept."""
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((2, 9, 24, 24))
+    white = (draws[0] + 1j * draws[1]) / np.sqrt(2)
+    data = white * np.sqrt(np.array([1e6, 1e4, 100, 1, 1, 1, 1, 1, 1]))[:, None, None]
+    assert len(compression_matrix(data, "auto")) == 3
+    assert len(compression_matrix(data, 0.9998)) == 2
+    assert len(compression_matrix(white, "auto")) == 9, "noise alone: the share of energy decides"

@@ -161,6 +161,17 @@ def test_the_same_run_gives_the_same_images(tmp_path, scan):
     assert not np.allclose(first, other, rtol=1e-3)
 
 
+@pytest.mark.parametrize("target", ["rss", "combined"])
+def test_what_the_method_began_with_is_kept_for_readers(tmp_path, scan, target):
+    arguments = ["--mask", "poisson", "--accel", "4", "--seed", "3", "--target", target]
+    method = ["--method", "sense", "--param", "max_iter=2"]
+    plain = recon(scan, tmp_path / "zf", *arguments, "--method", "zero_filled")[2]
+    volumes = recon(scan, tmp_path / "sense", *arguments, *method)[2]
+    assert "zero_filled" not in plain  # it would be the reconstruction once more
+    np.testing.assert_array_equal(volumes["zero_filled"], plain["reconstruction"])
+    assert not np.allclose(volumes["zero_filled"], volumes["reconstruction"], rtol=1e-2)
+
+
 def test_seed_by_name_is_fastmris(tmp_path, scan):
     from fastmri.data.subsample import RandomMaskFunc
 
