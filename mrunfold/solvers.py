@@ -43,13 +43,15 @@ def conjugate_gradient(
     x0: Tensor | None = None,
     tolerance: float = 1e-5,
     max_iterations: int = 100,
+    early_stop: bool = True,
 ) -> Solution:
     """Solve (weight·N + shift·I) x = rhs by conjugate gradients, N Hermitian and positive semidefinite.
 
     rhs: (*batch, *item) with `ndim` item axes; weight, shift: (*batch,) or broadcastable to it, ≥ 0,
     with weight·N + shift·I positive definite; x0: warm start, as rhs, default zero.
     An item stops by itself when its relative residual is ≤ `tolerance`, so that its result does not
-    depend on what it is batched with.  Hestenes and Stiefel (1952), eqs. 3:1 a-f.
+    depend on what it is batched with.  early_stop: False takes all steps, finished items steps of length
+    zero, for graphs that cannot branch on data.  Hestenes and Stiefel (1952), eqs. 3:1 a-f.
     """
     batch = rhs.shape[: rhs.ndim - ndim]
     item = (...,) + (None,) * ndim
@@ -70,7 +72,7 @@ def conjugate_gradient(
     iterations = torch.zeros(batch, dtype=torch.int64, device=rhs.device)
     active = rr > stop
     for _ in range(max_iterations):
-        if not bool(active.any()):
+        if early_stop and not bool(active.any()):
             break
         q = system(p)
         curvature = inner(p, q, ndim)

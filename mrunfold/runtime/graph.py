@@ -1,0 +1,173 @@
+"""What the compiled posterior mean computes: the same network, an operator that can be traced."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mrunfold.operators import Sense
+from mrunfold.solvers import Solution, conjugate_gradient
+from mrunfold.unfold import PosteriorDenoiser
+
+__all__ = ["Mean", "no_deprecation", "trace"]
+
+COIL_CHUNK = 4  # as Sense on a CPU: the coil images then stay in its caches
+
+
+# The functions of this block are compiled by TorchScript, so that what they decide (axes, chunks, ranks)
+# is decided for each input and not for the example that is traced.
+
+
+def _expand(x: Tensor, maps: Tensor) -> Tensor:
+    if maps.shape[-4] == 1:
+        return maps.squeeze(-4) * x
+    return (maps * x.unsqueeze(-3)).sum(dim=-4)
+
+
+def _combine(images: Tensor, maps: Tensor) -> Tensor:
+    if maps.shape[-4] == 1:
+        return (maps.squeeze(-4).conj() * images).sum(dim=-3, keepdim=True)
+    return (maps.conj() * images.unsqueeze(-4)).sum(dim=-3)
+
+
+def _weights(mask: Tensor) -> Tensor:
+    """mask², uncentred, of extent 1 along an axis on which no item's mask varies."""
+    axes: list[int] = []
+    for axis in [-2, -1]:
+        first = mask.narrow(axis, 0, 1)
+        if bool((mask == first).all()):
+            mask = first
+        else:
+            axes.append(axis)
+    if len(axes) > 0:
+        mask = torch.fft.ifftshift(mask, dim=axes)
+    return (mask * mask).contiguous()
+
+
+def _normal(x: Tensor, maps: Tensor, weights: Tensor, chunk: int) -> Tensor:
+    """AᴴA x, transformed only along the axes on which `weights` varies."""
+    axes: list[int] = []
+    for axis in [-2, -1]:
+        if weights.shape[axis] > 1:
+            axes.append(axis)
+    total = torch.zeros_like(x)
+    for start in range(0, maps.shape[-3], chunk):
+        part = maps[..., start : start + chunk, :, :]
+        images = _expand(x, part)
+        if len(axes) > 0:
+            k = torch.fft.fftn(images, dim=axes, norm="ortho") * weights.unsqueeze(-3)
+            images = torch.fft.ifftn(k, dim=axes, norm="ortho")
+        else:
+            images = images * weights.unsqueeze(-3)
+        total = total + _combine(images, part)
+    return total
+
+
+def _scale(image: Tensor) -> Tensor:
+    """The scale of mrunfold.problem.rescale: 99th percentile of |Aᴴy| per item, 1 where that is 0."""
+    magnitude = image.abs().flatten(start_dim=1)
+    rank = max(1, int(round(0.99 * magnitude.shape[1])))  # noqa: RUF046  TorchScript rounds to a float
+    scale = torch.kthvalue(magnitude, rank, dim=1)[0]
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+class _Scripted(NamedTuple):
+    expand: Any
+    combine: Any
+    weights: Any
+    normal: Any
+    scale: Any
+
+
+@lru_cache(maxsize=1)
+def _scripted() -> _Scripted:
+    with no_deprecation():
+        return _Scripted(*(torch.jit.script(f) for f in (_expand, _combine, _weights, _normal, _scale)))
+
+
+class no_deprecation(warnings.catch_warnings):
+    """Without PyTorch's advice to use torch.export: docs/runtime.md says why it is not followed."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore", FutureWarning)
+        # A trace warns of each Python decision; `export_mean` runs the file at other sizes instead.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+
+
+class _TracedSense(Sense):
+    """Sense without what a trace cannot hold: checks of shapes, autograd functions, an early stop.
+
+    Here everything has one batch axis, slices; mask: (slice, y, x), 0 or 1.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_weights", _scripted().weights(self.mask))
+
+    def _chunks(self) -> list[slice]:
+        return [slice(None)]
+
+    def _expand(self, x: Tensor, maps: Tensor) -> Tensor:
+        return _scripted().expand(x, maps)
+
+    def _combine(self, images: Tensor, maps: Tensor) -> Tensor:
+        return _scripted().combine(images, maps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(x)
+
+    __call__ = forward
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._adjoint(y)
+
+    def normal(self, x: Tensor) -> Tensor:
+        return _scripted().normal(x, self.maps, self._weights, COIL_CHUNK)
+
+    def solve_with_statistics(
+        self, rhs, weight, shift, x0=None, *, tolerance=1e-5, max_iterations=100, gradient="implicit"
+    ) -> Solution:
+        return conjugate_gradient(
+            self.normal, rhs, weight, shift, 3, x0, tolerance, max_iterations, early_stop=False
+        )
+
+
+class Mean(nn.Module):
+    """E[x₀ | y] in the units of the given k-space, and what it was divided by inside.
+
+    The graph of `mrunfold compile`: masking, the units of mrunfold.problem.rescale, one network evaluation at
+    σ_t = ∞, and back to the units that came in.
+    """
+
+    def __init__(self, network: PosteriorDenoiser) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, kspace: Tensor, maps: Tensor, mask: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image (slice, set, y, x) complex64 and its scale (slice,).
+
+        kspace: whitened, (slice, coil, y, x) complex64; maps: (slice, set, coil, y, x) complex64; mask:
+        (slice, y, x) float32, ≠ 0 where sampled; sigma: noise standard deviation in the units of kspace,
+        σ² = E|n|², (slice,) float32.
+        """
+        sampled = mask != 0
+        A = _TracedSense(maps, sampled.to(sigma.dtype))
+        y = torch.where(sampled[:, None], kspace, torch.zeros_like(kspace))
+        scale = _scripted().scale(A.adjoint(y))
+        item = (slice(None), None, None, None)
+        noise = sigma / scale
+        image = self.network(None, torch.full_like(noise, torch.inf), y / scale[item], A, noise)
+        return image * scale[item], scale
+
+
+def trace(network: PosteriorDenoiser, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+    """Return `Mean` of a network as frozen TorchScript, for any slices, sets, coils and matrix sizes."""
+    module = Mean(network).eval()
+    with torch.no_grad(), no_deprecation():
+        # The trace is compared with Python by `export_mean`; a second trace of the same input shows less.
+        traced = torch.jit.trace(module, example, check_trace=False)
+        return torch.jit.freeze(traced, optimize_numerics=False)
