@@ -13,9 +13,18 @@ __all__ = ["review"]
 
 
 def review(
-    folder: Annotated[Path, typer.Argument(help="Folder of results of `recon` or `batch`.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Folder of results of `recon` or `batch`; with --join, what readers saved."),
+    ],
     blinded: Annotated[bool, typer.Option("--blinded", help="Code names, random order.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder to write, <folder>_study if none.")] = None,
+    join: Annotated[
+        Path | None, typer.Option(help="The study's key: join readers' CSV files with it into one table.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="To write: <folder>_study, or ratings.csv beside the key, if none.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier table.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Of order and names; drawn if none.")] = None,
     question: Annotated[
         list[str] | None, typer.Option(help="A question, rated 1 to 5; may be repeated.")
@@ -27,17 +36,50 @@ def review(
 
     Readers save their ratings as CSV from the page.  The page names no patient, file or method.
     Example: mrunfold review results --blinded --seed 7
+    Then:    mrunfold review --join results_study/key study-*.csv
     """
+    if blinded == (join is not None):
+        raise InputError(
+            "say what to do: --blinded writes a study, --join KEY joins ratings with its key; `view` is for "
+            "looking openly"
+        )
+    if join is not None:
+        if seed is not None or question or reference:
+            raise InputError("--seed, --question and --reference are for --blinded; leave them out")
+        _join(join, inputs, out, overwrite, quiet)
+        return
+    if len(inputs) != 1 or overwrite:
+        raise InputError("give --blinded one folder that holds all results, and a new --out")
+    _blinded(inputs[0], out, seed, question, reference, quiet)
+
+
+def _blinded(
+    folder: Path,
+    out: Path | None,
+    seed: int | None,
+    questions: list[str] | None,
+    reference: bool,
+    quiet: bool,
+) -> None:
     from mrunfold.cli.console import note, slice_progress
     from mrunfold.review.study import QUESTIONS, write_study
 
-    if not blinded:
-        raise InputError("readers' ratings are for blinded images: add --blinded, or look openly with `view`")
     final = out if out is not None else folder.absolute().with_name(f"{folder.absolute().name}_study")
     with slice_progress(quiet) as progress:
         done = write_study(
-            folder, final, seed=seed, questions=question or QUESTIONS, reference=reference, progress=progress
+            folder, final, seed=seed, questions=questions or QUESTIONS, reference=reference, progress=progress
         )
     note(f"wrote {done.cases} cases, seed {done.seed}; research use, not for diagnosis", quiet)
     note(f"give to readers: {done.page}", quiet)
     note(f"keep to yourself: {done.key.parent}", quiet)
+
+
+def _join(key: Path, ratings: list[Path], out: Path | None, overwrite: bool, quiet: bool) -> None:
+    from mrunfold.cli.console import note
+    from mrunfold.review.join import join_ratings
+
+    beside = key if key.is_dir() else key.parent
+    done = join_ratings(key, ratings, out or beside / "ratings.csv", overwrite=overwrite)
+    note(f"wrote {done.table}: {done.rows} rows of {len(done.readers)} readers", quiet)
+    if done.open:
+        note(f"note: {done.open} ratings were left open and are empty", quiet)

@@ -20,8 +20,8 @@ def view(
 ) -> None:
     """Write results as one HTML page and open it: no network, no server, nothing to install.
 
-    Results of one scan share its panels: add a zero_filled result to compare with.
-    Example: mrunfold view scan_unfold scan_zero_filled
+    Results of one scan share its panels: add further methods to compare with.
+    Example: mrunfold view scan_unfold scan_sense
     """
     from mrunfold.cli.console import note, slice_progress
     from mrunfold.review.write import write_view

@@ -24,10 +24,11 @@ def compression_matrix(calibration: np.ndarray, keep: int | float | Literal["aut
     """
     coils = len(calibration)
     by_number = isinstance(keep, int) and not isinstance(keep, bool)
-    if by_number and not 1 <= keep <= coils:
+    if by_number and not 1 <= int(keep) <= coils:
         raise InputError(f"cannot keep {keep} virtual coils of {coils}; give a number from 1 to {coils}")
     by_noise = keep == "auto"
-    if not by_number and not by_noise and not 0 < float(keep) <= 1:
+    share = AUTO_ENERGY if isinstance(keep, str) else float(keep)
+    if not by_number and not 0 < share <= 1:
         raise InputError(f"the energy to keep is a fraction in (0, 1], got {keep}; or give a number of coils")
     data = calibration.reshape(coils, -1).astype(np.complex128)
     values, vectors = np.linalg.eigh(data @ data.conj().T)  # ascending
@@ -35,9 +36,8 @@ def compression_matrix(calibration: np.ndarray, keep: int | float | Literal["aut
     if by_number:
         count = int(keep)
     else:
-        energy = AUTO_ENERGY if by_noise else float(keep)
         held = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
-        count = min(int(np.searchsorted(held, energy * (1 - 1e-12))) + 1, coils)
+        count = min(int(np.searchsorted(held, share * (1 - 1e-12))) + 1, coils)
         if by_noise:
             count = max(count, int((values > AUTO_POWER * data.shape[1]).sum()))
     return vectors[:, :count].conj().T

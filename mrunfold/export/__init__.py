@@ -3,9 +3,16 @@
 from mrunfold.export.geometry import Stack, View, lps_to_ras, radiological_view, slice_affine, stacks, turned
 from mrunfold.export.nifti import write_nifti
 from mrunfold.export.record import peak_memory_mb, platform_facts, versions, write_json
-from mrunfold.export.result import Reconstruction, header_facts, open_reconstruction, sample_name
+from mrunfold.export.result import (
+    ZERO_FILLED,
+    Reconstruction,
+    header_facts,
+    open_reconstruction,
+    sample_name,
+)
 
 __all__ = [
+    "ZERO_FILLED",
     "Reconstruction",
     "Stack",
     "View",

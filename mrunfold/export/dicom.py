@@ -16,7 +16,7 @@ from mrunfold.export.dicom_map import parametric_map
 from mrunfold.export.dicom_reference import Exam
 from mrunfold.export.dicom_uids import content_uid, digest_of
 from mrunfold.export.geometry import Stack, View, radiological_view, turned
-from mrunfold.export.result import Reconstruction
+from mrunfold.export.result import ZERO_FILLED, Reconstruction
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -126,7 +126,7 @@ def _number(name: str) -> tuple[int, str]:
 
 def _groups(result: Reconstruction) -> list[list[str]]:
     """Return what shares a scale: all that is a magnitude, whatever is exported; the deviation for itself."""
-    magnitudes = [n for n in result.names if n != "std"]
+    magnitudes = [n for n in result.names if n not in ("std", ZERO_FILLED)]
     magnitudes.sort(key=lambda n: n != "reconstruction")
     return [magnitudes, *([["std"]] if "std" in result.names else [])]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mrunfold.errors import InputError
 from mrunfold.io import sha256_of
 
-__all__ = ["SUMS", "check_sums", "write_sums"]
+__all__ = ["SUMS", "check_sums", "read_sums", "write_sums"]
 
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -20,10 +20,10 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def check_sums(folder: Path) -> int:
-    """Return how many files of `folder` are as its SHA256SUMS says.
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file that the SHA256SUMS of `folder` lists, by its path in there.
 
-    Raises InputError where one has changed, is missing or is not listed.
+    Raises InputError where there is none or it is damaged.
     """
     try:
         text = (folder / SUMS).read_text(encoding="utf-8")
@@ -34,7 +34,15 @@ def check_sums(folder: Path) -> int:
     matches = [LINE.fullmatch(line) for line in text.splitlines()]
     if not matches or None in matches or not text.endswith("\n"):
         raise InputError(f"{folder / SUMS} is damaged; export again")
-    listed = {match[2]: match[1] for match in matches if match}
+    return {match[2]: match[1] for match in matches if match}
+
+
+def check_sums(folder: Path) -> int:
+    """Return how many files of `folder` are as its SHA256SUMS says.
+
+    Raises InputError where one has changed, is missing or is not listed.
+    """
+    listed = read_sums(folder)
     found = _files(folder)
     for what, names in (
         ("missing", sorted(set(listed) - set(found))),

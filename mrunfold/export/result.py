@@ -22,10 +22,20 @@ from mrunfold.io.fastmri import ACQUISITIONS
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.scan import Geometry, Header
 
-__all__ = ["MAPS", "SAMPLE", "Reconstruction", "header_facts", "open_reconstruction", "sample_name"]
+__all__ = [
+    "MAPS",
+    "SAMPLE",
+    "ZERO_FILLED",
+    "Reconstruction",
+    "header_facts",
+    "open_reconstruction",
+    "sample_name",
+]
 
 # Datasets that are exported besides `reconstruction` and the samples.
 MAPS = ("std", "quantile_05", "quantile_95", "target")
+# What the method began with: for the review page, not for export.
+ZERO_FILLED = "zero_filled"
 SAMPLE = re.compile(r"sample_[0-9]{2,4}")
 # What a file must say of itself.
 SAID = (
@@ -173,7 +183,7 @@ def _check_digest(path: Path) -> None:
 
 def _read(path: Path, file: h5py.File) -> Reconstruction:
     with reading(path, "its datasets"):
-        wanted = [n for n in file if n in ("reconstruction", *MAPS) or SAMPLE.fullmatch(n)]
+        wanted = [n for n in file if n in ("reconstruction", ZERO_FILLED, *MAPS) or SAMPLE.fullmatch(n)]
     if "reconstruction" not in wanted:
         raise InputError(f"{path}: no dataset 'reconstruction'; give a folder that `mrunfold recon` wrote")
     shape = None

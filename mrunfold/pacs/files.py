@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrunfold.errors import InputError
-from mrunfold.io.atomic import sha256_of
+from mrunfold.export.manifest import SUMS, read_sums
 
 __all__ = ["Instance", "find_instances", "read_instance"]
 
@@ -32,9 +36,11 @@ class Instance:
 def find_instances(folder: Path) -> list[Instance]:
     """Return the DICOM files under `folder`, by path; the same bytes under one UID count once.
 
-    Files without DICOM's prefix (records, manifests) are passed over.  Raises InputError where there are
-    none, where one is damaged, and where two files claim one SOP Instance UID with different content: a PACS
-    would keep one of them.
+    Files without DICOM's prefix (records, manifests) are passed over unless they are named .dcm.  Raises
+    InputError where there are none, where one is damaged, and where two files claim one SOP Instance UID with
+    different content: a PACS would keep one of them.  Where the folder, or one of the two above it, has the
+    SHA256SUMS of an export, a file that is not as it was written is an error too: DICOM itself does not
+    notice a change.
     """
     if not folder.exists():
         raise InputError(f"{folder}: no such folder; give one that holds DICOM files, as `export` writes")
@@ -42,6 +48,8 @@ def find_instances(folder: Path) -> list[Instance]:
     found: dict[str, Instance] = {}
     for path in paths:
         if not _is_dicom(path):
+            if path.suffix.lower() == ".dcm":
+                raise InputError(f"{path}: named .dcm and no DICOM file; remove it, or export again")
             continue
         instance, _ = read_instance(path)
         other = found.setdefault(instance.uid, instance)
@@ -52,7 +60,24 @@ def find_instances(folder: Path) -> list[Instance]:
             )
     if not found:
         raise InputError(f"{folder} holds no DICOM files; write them first: `mrunfold export RESULT --dicom`")
+    _check_sums(folder.absolute(), list(found.values()))
     return list(found.values())
+
+
+def _check_sums(folder: Path, instances: list[Instance]) -> None:
+    """Raise InputError where a file that SHA256SUMS lists under `folder` is missing or has changed."""
+    root = next((p for p in (folder, *folder.parents[:2]) if (p / SUMS).is_file()), None)
+    if root is None:
+        return
+    listed = {root / name: digest for name, digest in read_sums(root).items()}
+    here = {i.path.absolute(): i.digest for i in instances}
+    changed = [p for p, digest in here.items() if listed.get(p, digest) != digest]
+    gone = [
+        p for p in listed if p not in here and p.suffix == ".dcm" and (folder == p or folder in p.parents)
+    ]
+    for what, paths in (("changed since it was written", changed), ("missing", gone)):
+        if paths:
+            raise InputError(f"{paths[0]}: {what}, as {root / SUMS} says; export again")
 
 
 def read_instance(path: Path) -> tuple[Instance, Any]:
@@ -62,14 +87,17 @@ def read_instance(path: Path) -> tuple[Instance, Any]:
 
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{path}: {path.stat().st_size} bytes are more than a DICOM instance can have")
+    content = path.read_bytes()  # so that an OSError below is pydicom's word for damage, not the disk's
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what pydicom only remarks on is for the PACS to judge
-            dataset = pydicom.dcmread(path)
+            dataset = pydicom.dcmread(io.BytesIO(content))
             for _ in dataset.iterall():  # what cannot be decoded is met here, not in the middle of a push
                 pass
             sop_class, uid, syntax = _identity(dataset)
             _check_pixels(dataset)
+            # C-STORE writes it once more: what can be read and not written would end the push there.
+            pydicom.dcmwrite(io.BytesIO(), dataset)
     except (
         AttributeError,
         BytesLengthException,
@@ -78,14 +106,17 @@ def read_instance(path: Path) -> tuple[Instance, Any]:
         KeyError,
         LookupError,
         NotImplementedError,
+        OSError,
         OverflowError,
         RecursionError,
         TypeError,
         ValueError,
+        struct.error,
+        zlib.error,
     ) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{path}: damaged DICOM file ({reason}); export again") from None
-    return Instance(path, sop_class, uid, str(syntax), sha256_of(path)), dataset
+    return Instance(path, sop_class, uid, str(syntax), hashlib.sha256(content).hexdigest()), dataset
 
 
 def _identity(dataset: Any) -> tuple[str, str, Any]:

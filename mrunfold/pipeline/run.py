@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mrunfold.export import Stack, stacks, write_json, write_nifti
+from mrunfold.export import ZERO_FILLED, Stack, stacks, write_json, write_nifti
 from mrunfold.io import open_scan, sha256_of
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
@@ -90,11 +90,14 @@ def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: Progress |
     total = len(done.indices)
     for place, index in enumerate(done.indices):
         within = None if progress is None else partial(_within, progress, place, total)
-        images = job.reconstruct(index, shown=place == done.shown, progress=within)
+        images = job.reconstruct(index, zero_filled=True, progress=within)
         with job.clock("write"):
             writer.put("reconstruction", place, images.recon)
             if images.target is not None:
                 writer.put("target", place, images.target)
+            if images.zero_filled is not None and job.settings.method != ZERO_FILLED:
+                # What a method began with, for readers to compare with, without a second run.
+                writer.put(ZERO_FILLED, place, images.zero_filled)
             for name, values in images.maps():
                 writer.put(name, place, values)
         done.add(place, images)

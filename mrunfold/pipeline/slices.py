@@ -166,9 +166,9 @@ class Job:
 
     @torch.no_grad()
     def reconstruct(
-        self, index: int, shown: bool = False, progress: Callable[[float], None] | None = None
+        self, index: int, zero_filled: bool = False, progress: Callable[[float], None] | None = None
     ) -> SliceImages:
-        """Reconstruct slice `index`, the same whichever others are; `shown` asks for zero-filled as well."""
+        """Reconstruct slice `index`, the same whichever others are; `zero_filled` asks for that image too."""
         header = self.scan.header
         with self.clock("read"):
             kspace = self.scan.kspace(index)
@@ -191,7 +191,7 @@ class Job:
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
             result = self.method(problem, seeds=seeds, progress=progress)
         target = _target(problem, self.kind) if self.drawn is not None else None
-        zero_filled = magnitude(problem.A.adjoint(problem.y), problem, self.kind) if shown else None
+        plain = magnitude(problem.A.adjoint(problem.y), problem, self.kind) if zero_filled else None
         kept = _kept(mask, problem)
         draws = _draws(result, problem, self.kind)
         record = {
@@ -207,7 +207,7 @@ class Job:
         return SliceImages(
             crop_image(magnitude(result.mean, problem, self.kind), header.crop),
             None if target is None else crop_image(target, header.crop),
-            None if zero_filled is None else crop_image(zero_filled, header.crop),
+            None if plain is None else crop_image(plain, header.crop),
             {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
             kept,
             problem.flags + _twice_undersampled(self.drawn, held, header) + _empty(problem),

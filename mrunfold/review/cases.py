@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mrunfold.errors import InputError
-from mrunfold.export import Reconstruction, open_reconstruction, radiological_view
+from mrunfold.export import ZERO_FILLED, Reconstruction, open_reconstruction, radiological_view
 from mrunfold.export.geometry import Stack, View, turned
 from mrunfold.metrics import score
 from mrunfold.review.words import metrics_note, missing, provenance
@@ -172,9 +172,9 @@ def _panels(group: _Group) -> list[Panel]:
     if reference is not None:
         panels.append(Panel("reference", f"Reference ({first.kind} of the full data)", "image", (reference,)))
     methods = [r for r in group.results if r.method != "zero_filled"] or [first]
-    zero_filled = [r for r in group.results if r.method == "zero_filled" and r is not methods[0]][:1]
-    for result in zero_filled:
-        panels.append(Panel("zero_filled", "Zero-filled", "image", (load(result, "reconstruction"),)))
+    zero_filled = _zero_filled(group, methods[0])
+    if zero_filled is not None:
+        panels.append(Panel("zero_filled", "Zero-filled", "image", (zero_filled,)))
     for number, result in enumerate(methods, start=1):
         key = "recon" if number == 1 else f"recon{number}"
         panels.append(
@@ -191,6 +191,14 @@ def _panels(group: _Group) -> list[Panel]:
         frames = tuple(load(first, name) for name in first.samples)
         panels.append(Panel("film", "Posterior samples", "image", frames))
     return panels
+
+
+def _zero_filled(group: _Group, method: Reconstruction) -> np.ndarray | None:
+    """Return the zero-filled images: of a result that stands beside, else of the first that holds them."""
+    for result in group.results:
+        if result.method == "zero_filled" and result is not method:
+            return load(result, "reconstruction")
+    return next((load(r, ZERO_FILLED) for r in group.results if ZERO_FILLED in r.names), None)
 
 
 def _by_key(panels: Sequence[Panel], key: str) -> Panel:

@@ -20,7 +20,7 @@ from mrunfold.io.atomic import sha256_of
 from mrunfold.review.cases import WINDOW, Case, Panel, Progress, load
 from mrunfold.review.page import asset, case_data, html
 
-__all__ = ["QUESTIONS", "Study", "write_study"]
+__all__ = ["HIGHEST", "KEY_COLUMNS", "QUESTIONS", "Study", "write_study"]
 
 QUESTIONS = (
     "Sharpness of anatomy",
@@ -33,7 +33,10 @@ QUESTIONS = (
 LETTERS = "BCDFGHKMNPQRTVWX"
 MOST_CASES = 500
 MOST_QUESTIONS = 12
+HIGHEST = 5  # ratings go from 1 to it
 KEY_COLUMNS = ("position", "case", "result", "dataset", "stack", "method", "input_sha256", "result_sha256")
+# Names of columns in what readers save; a question of one of these names could not be told from it.
+TAKEN = {*KEY_COLUMNS, "study", "reader", "comment", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def _check(final: Path, questions: Sequence[str]) -> None:
         raise InputError(f"give 1 to {MOST_QUESTIONS} different questions, got {len(questions)}")
     if any(not q.strip() or len(q) > 80 or not q.isprintable() for q in questions):
         raise InputError("a question is 1 to 80 printable characters; shorten it")
+    if taken := TAKEN & set(questions):
+        raise InputError(f"'{min(taken)}' is the name of a column of its own; word the question differently")
 
 
 def _results(folder: Path, reference: bool) -> list[dict[str, Any]]:

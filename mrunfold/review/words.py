@@ -14,8 +14,9 @@ RULE = "against the full data; all slices, data range = maximum of the reference
 WANTED = {
     "reference": "Reference and error: only a mask drawn over fully sampled data leaves them, as in "
     "`mrunfold recon SCAN --mask poisson --accel 4`.",
-    "zero_filled": "Zero-filled: run `mrunfold recon SCAN --method zero_filled --out ZF` with the same mask "
-    "and seed, then `mrunfold view RESULT ZF`.",
+    "zero_filled": "Zero-filled: a folder of `mrunfold recon` holds it, a volume of `batch` does not; run "
+    "`mrunfold recon SCAN --method zero_filled --out ZF` with the same mask and seed, then `mrunfold view "
+    "RESULT ZF`.",
     "std": "Uncertainty: reconstruct with `--samples 8`.",
     "film": "Samples as a film: reconstruct with `--samples 8 --keep-samples`.",
 }

@@ -141,6 +141,53 @@ def test_no_text_of_the_raw_file_is_anywhere(tmp_path, caplog, raw):
         one.walk(lambda _, e: None if e.tag == 0x7FE00010 else _silent(e))
 
 
+@pytest.mark.parametrize("raw", [fastmri, mrd])
+def test_no_text_of_the_raw_file_is_in_a_page_a_study_or_the_list_of_a_push(tmp_path, caplog, raw):
+    path = raw(tmp_path, coil_kspace(np.stack([letter_f((48, 40))] * 2)))
+    caplog.set_level(logging.DEBUG)
+    mask = ["--mask", "random", "--accel", "2", "--calibration", "10"]
+    # Named by the user, who is told to: folders are given names, and the key and the terminal repeat them.
+    results, page, study = tmp_path / "results", tmp_path / "page.html", tmp_path / "study"
+    commands = [
+        ["recon", str(path), *mask, "--method", "sense", "--param", "max_iter=2", "--no-cache", "--dicom",
+         "--out", str(results / "one")],
+        ["view", str(results / "one"), "--no-open", "--out", str(page)],
+        ["view", str(results / "one"), "--no-open", "--names", "--out", str(tmp_path / "named.html")],
+        ["review", str(results), "--blinded", "--reference", "--out", str(study)],
+    ]  # fmt: skip
+    said = "".join(_said(command) for command in commands) + _pushed(results / "one")
+    assert [t for t in TRACES if t in (said + caplog.text).replace(str(path), "")] == []
+    written = [page, tmp_path / "named.html", results / "one.push.jsonl"]
+    written += [p for p in study.rglob("*") if p.is_file()]
+    assert len(written) == 6
+    for file in written:
+        text = file.read_text(encoding="utf-8")
+        # Volumes are base64, programs and licences are the same in every page.
+        text = re.sub(r'id="volume-\d+">[^<]*|<script>.*?</script>|<!--.*?-->', "", text, flags=re.DOTALL)
+        assert [trace for trace in TRACES if trace in text] == [], file.name
+        assert path.stem not in text, file.name
+
+
+def _said(command: list[str]) -> str:
+    result = CliRunner().invoke(main.app, command)
+    assert result.exit_code == 0, result.output
+    return result.output + result.stderr
+
+
+def _pushed(folder: Path) -> str:
+    """Push to a server in this process that takes everything; return what the command says."""
+    pynetdicom = pytest.importorskip("pynetdicom", reason="no pynetdicom: pip install '.[clinical]'")
+    entity = pynetdicom.AE("PACS")
+    for file in sorted(folder.rglob("*.dcm")):
+        entity.add_supported_context(pydicom.dcmread(file).SOPClassUID, ["1.2.840.10008.1.2.1"])
+    taken = [(pynetdicom.evt.EVT_C_STORE, lambda _: 0)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=taken)
+    try:
+        return _said(["push", str(folder), "--to", f"PACS@127.0.0.1:{server.socket.getsockname()[1]}"])
+    finally:
+        server.shutdown()
+
+
 def _silent(element) -> None:
     if element.VR not in ("SQ", "OW", "OF"):
         assert not [trace for trace in TRACES if trace in str(element.value)], element

@@ -1,11 +1,14 @@
-"""A point and an F at known places in the patient come out of raw data, DICOM and NIfTI where they are.
+"""A point and an F at known places in the patient come out in DICOM, NIfTI and the page where they are.
 
 k-space is made from places in mm by the Fourier integral, so that no index arithmetic of ours is in it.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from rawfiles import write_mrd
 
 from mrunfold.export.run import ExportRequest, export_result
 from mrunfold.pipeline import ReconSettings, reconstruct
+from mrunfold.review.write import write_view
 
 PIXEL = (2.0, 3.0)
 CENTRE = np.array([14.0, -9.0, 31.0])
@@ -32,6 +36,9 @@ SIZES = {
 # An F in mm from its corner, along read and phase: a stem and two arms, each a row of points 2×3 mm apart.
 LETTER = [(2.0 * i, 0.0) for i in range(12)]
 LETTER += [(0.0, 3.0 * j) for j in range(1, 7)] + [(8.0, 3.0 * j) for j in range(1, 4)]
+
+
+OPPOSITE = {"L": "R", "P": "A", "S": "I"}
 
 
 def kspace(places: np.ndarray, origin: np.ndarray, frame, shape: tuple[int, int]) -> np.ndarray:
@@ -92,6 +99,23 @@ def nifti_values(image: nibabel.Nifti1Image, places: np.ndarray) -> np.ndarray:
     return both[0]
 
 
+def page_of(result: Path) -> tuple[dict, nibabel.Nifti1Image]:
+    """What the page of `view` holds: facts of its one case, and the volume of its reconstruction."""
+    write_view(result / "page.html", [result])
+    text = (result / "page.html").read_text(encoding="utf-8")
+    (case,) = json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.DOTALL)[1])["cases"]
+    number = next(p["volume"] for p in case["panels"] if p["key"] == "recon")
+    packed = re.search(rf'id="volume-{number}">(.*?)</script>', text, re.DOTALL)[1]
+    return case, nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
+
+
+def page_values(case: dict, image: nibabel.Nifti1Image, places: np.ndarray) -> np.ndarray:
+    """Value at the pixel (column, row, slice) that the page's cross names by each LPS place."""
+    index = np.linalg.solve(np.array(case["lps"]), np.column_stack([places, np.ones(len(places))]).T)
+    np.testing.assert_allclose(index, index.round(), atol=5e-3)
+    return image.get_fdata()[tuple(index[:3].round().astype(int))]
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("frame", FRAMES)
 def test_a_point_and_an_f_are_where_they_are(tmp_path, frame, size):
@@ -105,7 +129,13 @@ def test_a_point_and_an_f_are_where_they_are(tmp_path, frame, size):
     empty = np.array(
         [corner + a * read + b * phase for a, b in [(22.0, 18.0), (22.0, 9.0), (8.0, 15.0), (-4.0, 0.0)]]
     )
-    for values in (partial(dicom_values, images), partial(nifti_values, nifti)):
+    case, page = page_of(tmp_path / "recon")
+    # The letters on the reader's edges: where columns run to, and rows.
+    towards = [max(zip(np.abs(v), np.sign(v), "LPS", strict=True)) for v in np.array(case["lps"]).T[:2, :3]]
+    letters = [name if sign > 0 else OPPOSITE[name] for _, sign, name in towards]
+    assert [case["edges"][3][0], case["edges"][1][0]] == letters
+    readers = partial(dicom_values, images), partial(nifti_values, nifti), partial(page_values, case, page)
+    for values in readers:
         bright = np.concatenate([values(letter), values(point)])
         np.testing.assert_allclose(bright, bright[-1], rtol=0.02)
         assert values(empty).max() < 0.02 * bright.min()

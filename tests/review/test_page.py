@@ -97,6 +97,21 @@ def test_images_are_turned_as_radiologists_expect(tmp_path, frame, turn, edges):
     np.testing.assert_allclose(mm[:3], [3.0, -20.0, 11.0], atol=1e-6)
 
 
+def test_a_result_brings_its_own_zero_filled_panel(tmp_path):
+    begun = zero_filled()["reconstruction"]
+    one = write_result(tmp_path / "one", phantom() | {"zero_filled": begun}, frame=AXIAL)
+    beside = write_result(tmp_path / "zf", {"reconstruction": 0.5 * begun}, "zero_filled", frame=AXIAL)
+    for results, expected in (([one], begun), ([one, beside], 0.5 * begun)):
+        text = written(tmp_path, *results, overwrite=True)
+        (case,) = page_data(text)["cases"]
+        keys = [p["key"] for p in case["panels"]]
+        assert keys == ["reference", "zero_filled", "recon", "error", "std", "film"]
+        assert not any("Zero-filled" in line for line in case["missing"])
+        assert [name for name, _ in case["metrics"]] == ["Zero-filled", "unfold"]
+        shown = volume(text, case["panels"][1]["volume"]).get_fdata().transpose(2, 1, 0)
+        np.testing.assert_allclose(shown, expected, atol=0.51 * case["top"] / 4095)
+
+
 def test_unknown_geometry_is_not_invented(tmp_path):
     text = written(tmp_path, write_result(tmp_path / "r", phantom()))
     (case,) = page_data(text)["cases"]
