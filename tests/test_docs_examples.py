@@ -52,3 +52,13 @@ def test_tables_of_results_are_what_was_measured():
         assert all(digest in m for m in made_by), (
             f"{name} was measured with other weights than those that ship"
         )
+
+
+def test_the_table_of_restorations_is_what_was_measured():
+    from mrunfold.benchmarks import restore, restore_table
+
+    text = (ROOT / "docs/results-restoration.md").read_text(encoding="utf-8")
+    rows = restore.load(ROOT / "docs/results/restore.json")
+    assert restore_table.markdown(rows) in text
+    digest = weights_digest(FOLDER / "natural-compact.safetensors")[:12]
+    assert all(digest in r.made_by for r in rows if r.method == "unfold")

@@ -63,7 +63,7 @@ def test_outputs_are_what_recon_writes(tmp_path, raw):
         arguments = ["recon", str(raw / f"{name}.h5"), "--out", str(single), *MASKED, "--seed", "name"]
         assert CliRunner().invoke(main.app, arguments).exit_code == 0
         with h5py.File(single / "recon.h5") as one, h5py.File(tmp_path / "out" / f"{name}.h5") as many:
-            assert set(many) == {"reconstruction"}
+            assert set(many) == {"provenance", "reconstruction"}
             assert many["reconstruction"].dtype == np.float32
             assert many["reconstruction"].shape == (2, 40, 32)
             np.testing.assert_array_equal(many["reconstruction"], one["reconstruction"])
