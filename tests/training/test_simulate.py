@@ -45,7 +45,7 @@ def test_units_are_those_of_a_problem(bank, seed):
 
 @pytest.fixture
 def kept(monkeypatch):
-    """What `_draw_item` returned: full k-space without noise, maps, mask, σ of each item."""
+    """What `_draw_item` returned: full k-space with its noise, maps, mask, σ of each item."""
     from mrunfold.training import simulate
 
     items = []
@@ -59,15 +59,21 @@ def kept(monkeypatch):
     return items
 
 
-def test_noise_has_the_level_that_is_told(bank, kept):
+def test_noise_has_the_level_that_is_told(bank, kept, monkeypatch):
+    from mrunfold.training import simulate
+
     law = Measurements(coils=(1, 1), dropout=0, sigma_y=(0.02, 0.02), mean_fraction=1)
     p = draw_problem(bank, law, stage(batch=6, sizes=(64, 64)), generator(1))
-    for i, (full, maps, _, sigma) in enumerate(kept):
+    noisy, original = list(kept), simulate.complex_noise_like
+    # The same draws with the noise silenced, the generator used as before.
+    monkeypatch.setattr(simulate, "complex_noise_like", lambda *arguments: 0 * original(*arguments))
+    draw_problem(bank, law, stage(batch=6, sizes=(64, 64)), generator(1))
+    for i, ((_, maps, _, sigma), (clean, *_)) in enumerate(zip(noisy, kept[6:], strict=True)):
         scale = sigma / p.sigma_y[i]
         shown = fft2c(maps * p.x[i]) * scale  # one coil: the target's k-space is that of the full scan
-        level = (shown - full).abs().square().mean().sqrt()
+        level = (shown - clean).abs().square().mean().sqrt()
         # The standard error of the root of a mean of n squares is 1/(2√n).
-        assert abs(float(level / sigma) - 1) < 4 / (2 * math.sqrt(full.numel()))
+        assert abs(float(level / sigma) - 1) < 4 / (2 * math.sqrt(clean.numel()))
         acquired = p.A.mask[i][None] > 0
         torch.testing.assert_close(p.y[i][acquired] * scale, shown[acquired], rtol=1e-3, atol=1e-4)
         assert not bool(p.y[i][~acquired].any())
