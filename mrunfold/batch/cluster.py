@@ -28,6 +28,8 @@ __all__ = ["Fleet", "open_fleet"]
 
 ANSWER = 15  # seconds for a scheduler to answer
 WAIT = 600  # seconds for its first worker
+# A terminal sends Ctrl-C to the workers too: only the command that started them is to hear it.
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 DEATHS = 3  # of workers with one volume in hand, before that volume is given up
 # torch's threads are of a process: two volumes at a time in one would share them.
 _one_volume = threading.Lock()
@@ -142,6 +144,7 @@ def _local(workers: int) -> Iterator[Client]:
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.comm.timeouts.connect": "60s",
         "distributed.worker.daemon": True,
+        "distributed.worker.preload": [DEAF],
     }
     with (
         dask.config.set(settings),

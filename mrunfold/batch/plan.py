@@ -123,8 +123,16 @@ def full_settings(
 
 
 def digest_of(settings: dict[str, Any]) -> str:
-    """Return the sha256 of settings as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    """Return the sha256 of settings as JSON with sorted keys; 4 and 4.0 are one number."""
+    return hashlib.sha256(json.dumps(_whole(settings), sort_keys=True).encode()).hexdigest()
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -48,6 +48,10 @@ class CoilTransform:
             log.info("%d virtual coils asked, the scan has %d: not compressed", keep, len(block))
             return self, block
         matrix = compression_matrix(block, keep)
+        if len(matrix) == len(block):
+            # All are wanted: mixing them would change nothing but the image's phase.
+            record["coils"] |= {"virtual": len(block), "energy": 1.0}
+            return self, block
         virtual = apply_matrix(matrix, block)
         energy = float(
             np.linalg.norm(virtual) ** 2 / max(np.linalg.norm(block) ** 2, np.finfo(np.float32).tiny)

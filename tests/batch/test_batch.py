@@ -313,3 +313,10 @@ def test_the_time_left_counts_volumes_to_come():
     # 20 slices in 40 s; 10 of this volume and two volumes of 15 on average are left.
     assert _pace({0: (10, 10), 2: (10, 20)}, 2, 40.0) == "2.0 s/slice, 0:01:20 left"
     assert _pace({0: (0, 10)}, 2, 40.0) == ""
+
+
+def test_settings_are_the_same_where_numbers_are():
+    from mrunfold.batch.plan import digest_of
+
+    assert digest_of({"accel": 4, "a": [1.0, {"b": 2.0}]}) == digest_of({"accel": 4.0, "a": [1, {"b": 2}]})
+    assert digest_of({"accel": 4}) != digest_of({"accel": 4.5})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrunfold.coils import compress, compression_matrix
+from mrunfold.coils import compress, compression_matrix, find_whitening
 from mrunfold.errors import InputError
 
 
@@ -61,3 +61,15 @@ def test_auto_keeps_every_coil_that_is_not_noise():
     assert len(compression_matrix(data, "auto")) == 3
     assert len(compression_matrix(data, 0.9998)) == 2
     assert len(compression_matrix(white, "auto")) == 9, "noise alone: the share of energy decides"
+
+
+def test_where_nothing_is_dropped_the_coils_stay_as_they_are():
+    record = {"coils": {}}
+    block = draws(3, 24, 24)
+    coils = find_whitening(
+        np.pad(block, ((0, 0), (8, 8), (8, 8))), np.ones((40, 40), bool), draws(3, 500), record
+    )
+    same, kept = coils.compressed(block, 3, record)
+    assert same is coils
+    assert kept is block
+    assert record["coils"]["virtual"] == 3
