@@ -22,6 +22,9 @@ TAU = (0.003, 1.0)
 START = 0.5  # error of the first guess, z = 0, for images of height about 1
 DOUBT = 30.0
 SIGMA_T_MIN = 1e-6
+START_TOLERANCE = 1e-3
+# With little noise x_k explains y within any useful tolerance: z_k must still be heard.
+BLOCK_TOLERANCE = 1e-5
 
 
 class Levels(nn.Module):
@@ -81,9 +84,11 @@ class PosteriorDenoiser(nn.Module):
         x_{k+1} = argmin_x ‖y − A x‖²/(m_k σ_y)² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
                 = (AᴴA/(m_k σ_y)² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/(m_k σ_y)² + x_t/σ_t² + ρ_k z_k)
 
-    x_0 is the same solve with z = 0, ρ = 4 and m = 1.  Nothing depends on the operator's class: any
-    LinearOperator works, and the closed form of its `solve` is used where it has one.  σ_t = ∞ gives the
-    posterior mean E[x₀ | y].
+    x_0 is the same solve with z = 0, ρ = 4 and m = 1.  Where an operator has no closed form, it is by
+    conjugate gradients: x_0 until a relative residual of 1e-3, in `start_iterations` steps at most; the
+    blocks, which begin near their solution, in `cg_iterations` steps.  Nothing depends on the operator's
+    class: any LinearOperator works, and the closed form of its `solve` is used where it has one.  σ_t = ∞
+    gives the posterior mean E[x₀ | y].
     shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
     backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
     the blocks is this project's own (docs/concepts/diff-unfolding.md).
@@ -93,13 +98,14 @@ class PosteriorDenoiser(nn.Module):
         self,
         blocks: int = 6,
         shared: bool = False,
-        cg_iterations: int = 6,
+        cg_iterations: int = 4,
+        start_iterations: int = 12,
         prior: Callable[[], Prior] = Prior,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
-        self.checkpointing = checkpointing
+        self.start_iterations, self.checkpointing = start_iterations, checkpointing
         self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
         self.levels = Levels(blocks)
 
@@ -110,7 +116,8 @@ class PosteriorDenoiser(nn.Module):
         def prior() -> Prior:
             return Prior(**spec.prior.model_dump())
 
-        return cls(spec.blocks, spec.shared, spec.cg_iterations, prior, checkpointing)
+        iterations = spec.cg_iterations, spec.start_iterations
+        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing)
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
         """Start every block from one pretrained prior."""
@@ -154,8 +161,8 @@ class PosteriorDenoiser(nn.Module):
                     torch.ones_like(variance),
                     state + pull,
                     x,
-                    tolerance=1e-5,
-                    max_iterations=self.cg_iterations,
+                    tolerance=START_TOLERANCE if x is None else BLOCK_TOLERANCE,
+                    max_iterations=self.start_iterations if x is None else self.cg_iterations,
                     gradient="unrolled" if torch.is_grad_enabled() else "implicit",
                 )
 
@@ -190,4 +197,8 @@ class PosteriorDenoiser(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Return what the run log says of the network."""
         count = sum(p.numel() for p in self.parameters())
-        return {"blocks": self.blocks, "parameters": count, "cg_iterations": self.cg_iterations}
+        return {
+            "blocks": self.blocks,
+            "parameters": count,
+            "cg_iterations": [self.start_iterations, self.cg_iterations],
+        }

@@ -58,7 +58,8 @@ class NetworkSpec(_Frozen):
 
     blocks: int = Field(ge=1)
     shared: bool
-    cg_iterations: int = Field(default=6, ge=1)
+    cg_iterations: int = Field(default=4, ge=1)
+    start_iterations: int = Field(default=12, ge=1)
     prior: PriorSpec = PriorSpec()
 
 

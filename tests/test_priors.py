@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mrunfold.errors import InputError
-from mrunfold.priors import Prior, ResidualBlock
+from mrunfold.priors import Prior, ResidualBlock, slow_phase
 
 
 def small(kind="complex", channels=1, fold=2, dtype=torch.float64):
@@ -37,6 +37,34 @@ def test_any_size_comes_back_as_it_was(kind, channels, size):
 def test_scales_with_its_input(fold, factor):
     prior, x, tau = small(fold=fold), image((2, 1, 19, 22)), torch.tensor([0.1, 0.7], dtype=torch.float64)
     torch.testing.assert_close(prior(factor * x, factor * tau), factor * prior(x, tau), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("angle", [0.7, 3.0, -2.1])
+def test_turns_with_its_input(angle):
+    prior, x, tau = small(), image((2, 1, 19, 22)), torch.tensor([0.1, 0.7], dtype=torch.float64)
+    turn = torch.polar(torch.ones((), dtype=torch.float64), torch.tensor(angle, dtype=torch.float64))
+    torch.testing.assert_close(prior(turn * x, tau), turn * prior(x, tau), rtol=1e-9, atol=1e-12)
+
+
+def test_slow_phase_is_found_below_the_noise():
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n, dtype=torch.float64) for n in (80, 96)), indexing="ij")
+    phase = 1.2 * y - 0.8 * x + 0.9 * torch.cos(3 * x * y)
+    noisy = torch.polar(1 + 0.5 * torch.cos(9 * x), phase) + 0.3 * image((80, 96))
+    cos, sin = slow_phase(torch.view_as_real(noisy).movedim(-1, 0)[None])
+    off = torch.atan2(
+        sin * torch.cos(phase) - cos * torch.sin(phase), cos * torch.cos(phase) + sin * torch.sin(phase)
+    )
+    off = off[..., 12:-12, 12:-12]  # at the border the blur sees one side alone
+    assert float(off.abs().max()) < 0.25
+    assert float(off.square().mean().sqrt()) < 0.06
+
+
+def test_where_nothing_is_the_phase_is_nothing():
+    cos, sin = slow_phase(torch.zeros(1, 2, 9, 9))
+    assert not cos.any()
+    assert not sin.any()
+    x = torch.zeros(1, 1, 40, 40, dtype=torch.complex128)
+    assert not small()(x, torch.tensor([0.1], dtype=torch.float64))[..., 20:, :].isnan().any()
 
 
 def test_starts_as_the_identity():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -12,7 +13,7 @@ from mrunfold.coils.simulated import simulated_maps
 from mrunfold.diffusion import karras, sample_heun
 from mrunfold.errors import InputError
 from mrunfold.operators import FourierMask, LinearOperator, Sense
-from mrunfold.priors import Prior
+from mrunfold.priors import Prior, slow_phase
 from mrunfold.problem import Problem
 from mrunfold.testing.posteriors import GaussianPosterior
 from mrunfold.unfold import TAU, Levels, PosteriorDenoiser
@@ -242,11 +243,23 @@ def gradients(net, A, x_t, y, sigma_t=0.4):
 
 @pytest.mark.parametrize("cg_iterations", [2, 5, 40])
 @pytest.mark.parametrize("sigma_t", [0.4, math.inf])
-def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t):
-    """Whatever the number of steps: it is the steps that are differentiated, not the solution."""
+def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t, monkeypatch):
+    """Whatever the number of steps: it is the steps that are differentiated, not the solution.
+
+    The slow phase by which a prior turns its input is taken as given: here it is that of the first run.
+    """
     A, net = sense(shape=(6, 5)), network(cg_iterations=cg_iterations)
     x_t, y = noise((1, *A.domain.shape)), A(noise((1, *A.domain.shape), seed=1))
+    phases = []
+
+    def recorded(x):
+        phases.append(slow_phase(x))
+        return phases[-1]
+
+    monkeypatch.setattr("mrunfold.priors.slow_phase", recorded)
     _, exact = gradients(net, A, x_t, y, sigma_t)
+    order = itertools.cycle(list(phases))
+    monkeypatch.setattr("mrunfold.priors.slow_phase", lambda x: next(order))
     for name, parameter in net.named_parameters():
         direction = torch.randn(parameter.shape, dtype=torch.float64, generator=generator(7))
         values = []
@@ -259,6 +272,20 @@ def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t):
         numeric = float(values[0] - values[1]) / 2e-6
         analytic = float((exact[name] * direction).sum())
         assert numeric == pytest.approx(analytic, rel=1e-4, abs=1e-8), name
+
+
+def test_the_first_solve_goes_further_than_the_blocks(monkeypatch):
+    A, net, asked = sense(), network(cg_iterations=3, start_iterations=9), []
+    solve = type(A).solve
+
+    def recorded(self, *args, **options):
+        asked.append((options["max_iterations"], options["tolerance"]))
+        return solve(self, *args, **options)
+
+    monkeypatch.setattr(type(A), "solve", recorded)
+    with torch.no_grad():
+        net(None, tensor(math.inf), A(noise((1, *A.domain.shape))), A, tensor(0.05))
+    assert asked == [(9, 1e-3)] + [(3, 1e-5)] * net.blocks
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -169,7 +169,8 @@ def _tissue(labels: Tensor, generator: torch.Generator) -> Tensor:
     values = torch.rand(count, generator=generator) * 0.9 + 0.1
     values[0] = 0
     image = values[labels.long()]
-    kernel = torch.tensor([0.25, 0.5, 0.25])
+    side = uniform(0, 0.25, generator)
+    kernel = torch.tensor([side, 1 - 2 * side, side])
     image = F.conv2d(image[None, None], (kernel[:, None] * kernel)[None, None], padding=1)[0, 0]
     shape = (labels.shape[0], labels.shape[1])
     image = image * (1 + 0.08 * smooth_field(shape, 24, generator))
@@ -196,7 +197,9 @@ def _placed(image: Tensor, shape: tuple[int, int], generator: torch.Generator) -
         if uniform(0, 1, generator) < 0.5
         else uniform(-0.3, 0.3, generator)
     )
-    zoom = math.exp(uniform(math.log(0.5), math.log(1.25), generator))
+    # A slice shown larger than it was scanned is blurred: a prior that learns from it blurs detail.
+    least = min(1.1, max(0.5, ((shape[0] * shape[1]) / (image.shape[0] * image.shape[1])) ** 0.5))
+    zoom = math.exp(uniform(math.log(least), math.log(max(1.25, 1.4 * least)), generator))
     flip = 1.0 if uniform(0, 1, generator) < 0.5 else -1.0
     cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom
     dx, dy = uniform(-0.15, 0.15, generator), uniform(-0.15, 0.15, generator)

@@ -158,6 +158,19 @@ def test_random_image_is_of_height_one_and_band_limited(bank):
 # --- reading images ---
 
 
+@pytest.mark.parametrize("side", [64, 96, 120])
+def test_detail_reaches_the_border_of_kspace(side):
+    """A slice of 96 is never blown up: the finest rows of k-space still hold detail at every matrix."""
+    speckle = torch.rand(96, 96, generator=generator(3))
+    one = ImageBank(((speckle,),), (1.0,))
+    yy, xx = torch.meshgrid(*(torch.linspace(-1, 1, side),) * 2, indexing="ij")
+    outer = (yy**2 + xx**2).sqrt().gt(0.8) & (yy**2 + xx**2).sqrt().lt(1.0)
+    middle = (yy**2 + xx**2).sqrt().gt(0.3) & (yy**2 + xx**2).sqrt().lt(0.5)
+    for seed in range(20):
+        power = fft2c(random_image(one, (side, side), generator(seed))).abs().square()
+        assert float(power[outer].mean()) > 0.03 * float(power[middle].mean()), seed
+
+
 def spec(**changes):
     return ImageSet(
         **({"pattern": "*.h5", "reader": "fastmri", "weight": 1, "licence": "generated"} | changes)
