@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mrunfold.cli import bench_speed
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -14,6 +16,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Measure speed and quality here, each figure against a peer in the same run.",
 )
+
+for command in bench_speed.COMMANDS:
+    app.command()(command)
 
 
 @app.command()
@@ -100,11 +105,27 @@ def quality(
 
 
 @app.command()
-def table(files: Annotated[list[Path], typer.Argument(help="JSON files of `bench quality --out`.")]) -> None:
-    """Print what `quality` measured as a Markdown table."""
-    from mrunfold.benchmarks.quality import load, markdown
+def table(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="JSON files of `bench … --out`; several of `quality`.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page whose `<!-- table: file -->` places to fill.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where that page's files are.")] = Path("docs/results"),
+) -> None:
+    """Print what `quality`, `speed`, `recon`, `cost` or `compile` measured as Markdown, or fill a page."""
+    from mrunfold.benchmarks import tables
+    from mrunfold.errors import InputError
 
-    print(markdown([row for file in files for row in load(file)]))
+    if not files and page is None:
+        raise InputError("name files of bench … --out to print, or a --page to fill")
+    if page is not None:
+        for name in tables.fill(page, folder):
+            print(f"{folder / name} is not there yet; its place was left as it is")
+        print(f"filled {page}")
+    if files:
+        print("\n".join(tables.markdown(files)))
 
 
 @app.command()
@@ -158,43 +179,6 @@ def maps(
     ours = next(row for row in rows if row.name == "torch")
     for row in rows:
         print(f"torch is {row.seconds / ours.seconds:.1f}× as fast as {row.name}")
-
-
-@app.command()
-def speed(
-    coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
-    size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 320,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements; their median counts.")] = 3,
-) -> None:
-    """Time one slice by each method, maps given, as ratios to L1-wavelet."""
-    from mrunfold.benchmarks.speed import measure, peak_memory_mib
-
-    def report(name: str, seconds: float, ratio: float) -> None:
-        print(f"{name}: {seconds:.2f} s a slice, {ratio:.1f}× as fast as l1_wavelet (60 iterations)")
-
-    measure(coils, size, repeats, report)
-    print(f"peak memory of this process: {peak_memory_mib():.0f} MiB")
-
-
-@app.command()
-def runtime(
-    coils: Annotated[int, typer.Option(min=1, help="Receive coils.")] = 15,
-    size: Annotated[int, typer.Option(min=32, help="Matrix size, square.")] = 320,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each in a round.")] = 5,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns the two take.")] = 3,
-    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
-    build: Annotated[
-        Path | None, typer.Option(help="Folder to build the C++ program in, kept; a temporary one if none.")
-    ] = None,
-) -> None:
-    """Time the C++ program against Python: the same slice, weights and threads, maps given."""
-    from mrunfold.benchmarks.runtime import measure
-
-    found = measure(coils, size, repeats, rounds, weights, build, lambda line: print(line, flush=True))
-    print(
-        f"C++: {found.program:.3f} s a slice; Python: {found.python:.3f} s; Python / C++: {found.ratio:.2f}; "
-        f"images differ by at most {found.difference:.1e} of their height"
-    )
 
 
 @app.command()
@@ -287,11 +271,14 @@ def restore(
     task: Annotated[list[str] | None, typer.Option(help="Tasks; all if none. May be repeated.")] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Images of each folder, spread over it.")] = None,
     crop: Annotated[int | None, typer.Option(min=64, help="Cut images to their middle, so wide.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights of unfold; natural-compact.")] = None,
+    weights: Annotated[str, typer.Option(help="Weights of unfold.")] = "natural-compact",
     prior: Annotated[Path | None, typer.Option(help="prior.safetensors of plug_and_play.")] = None,
     features: Annotated[Path | None, typer.Option(help="AlexNet features .npz, for LPIPS.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the rivals out.")] = False,
+    speed: Annotated[
+        bool, typer.Option("--speed", help="Also time one 256×256 colour image on two cores.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="JSON file of rows; with the same file a run goes on.")] = Path(
         "restore.json"
@@ -300,43 +287,39 @@ def restore(
     """Compare the learned method with Tikhonov, TV and plug-and-play on photographs, many operators."""
     import torch
 
-    from mrunfold.benchmarks.restore import GRIDS, RestoreRow, load, measure, read_images, save, tasks
-    from mrunfold.benchmarks.restore import write_shake as write
-    from mrunfold.benchmarks.restore_table import claims, markdown
-    from mrunfold.errors import InputError, did_you_mean
-    from mrunfold.perceptual import Lpips
+    from mrunfold.benchmarks.restore_run import Comparison, compare
 
     if threads is not None:
         torch.set_num_threads(threads)
-    shake = out.with_name(out.stem + "-shake.png")
-    write(shake)
-    settings = tasks(shake)
-    for name in task or ():
-        if name not in settings:
-            raise InputError(f"there is no task {name!r}{did_you_mean(name, settings)}")
-    chosen = {name: settings[name] for name in task or settings}
-    lpips = None if features is None else Lpips(features)
-    earlier = load(out) if out.exists() else []
-    so_far: list[RestoreRow] = []
+    wanted = Comparison(tuple(task or ()), images, crop, weights, prior, features, steps, only_ours, speed)
+    compare(folders, out, wanted, lambda line: print(line, flush=True))
 
-    def report(row: RestoreRow) -> None:
-        so_far.append(row)
-        here = {r.key for r in so_far}
-        save([*so_far, *(r for r in earlier if r.key not in here)], out)
-        seen = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
-        print(
-            f"{row.data}/{row.image} {row.task} {row.method}: {row.psnr:.2f} dB, SSIM {row.ssim:.4f}{seen}, "
-            f"{row.seconds:.2f} s",
-            flush=True,
-        )
 
-    for folder in folders:
-        measure(
-            folder.name, read_images(folder, images, crop), chosen, weights=weights,
-            prior=None if prior is None else str(prior), rivals=() if only_ours else tuple(GRIDS),
-            steps=steps, lpips=lpips, report=report, done=earlier,
-        )  # fmt: skip
-    print(f"\n{markdown(so_far)}\n{claims(so_far)}")
+@app.command()
+def restore_pictures(
+    images: Annotated[
+        list[Path], typer.Argument(help="Clean images: for motion blur, ×4, box and random inpainting.")
+    ],
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("restoration.png"),
+    prior: Annotated[Path | None, typer.Option(help="prior.safetensors of plug_and_play.")] = None,
+    weights: Annotated[str, typer.Option(help="Weights of unfold.")] = "natural-compact",
+    crop: Annotated[int, typer.Option(min=48, help="Cut images to their middle, so wide.")] = 144,
+    samples: Annotated[int, typer.Option(min=2, help="Posterior samples.")] = 8,
+    steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+) -> None:
+    """Draw what `restore` compares: degraded, TV, plug-and-play, ours, its standard deviation, truth."""
+    import torch
+
+    from mrunfold.benchmarks.restore_pictures import write_pictures
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    write_pictures(
+        out, images, weights=weights, prior=None if prior is None else str(prior), crop=crop,
+        samples=samples, steps=steps, report=lambda line: print(line, flush=True),
+    )  # fmt: skip
+    print(f"wrote {out}")
 
 
 @app.command()

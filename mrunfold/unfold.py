@@ -35,7 +35,7 @@ class Levels(nn.Module):
     itself is off, as coil maps from few calibration lines are.  A two-layer network moves every level between
     fixed bounds, so that none can drift away:
         τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)    the state x_t bounds the error that is left
-        ρ_k  = 1 / s_k² + p_k / σ_t²      s_k the error of z_k; z_k knows x_t already, so beats it by p_k
+        ρ_k  = 1 / s_k² + p_k / (σ_t² + τ_min²)  s_k the error of z_k, which knows x_t already
         m_k  from 1 to 30                 block k takes the noise of y as m_k σ_y
     """
 
@@ -68,7 +68,8 @@ class Levels(nn.Module):
         tau, s, m = torch.sigmoid(self.base + self.mlp(features)).split(self.blocks, dim=-1)
         ratio = TAU[1] / TAU[0]
         tau = ((TAU[0] * ratio**tau) ** -2 + sigma_t[..., None] ** -2) ** -0.5
-        rho = (TAU[0] * ratio**s) ** -2 + (10 * self.pull).exp() * sigma_t[..., None] ** -2
+        pull = (10 * self.pull).exp() / (sigma_t[..., None] ** 2 + TAU[0] ** 2)
+        rho = (TAU[0] * ratio**s) ** -2 + pull
         return tau, rho, DOUBT**m
 
 

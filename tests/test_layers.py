@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # The folders and what they are imported as.
 FOLDERS = {"mrunfold": "mrunfold", "cli": "mrunfold.cli", "protocols": "mrunfold.protocols"}
 HEAVY = {
-    "fastmri", "highdicom", "ismrmrd", "lightning", "matplotlib", "nibabel", "nilearn", "pydicom",
+    "deepinv", "fastmri", "highdicom", "ismrmrd", "lightning", "matplotlib", "nibabel", "nilearn", "pydicom",
     "pytorch_lightning", "scipy.ndimage", "sigpy", "skimage", "torchvision",
 }  # fmt: skip
 # A LightningModule is a class of lightning's: training cannot define one without it.

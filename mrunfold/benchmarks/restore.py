@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mrunfold.benchmarks.deepinv_tv import INSTALL, DeepinvTotalVariation, installed
 from mrunfold.benchmarks.quality import _made_by
-from mrunfold.errors import InputError
+from mrunfold.benchmarks.restore_rows import RestoreRow
 from mrunfold.io.images import Photo, read_photo, write_photo
 from mrunfold.methods import Result, Seeds, get_method
 from mrunfold.metrics import psnr, ssim
@@ -21,7 +21,19 @@ from mrunfold.problem import Problem
 from mrunfold.restoration.run import photo_problem
 from mrunfold.restoration.settings import RestoreSettings
 
-__all__ = ["GRIDS", "SEEN", "UNSEEN", "RestoreRow", "measure", "read_images", "tasks", "write_shake"]
+__all__ = [
+    "GRIDS",
+    "SEEN",
+    "UNSEEN",
+    "cut_middle",
+    "measure",
+    "read_images",
+    "rivals_here",
+    "run_method",
+    "tasks",
+    "tuned",
+    "write_shake",
+]
 
 SEEN = ("gaussian", "motion", "x2", "x4", "box", "random", "denoise")
 # A task that no network was trained on, and the trained ones that are most like it.
@@ -32,9 +44,11 @@ UNSEEN: dict[str, tuple[str, ...]] = {
 }
 SAMPLED = ("x4", "box", "random")
 # What each rival is tried with; the best over the tuning images is then kept for a task.
+TV_GRID = tuple({"lamda": v} for v in (0.0005, 0.001, 0.002, 0.004, 0.01, 0.02, 0.05, 0.1))
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "tikhonov": tuple({"lamda": v} for v in (4.0, 16.0, 64.0, 256.0)),
-    "tv_isotropic": tuple({"lamda": v} for v in (0.0005, 0.001, 0.002, 0.004, 0.01, 0.02, 0.05, 0.1)),
+    "tv_isotropic": TV_GRID,
+    "deepinv_tv": TV_GRID,
     "plug_and_play": (
         {"max_iter": 8, "sigma_start": 0.2},
         {"max_iter": 24, "sigma_start": 0.2},
@@ -44,31 +58,12 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class RestoreRow:
-    """One image, task and method: PSNR and SSIM of all channels with data range 1, LPIPS (None without).
-
-    parameters: of a rival, those that were best over the tuning images; made_by: what the method was given,
-    so that a run that goes on knows which rows still hold.
-    """
-
-    data: str
-    image: str
-    task: str
-    sigma_y: float
-    method: str
-    parameters: dict[str, Any]
-    psnr: float
-    ssim: float
-    lpips: float | None
-    evaluations: int
-    seconds: float
-    made_by: str = ""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells this row from the others of a comparison."""
-        return self.data, self.image, self.task, self.method, self.made_by
+def rivals_here(report: Callable[[str], None]) -> tuple[str, ...]:
+    """Return the methods of GRIDS that can run here; `report` gets a line about one that cannot."""
+    if installed():
+        return tuple(GRIDS)
+    report(f"deepinv is not installed: the row deepinv_tv is left out; {INSTALL} adds it")
+    return tuple(name for name in GRIDS if name != DeepinvTotalVariation.name)
 
 
 def write_shake(path: Path) -> None:
@@ -112,16 +107,22 @@ def read_images(folder: Path, count: int | None = None, crop: int | None = None)
     files = photos_in(folder)
     if count is not None and count < len(files):
         files = [files[i] for i in np.linspace(0, len(files) - 1, count).round().astype(int)]
-    return [(file.name, _cut(read_photo(file), crop)) for file in files]
+    return [(file.name, cut_middle(read_photo(file), crop)) for file in files]
 
 
-def _cut(photo: Photo, crop: int | None) -> Photo:
+def cut_middle(photo: Photo, crop: int | None) -> Photo:
+    """Return the middle crop × crop of a photo without its alpha; as much as there is, all for None."""
     if crop is None:
         return photo
     height, width = photo.pixels.shape[1:]
     side = (min(crop, height), min(crop, width))
     top, left = (height - side[0]) // 2, (width - side[1]) // 2
     return Photo(np.ascontiguousarray(photo.pixels[:, top : top + side[0], left : left + side[1]]), None, 8)
+
+
+def _size(photo: Photo) -> str:
+    height, width = photo.pixels.shape[1:]
+    return f"{height}x{width}"
 
 
 def measure(
@@ -154,11 +155,11 @@ def measure(
             grid = GRIDS.get(method, ({},))
             # By content, not by path: files move, and what was measured then still holds.
             made_by = _made_by("unfold", fixed) if "unfold" in method else _rival_made_by(fixed, grid)
-            keys = [(data, name, task, method, made_by) for name, _ in images]
+            keys = [(data, name, task, method, made_by, _size(photo)) for name, photo in images]
             if all(key in known for key in keys):
                 found: Iterable[RestoreRow] = (known[key] for key in keys)
             else:
-                best = _tuned(method, fixed, grid, setting, images[:tuning])
+                best = tuned(method, fixed, grid, setting, images[:tuning])
                 found = _rows(data, images, task, setting, method, fixed, best, made_by, lpips, known)
             for row in found:
                 report(row)
@@ -184,15 +185,24 @@ def _rival_made_by(fixed: dict[str, Any], grid: Sequence[dict[str, Any]]) -> str
     return json.dumps({**held, "grid": grid})
 
 
-def _run(method: str, parameters: dict[str, Any], problem: Problem, grey: bool) -> tuple[Result, np.ndarray]:
+def _method(name: str, parameters: dict[str, Any]) -> Callable[..., Result]:
+    """Return the method; deepinv's is no method of ours, so only comparisons know it."""
+    if name == DeepinvTotalVariation.name:
+        return DeepinvTotalVariation(**parameters)
+    return get_method(name, **parameters)
+
+
+def run_method(
+    method: str, parameters: dict[str, Any], problem: Problem, grey: bool
+) -> tuple[Result, np.ndarray]:
     """Return the result and its image, from 0 to 1, one channel if the photograph is grey."""
-    result = get_method(method.split()[0], **parameters)(problem, Seeds())
+    result = _method(method.split()[0], parameters)(problem, Seeds())
     x = result.samples[0] if method.endswith("sample") and result.samples is not None else result.mean
     x = x.mean(dim=0, keepdim=True) if grey else x
     return result, x.clamp(0, 1).numpy()
 
 
-def _tuned(
+def tuned(
     method: str,
     fixed: dict[str, Any],
     grid: Sequence[dict[str, Any]],
@@ -209,7 +219,9 @@ def _tuned(
         scores = []
         for problem, _, truth, grey in problems:
             assert truth is not None
-            scores.append(psnr(truth, _run(method, fixed | parameters, problem, grey)[1], data_range=1.0))
+            scores.append(
+                psnr(truth, run_method(method, fixed | parameters, problem, grey)[1], data_range=1.0)
+            )
         qualities.append(np.mean(scores))
     return dict(grid[int(np.argmax(qualities))])
 
@@ -227,13 +239,13 @@ def _rows(
     known: Mapping[tuple[Any, ...], RestoreRow],
 ) -> Iterable[RestoreRow]:
     for name, photo in images:
-        key = (data, name, task, method, made_by)
+        key = (data, name, task, method, made_by, _size(photo))
         if key in known:
             yield known[key]
             continue
         problem, _, truth, grey = photo_problem(photo, setting)
         assert truth is not None
-        result, image = _run(method, fixed | best, problem, grey)
+        result, image = run_method(method, fixed | best, problem, grey)
         distance = None
         if lpips is not None:
             distance = float(lpips(torch.from_numpy(truth)[None], torch.from_numpy(image)[None]))
@@ -245,23 +257,5 @@ def _rows(
             # Two samples are drawn, since that is the least; one is looked at.
             evaluations=1 + (result.evaluations - 1) // 2 if sampled else result.evaluations,
             seconds=result.seconds / 2 if sampled else result.seconds, made_by=made_by,
+            size=_size(photo),
         )  # fmt: skip
-
-
-def save(rows: Sequence[RestoreRow], path: Path) -> None:
-    """Write the rows as JSON, whole or not at all."""
-    from mrunfold.io.atomic import atomic_path
-
-    with atomic_path(path) as part:
-        content = json.dumps({"rows": [asdict(r) for r in rows]}, indent=1)
-        Path(part).write_text(content + "\n", encoding="utf-8")
-
-
-def load(path: Path) -> list[RestoreRow]:
-    """Read the rows that `save` wrote; InputError where the file holds something else."""
-    try:
-        return [RestoreRow(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}; write it with bench restore --out") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a table of bench restore ({error}); choose another file") from None

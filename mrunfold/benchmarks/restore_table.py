@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mrunfold.benchmarks.restore import GRIDS, SEEN, UNSEEN, RestoreRow
+from mrunfold.benchmarks.restore import GRIDS, SEEN, UNSEEN
+from mrunfold.benchmarks.restore_rows import RestoreRow, RestoreSpeed
 
 __all__ = ["claims", "markdown", "swap_gains"]
 
@@ -18,8 +19,8 @@ def _mean(rows: Sequence[RestoreRow], field: str) -> float | None:
     return None if not values or None in values else float(np.mean(values))
 
 
-def markdown(rows: Sequence[RestoreRow]) -> str:
-    """Return a line for each data set, task and method: means over its images."""
+def markdown(rows: Sequence[RestoreRow], speed: RestoreSpeed | None = None) -> str:
+    """Return a line for each data set, task and method, means over its images, and below it the speed."""
     text = ["| data | task | method | n | PSNR | SSIM | LPIPS | evaluations | s |", "|" + "---|" * 9]
     order = [*SEEN, *UNSEEN]
     for data in dict.fromkeys(r.data for r in rows):
@@ -41,6 +42,8 @@ def markdown(rows: Sequence[RestoreRow]) -> str:
                     f"{np.median([r.seconds for r in mine]):.2f}",
                 ]
                 text.append("| " + " | ".join(cells) + " |")
+    if speed is not None:
+        text += ["", f"{speed.line}."]
     return "\n".join(text) + "\n"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,14 +11,13 @@ from mrunfold.benchmarks.restore import (
     GRIDS,
     SEEN,
     UNSEEN,
-    RestoreRow,
-    load,
     measure,
     read_images,
-    save,
+    rivals_here,
     tasks,
     write_shake,
 )
+from mrunfold.benchmarks.restore_rows import RestoreRow, load, merged, save
 from mrunfold.benchmarks.restore_table import claims, markdown, swap_gains
 from mrunfold.errors import InputError
 from mrunfold.io.images import read_kernel, write_photo
@@ -62,9 +63,12 @@ def test_rows_resume_and_print(folder, tmp_path, monkeypatch):
     def no_more(*_):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("mrunfold.benchmarks.restore._run", no_more)
+    monkeypatch.setattr("mrunfold.benchmarks.restore.run_method", no_more)
     assert measure("Set", images, chosen, **options, done=held) == rows
     assert markdown(rows).count("\n") == 2 + 5
+    # The same image in another size is another measurement, and takes the place of the first.
+    with pytest.raises(AssertionError, match="measured again"):
+        measure("Set", read_images(folder, crop=40), chosen, **options, done=held)
     assert "shake (unseen)" in markdown(rows)
     with pytest.raises(InputError, match="not a table"):
         load(tmp_path / "shake.png")
@@ -88,3 +92,21 @@ def test_claims_are_what_the_rows_say():
     assert "LPIPS on x4: one sample 0.2000, mean 0.3000" in text
     assert "unseen disc: +2.00 dB over TV, its trained neighbours +2.50 dB" in text
     assert "plug_and_play takes 3.0× as long" in text
+
+
+def test_what_is_measured_anew_replaces_what_was():
+    old, other = row("gaussian", "unfold", 30.0), row("motion", "unfold", 29.0)
+    new = replace(row("gaussian", "unfold", 31.0), made_by="other weights", size="40x40")
+    assert new.key != old.key
+    assert merged([new], [old, other]) == [new, other]
+
+
+def test_without_deepinv_its_row_is_left_out_and_that_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr("mrunfold.benchmarks.restore.installed", lambda: False)
+    assert rivals_here(said.append) == ("tikhonov", "tv_isotropic", "plug_and_play")
+    assert len(said) == 1
+    assert "pip install 'mrunfold[bench]'" in said[0]
+    monkeypatch.setattr("mrunfold.benchmarks.restore.installed", lambda: True)
+    assert rivals_here(said.append) == tuple(GRIDS)
+    assert len(said) == 1
