@@ -1,47 +1,113 @@
-"""`mrunfold bench speed`: one slice by each method in one run, as ratios."""
+"""`mrunfold bench speed`: one slice by each method in one run, as ratios, with the PSNR of each."""
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from mrunfold.coils.simulated import simulated_maps
+from mrunfold.benchmarks.datasets import FullSlice, full_slices
+from mrunfold.benchmarks.head import head_slice
+from mrunfold.benchmarks.measured import about, median_seconds, rows_markdown
+from mrunfold.benchmarks.quality import GRID, scores
+from mrunfold.io.cfl import read_cfl, write_cfl
+from mrunfold.masks import draw
 from mrunfold.methods import get_method
 from mrunfold.operators import Sense
-from mrunfold.problem import Problem, rescale
+from mrunfold.problem import Problem, ProblemSettings, build_problem
 
-__all__ = ["measure"]
+__all__ = ["SpeedRow", "markdown", "measure", "peak_memory_mib"]
+
+REFERENCE = "l1_wavelet"
+NAMES = {
+    "l1_wavelet": "SigPy L1-wavelet, 60 iterations",
+    "tv": "SigPy total variation, 60 iterations",
+    "bart": "BART `pics -l1`, 30 iterations (its default)",
+    "sense": "SENSE",
+    "unfold": "unfold, mean",
+}
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """A method's median seconds a slice, PSNR in dB at the best lamda of a grid, and speed over REFERENCE.
+
+    overhead: seconds of a program's start and its files, which `seconds` has not in it.
+    """
+
+    name: str
+    seconds: float
+    psnr: float
+    lamda: float | None
+    ratio: float
+    overhead: float = 0.0
 
 
 def measure(
+    data: Path | None = None,
     coils: int = 15,
     size: int = 320,
     repeats: int = 3,
-    report: Callable[[str, float, float], None] = lambda name, seconds, ratio: None,
-) -> dict[str, float]:
-    """Return median seconds a slice of each method, maps given; report gets (name, seconds, × of l1_wavelet).
+    accel: float = 8.0,
+    iterations: int = 60,
+    weights: str | None = None,
+    report: Callable[[SpeedRow], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Time each method on one slice, coil maps given and all coils kept, and return what was found.
 
-    The slice is a simulated disc, `coils`×size×size at Poisson R = 8; L1-wavelet and TV run 60 iterations.
+    data: fully sampled raw data whose first slice is taken; a simulated head of coils×size×size where None.
+    Classical methods run at each lamda of `GRID`, which does not change their work: their time is the median
+    over it, their PSNR the best of it.  BART is left out, with the reason, where it is not installed.
     """
-    problem = _problem(coils, size)
-    methods = {
-        "l1_wavelet": get_method("l1_wavelet", max_iter=60),
-        "tv": get_method("tv", max_iter=60),
-        "sense": get_method("sense"),
-        "unfold": get_method("unfold"),
+    full = head_slice(coils, size) if data is None else next(full_slices(data))
+    problem = _problem(full, accel)
+    found: list[tuple[str, float, float, float | None, float]] = []
+    for name, runs in _runs(problem, repeats, iterations, weights):
+        best = max(runs, key=lambda run: run[1])
+        seconds = statistics.median(run[0] for run in runs)
+        found.append((name, seconds, best[1], best[2], best[3]))
+    reference = next(row[1] for row in found if row[0] == REFERENCE)
+    rows = [SpeedRow(name, s, db, lamda, reference / s, extra) for name, s, db, lamda, extra in found]
+    for row in rows:
+        report(row)
+    return {
+        **about("speed"),
+        "data": "simulated head" if data is None else full.name,
+        "coils": int(problem.y.shape[-3]),
+        "matrix": list(problem.y.shape[-2:]),
+        "accel": accel,
+        "skipped": {} if shutil.which("bart") else {"bart": "bart is not installed"},
+        "rows": [asdict(row) for row in rows],
+        "peak_memory_mib": peak_memory_mib(),
     }
-    get_method("unfold")(problem)  # weights are read and memory is laid out once a process, not once a slice
-    seconds = {
-        name: statistics.median(method(problem).seconds for _ in range(repeats))
-        for name, method in methods.items()
-    }
-    for name, value in seconds.items():
-        report(name, value, seconds["l1_wavelet"] / value)
-    return seconds
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the rows as a Markdown table."""
+    rows = [
+        [
+            NAMES[r["name"]],
+            f"{r['seconds']:.2f}",
+            f"{r['ratio']:.1f}",
+            f"{r['psnr']:.2f}",
+            "" if r["lamda"] is None else f"{r['lamda']:g}",
+        ]
+        for r in found["rows"]
+    ]
+    return rows_markdown(["method", "s a slice", "× as fast as L1-wavelet", "PSNR, dB", "best λ"], rows)
 
 
 def peak_memory_mib() -> float:
@@ -50,16 +116,64 @@ def peak_memory_mib() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _problem(coils: int, size: int) -> Problem:
-    from mrunfold.masks import draw
+def _problem(full: FullSlice, accel: float) -> Problem:
+    header = full.header
+    mask = draw("poisson", (header.unoversampled, header.matrix[1]), accel, seed=0)
+    settings = ProblemSettings(compression=None, cache=None)
+    held = np.ones(full.kspace.shape[-2:], bool)
+    return build_problem(full.kspace, header, mask, acquired=held, settings=settings, target="combined")
 
-    generator = torch.Generator().manual_seed(0)
-    axis = torch.linspace(-1, 1, size)
-    radius = (axis[:, None] ** 2 + axis**2).sqrt()
-    x = ((radius < 0.8) * (1 - 0.5 * (radius < 0.4))).to(torch.complex64)[None]
-    maps = simulated_maps(coils, (size, size), generator)[None]
-    mask = torch.from_numpy(draw("poisson", (size, size), 8.0, seed=0).array.copy())
-    A = Sense(maps, mask)
-    noise = torch.randn(A.range.shape, dtype=torch.complex64, generator=generator)
-    y, sigma_y, scale = rescale(A(x) + 0.01 * A.mask * noise, A, torch.tensor(0.01))
-    return Problem(y, A, sigma_y, scale)
+
+Run = tuple[float, float, float | None, float]  # seconds, PSNR, lamda, overhead
+
+
+def _runs(
+    problem: Problem, repeats: int, iterations: int, weights: str | None
+) -> Iterator[tuple[str, list[Run]]]:
+    """Yield each method's runs."""
+
+    def ours(name: str, lamda: float | None = None, **parameters: Any) -> Run:
+        result = get_method(name, **parameters, **({} if lamda is None else {"lamda": lamda}))(problem)
+        return result.seconds, scores(problem, result.mean)["psnr"], lamda, 0.0
+
+    for name in ("l1_wavelet", "tv"):
+        ours(name, GRID[0], max_iter=1)  # SigPy's imports are no part of a slice
+        yield name, [ours(name, lamda, max_iter=iterations) for lamda in GRID]
+    if shutil.which("bart") is not None:
+        yield "bart", _bart(problem, GRID)
+    parameters: dict[str, Any]
+    for name, parameters in (("sense", {}), ("unfold", {"weights": weights})):
+        # Weights are read and memory is laid out once a process, not once a slice.
+        yield name, [ours(name, None, **parameters) for _ in range(repeats + 1)][1:]
+
+
+def _bart(problem: Problem, grid: Sequence[float]) -> list[Run]:
+    """Run `bart pics -l1` with the same maps, data and threads; -w 1: lamda in the problem's units."""
+    assert isinstance(problem.A, Sense)
+    with tempfile.TemporaryDirectory(prefix="mrunfold-bench-") as name:
+        folder = Path(name)
+        write_cfl(folder / "kspace", problem.y.permute(1, 2, 0)[:, :, None].numpy())
+        write_cfl(folder / "maps", problem.A.maps[0].permute(1, 2, 0)[:, :, None].numpy())
+
+        def run(*words: str) -> float:
+            begin = time.perf_counter()
+            environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+            done = subprocess.run(
+                ["bart", *words], cwd=folder, capture_output=True, check=False, text=True, env=environment
+            )
+            if done.returncode:
+                raise RuntimeError(f"bart {words[0]} ended with {done.returncode}: {done.stderr[-500:]}")
+            return time.perf_counter() - begin
+
+        # A start, both files read, and one of their size written.
+        overhead = median_seconds(lambda: run("fmac", "kspace", "maps", "nothing"), 3)
+        runs: list[Run] = []
+        for lamda in grid:
+            seconds = run("pics", "-l1", "-r", str(lamda), "-w", "1", "kspace", "maps", "image")
+            image = torch.from_numpy(np.ascontiguousarray(read_cfl(folder / "image").squeeze()))
+            runs.append((max(seconds - overhead, 1e-9), _psnr(problem, image), lamda, overhead))
+    return runs
+
+
+def _psnr(problem: Problem, image: Tensor) -> float:
+    return scores(problem, image[None])["psnr"]

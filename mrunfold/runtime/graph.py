@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mrunfold.operators import Sense
-from mrunfold.solvers import Solution, conjugate_gradient
 from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["Mean", "no_deprecation", "trace"]
@@ -67,6 +66,44 @@ def _normal(x: Tensor, maps: Tensor, weights: Tensor, chunk: int) -> Tensor:
     return total
 
 
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    """Re⟨a, b⟩ over (set, y, x), per slice: mrunfold.solvers.inner."""
+    return (torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1).sum(dim=[-3, -2, -1])
+
+
+def _solve(
+    maps: Tensor, weights: Tensor, chunk: int, rhs: Tensor, weight: Tensor, shift: Tensor, x0: Tensor,
+    warm: bool, tolerance: float, steps: int,
+) -> Tensor:  # fmt: skip
+    """mrunfold.solvers.conjugate_gradient on `_normal`, from x0 if `warm`, else from zero: the same steps,
+    and the same end, each slice at its own residual and all at the last one's."""
+    a, b = weight.reshape(-1, 1, 1, 1), shift.reshape(-1, 1, 1, 1)
+    norm = _inner(rhs, rhs)
+    x, r = torch.zeros_like(rhs), rhs
+    if warm:
+        x = torch.where((norm > 0).reshape(-1, 1, 1, 1), x0, torch.zeros_like(x0))
+        r = rhs - (a * _normal(x, maps, weights, chunk) + b * x)
+    p = r
+    rr = _inner(r, r)
+    stop = tolerance * tolerance * norm
+    active = rr > stop
+    none, one = torch.zeros_like(rr), torch.ones_like(rr)
+    for _ in range(steps):
+        if not bool(active.any()):
+            break
+        q = a * _normal(p, maps, weights, chunk) + b * p
+        curvature = _inner(p, q)
+        alpha = torch.where(active, rr / torch.where(active, curvature, one), none)
+        x = x + alpha.reshape(-1, 1, 1, 1) * p
+        r = r - alpha.reshape(-1, 1, 1, 1) * q
+        after = _inner(r, r)
+        beta = torch.where(active, after / torch.where(active, rr, one), none)
+        p = r + beta.reshape(-1, 1, 1, 1) * p
+        rr = torch.where(active, after, rr)
+        active = active & (rr > stop)
+    return x
+
+
 def _scale(image: Tensor) -> Tensor:
     """The scale of mrunfold.problem.rescale: 99th percentile of |Aᴴy| per item, 1 where that is 0."""
     magnitude = image.abs().flatten(start_dim=1)
@@ -80,13 +117,15 @@ class _Scripted(NamedTuple):
     combine: Any
     weights: Any
     normal: Any
+    solve: Any
     scale: Any
 
 
 @lru_cache(maxsize=1)
 def _scripted() -> _Scripted:
     with no_deprecation():
-        return _Scripted(*(torch.jit.script(f) for f in (_expand, _combine, _weights, _normal, _scale)))
+        functions = (_expand, _combine, _weights, _normal, _solve, _scale)
+        return _Scripted(*(torch.jit.script(f) for f in functions))
 
 
 class no_deprecation(warnings.catch_warnings):
@@ -100,7 +139,7 @@ class no_deprecation(warnings.catch_warnings):
 
 
 class _TracedSense(Sense):
-    """Sense without what a trace cannot hold: checks of shapes, autograd functions, an early stop.
+    """Sense without what a trace cannot hold: checks of shapes, autograd functions; its solve is scripted.
 
     Here everything has one batch axis, slices; mask: (slice, y, x), 0 or 1.
     """
@@ -128,12 +167,12 @@ class _TracedSense(Sense):
     def normal(self, x: Tensor) -> Tensor:
         return _scripted().normal(x, self.maps, self._weights, COIL_CHUNK)
 
-    def solve_with_statistics(
+    def solve(
         self, rhs, weight, shift, x0=None, *, tolerance=1e-5, max_iterations=100, gradient="implicit"
-    ) -> Solution:
-        return conjugate_gradient(
-            self.normal, rhs, weight, shift, 3, x0, tolerance, max_iterations, early_stop=False
-        )
+    ) -> Tensor:
+        start = rhs if x0 is None else x0
+        fixed = self.maps, self._weights, COIL_CHUNK
+        return _scripted().solve(*fixed, rhs, weight, shift, start, x0 is not None, tolerance, max_iterations)
 
 
 class Mean(nn.Module):

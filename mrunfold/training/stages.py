@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mrunfold.diffusion import complex_noise_like
 from mrunfold.priors import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
+from mrunfold.training.callbacks import SIGNALS
 from mrunfold.training.images import ImageBank, random_image
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.simulate import draw_problem, draw_size, log_uniform
@@ -41,6 +43,15 @@ class _Batches(IterableDataset):
         for step in range(self.first + offset, self.steps, stride):
             seed = (self.seed << 28) + step * self.world + self.rank
             yield self.draw(torch.Generator().manual_seed(seed))
+
+
+def _let_the_trainer_end(worker: int) -> None:
+    """Make a worker deaf to what a terminal or a job scheduler sends to the whole group.
+
+    The trainer lets its step end and stops the workers itself; a worker that ends first is an error to it.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class TrainingStage(lightning.LightningModule):
@@ -80,7 +91,9 @@ class TrainingStage(lightning.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         batches = _Batches(self, self.global_step)
-        return DataLoader(batches, batch_size=None, num_workers=self.workers)
+        return DataLoader(
+            batches, batch_size=None, num_workers=self.workers, worker_init_fn=_let_the_trainer_end
+        )
 
     def rate(self, step: int) -> float:
         """Return the share of the full learning rate at a step: warm-up, constant, cosine cool-down.

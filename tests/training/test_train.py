@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -90,6 +91,24 @@ def test_interrupted_and_resumed_is_the_same_as_undisturbed(data, undisturbed, t
     assert state.finished
     assert same(out / "unfold.safetensors", undisturbed[1] / "unfold.safetensors")
     assert read_log(out / "unfold" / "log") == read_log(undisturbed[1] / "unfold" / "log")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_is_the_trainers(number, data, undisturbed, tmp_path):
+    """A job scheduler tells each process of a job, those that draw batches too."""
+
+    def measure(network):
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, number)
+            child.join(0.2)
+        os.kill(os.getpid(), number)
+        return 0.0
+
+    changes = {"validate": measure, "validate_every": 7, "workers": 1}
+    state = train(tiny.protocol(), data, tmp_path, settings=TrainingSettings(**(vars(QUIET) | changes)))
+    assert (state.stage, state.step, state.finished) == ("unfold", 7, False)
+    assert train(tiny.protocol(), data, tmp_path, settings=QUIET).finished
+    assert same(tmp_path / "unfold.safetensors", undisturbed[1] / "unfold.safetensors")
 
 
 def test_a_killed_run_resumes_from_its_checkpoint(data, undisturbed, tmp_path):

@@ -1,0 +1,136 @@
+"""The commands of `mrunfold bench` that measure time: speed, recon, cost, compile, runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["COMMANDS"]
+
+Coils = Annotated[int, typer.Option(min=1, help="Receive coils.")]
+Size = Annotated[int, typer.Option(min=48, help="Matrix size, square.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Measurements; their median counts.")]
+Weights = Annotated[str | None, typer.Option(help="Weights of the learned method.")]
+Out = Annotated[Path | None, typer.Option(help="JSON file to write.")]
+
+
+def speed(
+    data: Annotated[
+        Path | None, typer.Argument(help="Fully sampled raw file or .mat file; a simulated head if none.")
+    ] = None,
+    coils: Coils = 15,
+    size: Size = 320,
+    repeats: Repeats = 3,
+    accel: Annotated[float, typer.Option(min=1, help="Acceleration of the Poisson mask.")] = 8.0,
+    iterations: Annotated[int, typer.Option(min=1, help="Of L1-wavelet and TV.")] = 60,
+    weights: Weights = None,
+    out: Out = None,
+) -> None:
+    """Time one slice by each method and BART, maps given, as ratios to L1-wavelet, with the PSNR of each."""
+    from mrunfold.benchmarks.speed import SpeedRow, markdown, measure
+
+    def report(row: SpeedRow) -> None:
+        start = f", start and files {row.overhead:.2f} s apart" if row.overhead else ""
+        print(f"{row.name}: {row.seconds:.2f} s a slice, {row.psnr:.2f} dB{start}", flush=True)
+
+    found = measure(data, coils, size, repeats, accel, iterations, weights, report)
+    _finish(found, markdown(found), out)
+    for name, reason in found["skipped"].items():
+        print(f"{name} was not measured: {reason}")
+    print(f"peak memory of this process: {found['peak_memory_mib']:.0f} MiB")
+
+
+def recon(
+    coils: Coils = 15,
+    size: Size = 320,
+    repeats: Repeats = 5,
+    iterations: Annotated[int, typer.Option(min=1, help="Of L1-wavelet.")] = 60,
+    weights: Weights = None,
+    out: Out = None,
+) -> None:
+    """Time the whole of `recon` on one slice, against the same with SigPy's maps and L1-wavelet."""
+    from mrunfold.benchmarks.recon import markdown, measure
+
+    found = measure(coils, size, repeats, iterations, weights, lambda line: print(line, flush=True))
+    _finish(found, markdown(found), out)
+    print(f"recon is {found['ratio']:.1f}× as fast; the target is {found['target']:g}×")
+
+
+def cost(
+    coils: Coils = 15,
+    size: Size = 320,
+    repeats: Repeats = 5,
+    weights: Weights = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small curves and a small copy, to try it.")] = False,
+    picture: Annotated[Path | None, typer.Option(help="PNG of the curves to write.")] = None,
+    out: Out = None,
+) -> None:
+    """Show where the time of a slice goes, each stage against its bound, and how it grows."""
+    from mrunfold.benchmarks import cost as stages
+    from mrunfold.benchmarks import scaling
+
+    def report(line: str) -> None:
+        print(line, flush=True)
+
+    found = stages.measure(coils, size, repeats, weights, 16 if quick else 256, report)
+    small = {"matrix": (48, 64), "coils": (1, 2, 4), "slices": (1, 2)}
+    options: dict[str, Any] = {"sizes": small, "coils": 2, "size": 48, "repeats": 1} if quick else {}
+    found["scaling"] = scaling.measure(**options, weights=weights, report=report)
+    if picture is not None:
+        scaling.write_picture(found["scaling"], picture)
+        print(f"wrote {picture}")
+    _finish(found, f"{stages.markdown(found)}\n{scaling.markdown(found['scaling'])}", out)
+
+
+def compile(
+    coils: Coils = 8,
+    size: Size = 320,
+    repeats: Repeats = 5,
+    way: Annotated[list[str] | None, typer.Option(help="Ways to try; all if none. May be repeated.")] = None,
+    weights: Weights = None,
+    out: Out = None,
+) -> None:
+    """Time torch.compile and bfloat16 against plain float32: warm-up, gain, difference."""
+    from mrunfold.benchmarks.compiled import WAYS, markdown, measure
+    from mrunfold.errors import InputError, did_you_mean
+
+    for name in way or ():
+        if name not in WAYS:
+            raise InputError(f"there is no way {name!r}{did_you_mean(name, WAYS)}")
+    chosen = tuple(way) if way else WAYS
+    found = measure(coils, size, repeats, chosen, weights, lambda line: print(line, flush=True))
+    _finish(found, markdown(found), out)
+
+
+def runtime(
+    coils: Coils = 15,
+    size: Annotated[int, typer.Option(min=32, help="Matrix size, square.")] = 320,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each in a round.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns the two take.")] = 3,
+    weights: Weights = None,
+    build: Annotated[
+        Path | None, typer.Option(help="Folder to build the C++ program in, kept; a temporary one if none.")
+    ] = None,
+) -> None:
+    """Time the C++ program against Python: the same slice, weights and threads, maps given."""
+    from mrunfold.benchmarks.runtime import measure
+
+    found = measure(coils, size, repeats, rounds, weights, build, lambda line: print(line, flush=True))
+    print(
+        f"C++: {found.program:.3f} s a slice; Python: {found.python:.3f} s; Python / C++: {found.ratio:.2f}; "
+        f"images differ by at most {found.difference:.1e} of their height"
+    )
+
+
+COMMANDS = (speed, recon, cost, compile, runtime)
+
+
+def _finish(found: dict[str, Any], table: str, out: Path | None) -> None:
+    from mrunfold.benchmarks.measured import save_measured
+
+    print(f"\n{table}")
+    if out is not None:
+        save_measured(found, out)
+        print(f"wrote {out}")

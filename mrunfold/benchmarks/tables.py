@@ -1,0 +1,87 @@
+"""Markdown tables of what the benchmarks saved, whichever benchmark it was."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mrunfold.benchmarks import compiled, cost, quality, recon, scaling, speed
+from mrunfold.benchmarks.measured import read_measured
+from mrunfold.errors import InputError
+from mrunfold.io import atomic_path
+
+__all__ = ["fill", "markdown", "on_page"]
+
+TABLE = r"<!-- table: (?P<name>[\w.-]+) -->\n\n(?P<table>(?:\|.*\n)*)"
+
+
+def markdown(files: Sequence[Path]) -> list[str]:
+    """Return the tables of JSON files, those of `bench quality` together in one.
+
+    Raises InputError for a file that no benchmark wrote.
+    """
+    found, rows = [], []
+    for file in files:
+        if _is_quality(file):
+            rows += quality.load(file)
+        else:
+            found += _tables(read_measured(file), file)
+    return ([quality.markdown(rows)] if rows else []) + found
+
+
+def on_page(text: str) -> list[tuple[str, str]]:
+    """Return (file, table) of each `<!-- table: file -->` of a page, the table empty where there is none."""
+    return [(found["name"], found["table"]) for found in re.finditer(TABLE, text)]
+
+
+def fill(page: Path, folder: Path) -> list[str]:
+    """Put the tables of the files in `folder` on a page, each below its `<!-- table: file -->`, in place.
+
+    The second place of a file has its second table.  Returns the files that are not there yet, whose places
+    are left as they are.
+    """
+    places: dict[str, int] = {}
+    missing: list[str] = []
+
+    def table(found: re.Match[str]) -> str:
+        name = found["name"]
+        if not (folder / name).exists():
+            missing.append(name)
+            return found[0]
+        which = places.setdefault(name, 0)
+        places[name] += 1
+        made = markdown([folder / name])
+        if which >= len(made):
+            raise InputError(f"{page} asks for table {which + 1} of {name}, which has {len(made)}")
+        return f"<!-- table: {name} -->\n\n{made[which]}"
+
+    text = re.sub(TABLE, table, page.read_text(encoding="utf-8"))
+    with atomic_path(page) as part:
+        part.write_text(text, encoding="utf-8")
+    return list(dict.fromkeys(missing))
+
+
+def _is_quality(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no file {file}; write it with mrunfold bench … --out") from None
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON ({error}); choose another file") from None
+    return isinstance(content, dict) and "rows" in content and "bench" not in content
+
+
+def _tables(found: dict[str, Any], file: Path) -> list[str]:
+    try:
+        if found["bench"] == "cost":
+            return [
+                cost.markdown(found),
+                *([scaling.markdown(found["scaling"])] if "scaling" in found else []),
+            ]
+        known = {"speed": speed.markdown, "recon": recon.markdown, "compile": compiled.markdown}
+        return [known[found["bench"]](found)]
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{file} is not a table of this version ({error}); measure again") from None

@@ -1,0 +1,236 @@
+"""What the benchmarks of time say: bounds that hold, tables of what was measured, curves with an exponent."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mrunfold.benchmarks import compiled, cost, head, recon, scaling, speed, tables
+from mrunfold.benchmarks.measured import read_measured, save_measured
+from mrunfold.cli import main
+from mrunfold.errors import InputError
+from mrunfold.operators import Sense, ifft2c
+from mrunfold.problem import Problem
+from mrunfold.protocols import NetworkSpec, PriorSpec
+from mrunfold.unfold import PosteriorDenoiser
+from mrunfold.weights import save_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMED = {"cost.json", "speed.json", "recon.json", "compile.json"}
+
+
+def test_the_page_holds_what_was_measured():
+    """A place whose file is not there yet is empty: no number stands on the page without its measurement."""
+    found = tables.on_page((ROOT / "docs/performance.md").read_text(encoding="utf-8"))
+    assert {name for name, _ in found} == NAMED
+    for name in NAMED:
+        path = ROOT / "docs/results" / name
+        on_page = [table for other, table in found if other == name]
+        expected = tables.markdown([path]) if path.exists() else [""] * len(on_page)
+        assert on_page == expected, f"docs/performance.md: fill it with mrunfold bench table --page ({name})"
+
+
+def test_a_page_is_filled_where_it_says_and_nowhere_else(tmp_path):
+    page = tmp_path / "page.md"
+    first, second = (f"<!-- table: {name}.json -->\n\n" for name in ("here", "missing"))
+    page.write_text(f"# Page\n\n{first}| old |\n|---|\n\ntext\n\n{second}end\n", encoding="utf-8")
+    (tmp_path / "here.json").write_text(
+        json.dumps({"bench": "compile", "plain": 0.5, "rows": []}), encoding="utf-8"
+    )
+    result = CliRunner().invoke(main.app, ["bench", "table", "--page", str(page), "--folder", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "missing.json is not there yet" in result.output
+    expected = tables.markdown([tmp_path / "here.json"])[0]
+    assert page.read_text(encoding="utf-8") == f"# Page\n\n{first}{expected}\ntext\n\n{second}end\n"
+    page.write_text(2 * f"{first}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="asks for table 2"):
+        tables.fill(page, tmp_path)
+    assert CliRunner().invoke(main.app, ["bench", "table"]).exit_code == 2
+
+
+def test_a_file_of_no_benchmark_is_refused(tmp_path):
+    for text in ("nothing", "[1]", '{"bench": "other"}', '{"bench": "cost"}', '{"rows": 3}'):
+        path = tmp_path / "file.json"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError):
+            tables.markdown([path])
+    with pytest.raises(InputError, match="there is no file"):
+        tables.markdown([tmp_path / "none.json"])
+
+
+@pytest.mark.parametrize(("power", "said"), [(1.0, "linear"), (0.7, "less"), (1.4, "more")])
+def test_the_exponent_of_a_curve(power, said):
+    work = [1.0, 2.0, 4.0, 8.0]
+    p = scaling.exponent(work, [0.3 * w**power for w in work])
+    assert p == pytest.approx(power)
+    assert scaling.verdict(p).startswith(said)
+
+
+def test_the_head_is_a_head_seen_through_its_coils():
+    problem = head.head_problem(3, 48, slices=2, accel=1.0)
+    assert isinstance(problem.A, Sense)
+    assert problem.y.shape == (2, 3, 48, 48)
+    image = (problem.A.maps.conj() * ifft2c(problem.y)[:, None]).sum(dim=-3)[0, 0].abs()
+    assert float(image[24, 24]) > 5 * float(image[:3].mean())
+    assert torch.equal(problem.y[0], problem.y[1])
+    full = head.head_slice(3, 48).kspace
+    assert np.array_equal(head.head_block(3, 48, 4), full[:, 22:26, 22:26])
+
+
+def test_watched_sense_counts_the_steps_of_each_solve():
+    problem = head.head_problem(2, 48, accel=2.0)
+    A = cost._Watched(problem.A.maps, problem.A.mask)
+    rhs = A.adjoint(problem.y)
+    x = A.solve(rhs, 1.0, 0.1, max_iterations=3, tolerance=1e-12)
+    again = A.solve(rhs, 1.0, 0.1, x, max_iterations=2, tolerance=1e-12)
+    assert [(first, steps) for first, _, steps in A.solves] == [(True, 3), (False, 2)]
+    torch.testing.assert_close(again, problem.A.solve(rhs, 1.0, 0.1, x, max_iterations=2, tolerance=1e-12))
+
+
+def test_the_stopwatch_sees_only_its_modules():
+    modules = torch.nn.ModuleList([torch.nn.Linear(300, 300)])
+    with cost._Stopwatch(modules) as watch:
+        torch.nn.Linear(8, 8)(torch.ones(8))
+        assert watch.seconds == 0
+        modules[0](torch.ones(300, 300))
+        inside = watch.seconds
+        assert inside > 0
+    modules[0](torch.ones(300, 300))
+    assert watch.seconds == inside
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small network that was not trained: what is tested here is whether it is measured."""
+    spec = NetworkSpec(blocks=2, shared=False, prior=PriorSpec(widths=(4, 6), blocks=1))
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_weights(path, PosteriorDenoiser.from_spec(spec), spec)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, weights):
+    """`bench cost --quick`, as a person calls it."""
+    folder = tmp_path_factory.mktemp("cost")
+    words = [
+        "bench",
+        "cost",
+        "--quick",
+        "--coils",
+        "3",
+        "--size",
+        "48",
+        "--repeats",
+        "1",
+        "--weights",
+        weights,
+    ]
+    words += ["--out", str(folder / "cost.json"), "--picture", str(folder / "cost.png")]
+    result = CliRunner().invoke(main.app, words)
+    assert result.exit_code == 0, result.output
+    return folder, result.output
+
+
+def test_cost_names_every_stage_with_a_bound(measured):
+    folder, output = measured
+    found = read_measured(folder / "cost.json")
+    stages = {stage["name"]: stage for stage in found["stages"]}
+    wanted = {
+        "read",
+        "whiten",
+        "compress",
+        "coil maps",
+        "first solve",
+        "priors",
+        "data consistency",
+        "recon.h5",
+    }
+    assert wanted | {"draw the mask", "look for data crimes"} <= set(stages)
+    assert all(stages[name]["bound"] > 0 for name in wanted)
+    assert re.fullmatch(r"\d+ normal operators", stages["first solve"]["note"])
+    # Each of two blocks takes at most 4 steps and begins with one normal operator.
+    assert 2 <= int(stages["data consistency"]["note"].split()[0]) <= 10
+    assert sum(stage["seconds"] for stage in found["stages"]) >= 0.9 * found["seconds"]
+    for table in tables.markdown([folder / "cost.json"]):
+        assert table in output
+    assert (folder / "cost.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_recon_compares_the_whole_of_both_commands(weights):
+    found = recon.measure(coils=3, size=48, repeats=1, iterations=2, weights=weights)
+    ours, sigpy = found["rows"]
+    assert found["ratio"] == sigpy["seconds"] / ours["seconds"]
+    assert ours["weights"]
+    assert not sigpy["weights"]
+    for row in (ours, sigpy):
+        assert row["maps"] > 0
+        assert row["seconds"] >= sum(row["stages"].values())
+        assert row["psnr"] > 10
+    assert recon.settings(48, classical=2).maps == "sigpy"
+    assert "recon --maps sigpy --method l1_wavelet`, 2 iterations" in recon.markdown(found)
+
+
+def test_speed_has_a_row_a_method_and_bart_where_it_is_installed(tmp_path, monkeypatch, weights):
+    monkeypatch.setattr(speed, "GRID", (0.002, 0.02))
+    found = speed.measure(coils=3, size=48, repeats=1, accel=2.0, iterations=8, weights=weights)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["l1_wavelet"]["ratio"] == 1
+    assert rows["unfold"]["lamda"] is None
+    assert rows["l1_wavelet"]["lamda"] in (0.002, 0.02)
+    assert ("bart" in rows) != ("bart" in found["skipped"])
+    for name in {"l1_wavelet", "sense", "bart"} & set(rows):
+        assert rows[name]["psnr"] > 20, name  # an image turned or scaled would be far below
+    save_measured(found, tmp_path / "speed.json")
+    assert tables.markdown([tmp_path / "speed.json"]) == [speed.markdown(found)]
+
+
+def test_without_bart_it_is_left_out_with_the_reason(monkeypatch, weights):
+    monkeypatch.setattr(speed, "GRID", (0.01,))
+    monkeypatch.setattr(speed.shutil, "which", lambda name: None)
+    found = speed.measure(coils=3, size=48, repeats=1, accel=2.0, iterations=1, weights=weights)
+    assert found["skipped"] == {"bart": "bart is not installed"}
+    assert "bart" not in [row["name"] for row in found["rows"]]
+
+
+def test_compile_says_what_failed_and_what_differs(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("no compiler\nand more")
+
+    class Network(torch.nn.Module):
+        priors = ()
+
+        def compile(self):
+            self.mean = lambda problem: refuse(self)
+
+        def mean(self, problem):
+            return torch.ones(2) * (1.5 if torch.is_autocast_enabled("cpu") else 1.0)
+
+    monkeypatch.setattr(compiled, "load_weights", lambda name: (Network(), {}))
+    monkeypatch.setattr(compiled, "head_problem", lambda coils, size: Problem(*[torch.ones(1)] * 4))
+    found = compiled.measure(2, 48, 1, ("compiled network", "bfloat16 priors"))
+    failed, other = found["rows"]
+    assert failed["failed"] == "RuntimeError: no compiler"
+    assert other["difference"] == pytest.approx(0.5)
+    assert "RuntimeError: no compiler" in compiled.markdown(found)
+
+
+def test_a_way_that_is_unknown_is_refused():
+    result = CliRunner().invoke(main.app, ["bench", "compile", "--way", "compiled prior"])
+    assert result.exit_code == 2
+    assert "did you mean compiled priors" in result.output
+
+
+def test_measurements_are_plain_json(measured):
+    folder, _ = measured
+    found = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
+    assert found["bench"] == "cost"
+    assert found["threads"] >= 1
+    assert not re.search(r"/(?:home|tmp|work)/", json.dumps(found))
