@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -96,17 +97,20 @@ def test_interrupted_and_resumed_is_the_same_as_undisturbed(data, undisturbed, t
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_is_the_trainers(number, data, undisturbed, tmp_path):
     """A job scheduler tells each process of a job, those that draw batches too."""
+    alive = []
 
     def measure(network):
         for child in multiprocessing.active_children():
             os.kill(child.pid, number)
-            child.join(0.2)
+        time.sleep(0.5)  # a worker that is not deaf is gone by now
+        alive.extend(child.is_alive() for child in multiprocessing.active_children())
         os.kill(os.getpid(), number)
         return 0.0
 
     changes = {"validate": measure, "validate_every": 7, "workers": 1}
     state = train(tiny.protocol(), data, tmp_path, settings=TrainingSettings(**(vars(QUIET) | changes)))
     assert (state.stage, state.step, state.finished) == ("unfold", 7, False)
+    assert alive == [True]
     assert train(tiny.protocol(), data, tmp_path, settings=QUIET).finished
     assert same(tmp_path / "unfold.safetensors", undisturbed[1] / "unfold.safetensors")
 
