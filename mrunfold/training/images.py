@@ -226,6 +226,12 @@ def random_image(bank: ImageBank, shape: tuple[int, int], generator: torch.Gener
     phase = uniform(0, 1.5, generator) * smooth_field(fine, 3, generator)
     if uniform(0, 1, generator) < 0.4:
         phase = phase + uniform(0, 0.6, generator) * smooth_field(fine, 9, generator)
+    # Tissue has a phase of its own (susceptibility, chemical shift): without it in training, a prior learns
+    # that anatomy is real but for a slow phase, and takes away what is not.
+    if uniform(0, 1, generator) < 0.5:
+        phase = phase + uniform(0, 0.35, generator) * smooth_field(fine, 24, generator)
+    if uniform(0, 1, generator) < 0.5:
+        phase = phase + uniform(-1, 1, generator) * image.clamp(max=1.2)
     ramp = torch.linspace(-1, 1, fine[0])[:, None] * uniform(-3, 3, generator) + torch.linspace(
         -1, 1, fine[1]
     ) * uniform(-3, 3, generator)

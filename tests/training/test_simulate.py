@@ -171,6 +171,21 @@ def test_detail_reaches_the_border_of_kspace(side):
         assert float(power[outer].mean()) > 0.03 * float(power[middle].mean()), seed
 
 
+def test_tissue_has_a_phase_of_its_own_in_part_of_the_draws():
+    image = torch.full((96, 96), 0.3)
+    image[:, 48:] = 1.0
+    one = ImageBank(((image,),), (1.0,))
+    rough = []
+    for seed in range(24):
+        x = random_image(one, (96, 96), generator(seed))[16:-16, 16:-16]
+        turn = (x[:, 2:] * x[:, :-2].conj()).angle(), (x[2:] * x[:-2].conj()).angle()
+        # A slow phase turns by about as much everywhere; an edge of the tissue stands out.
+        rough.append(max(float((t - t.median()).abs().quantile(0.995)) for t in turn))
+    # Where it is dark beside the edge there is no phase to speak of, and the turn is near π.
+    assert sum(0.25 < r < 1.5 for r in rough) >= 9
+    assert sum(r < 0.25 for r in rough) >= 4
+
+
 def spec(**changes):
     return ImageSet(
         **({"pattern": "*.h5", "reader": "fastmri", "weight": 1, "licence": "generated"} | changes)
