@@ -65,7 +65,7 @@ def quality(
     import numpy as np
 
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.quality import CLASSICAL, Row, load, markdown, measure, save
+    from mrunfold.benchmarks.quality import CLASSICAL, Row, load, markdown, measure, merged, save
 
     laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
     found = [piece for path in data for piece in full_slices(path)]
@@ -78,8 +78,7 @@ def quality(
     def report(row: Row) -> None:
         so_far.append(row)
         if out is not None:
-            here = {r.key for r in so_far}
-            save([*so_far, *(r for r in earlier if r.key not in here)], out)
+            save(merged(so_far, earlier), out)
         covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
         print(
             f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "

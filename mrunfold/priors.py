@@ -18,17 +18,24 @@ PHASE_BLUR = 5.0  # pixels: standard deviation of the Gaussian that finds the sl
 def slow_phase(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return cos φ and sin φ, each (batch, y, x), of the phase of x blurred by a Gaussian; 0 where that is 0.
 
-    x: real and imaginary parts (batch, 2, y, x).
+    x: real and imaginary parts (batch, 2, y, x).  Blurred on a grid four times as coarse, for speed.
     """
-    reach = math.ceil(2.5 * PHASE_BLUR)
+    # What pooling by 4 and interpolation blur by themselves, in pixels²: a box and a triangle of 4.
+    own = (4**2 - 1) / 12 + 4**2 / 6
+    width = (PHASE_BLUR**2 - own) ** 0.5 / 4
+    reach = math.ceil(3 * width)
     taps = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
-    taps = torch.exp(-0.5 * (taps / PHASE_BLUR) ** 2)
+    taps = torch.exp(-0.5 * (taps / width) ** 2)
     taps = taps / taps.sum()
-    flat = x.reshape(-1, 1, *x.shape[-2:])
+    height, breadth = x.shape[-2:]
     # bfloat16 has three digits; the phase of an image needs more.
     with torch.autocast(x.device.type, enabled=False):
-        blurred = F.conv2d(flat, taps[None, None, :, None], padding=(reach, 0))
-        blurred = F.conv2d(blurred, taps[None, None, None, :], padding=(0, reach)).reshape(x.shape)
+        coarse = F.avg_pool2d(F.pad(x, (0, -breadth % 4, 0, -height % 4)), 4)
+        flat = coarse.reshape(-1, 1, *coarse.shape[-2:])
+        flat = F.conv2d(flat, taps[None, None, :, None], padding=(reach, 0))
+        flat = F.conv2d(flat, taps[None, None, None, :], padding=(0, reach))
+        fine = F.interpolate(flat.reshape(coarse.shape), scale_factor=4.0, mode="bilinear")
+    blurred = fine[..., :height, :breadth]
     size = blurred.square().sum(dim=1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     return blurred[:, 0] / size, blurred[:, 1] / size
 

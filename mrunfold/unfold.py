@@ -102,7 +102,7 @@ class PosteriorDenoiser(nn.Module):
         blocks: int = 6,
         shared: bool = False,
         cg_iterations: int = 4,
-        start_iterations: int = 12,
+        start_iterations: int = 8,
         prior: Callable[[], Prior] = Prior,
         checkpointing: bool = False,
     ) -> None:

@@ -59,7 +59,7 @@ class NetworkSpec(_Frozen):
     blocks: int = Field(ge=1)
     shared: bool
     cg_iterations: int = Field(default=4, ge=1)
-    start_iterations: int = Field(default=12, ge=1)
+    start_iterations: int = Field(default=8, ge=1)
     prior: PriorSpec = PriorSpec()
 
 

@@ -20,7 +20,7 @@ from mrunfold.metrics import coverage, psnr, ssim
 from mrunfold.problem import Problem, build_problem
 from mrunfold.weights import load_weights
 
-__all__ = ["Row", "load", "markdown", "measure", "save", "summary"]
+__all__ = ["Row", "load", "markdown", "measure", "merged", "save", "summary"]
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02)
 CLASSICAL = ("l1_wavelet", "tv")
@@ -208,6 +208,12 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
         line["seconds"] = float(np.median([r.seconds for r in mine if r.method == "unfold"]))
         lines.append(line)
     return lines
+
+
+def merged(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
+    """Return `rows` and what they do not replace of an earlier run: other data, masks, seeds or methods."""
+    here = {row.key[:-1] for row in rows}
+    return [*rows, *(row for row in earlier if row.key[:-1] not in here)]
 
 
 def save(rows: Sequence[Row], path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mrunfold.benchmarks import quality
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.benchmarks.quality import Row, load, markdown, measure, save, summary
+from mrunfold.benchmarks.quality import Row, load, markdown, measure, merged, save, summary
 from mrunfold.cli import main
 from mrunfold.errors import InputError
 from mrunfold.io.scan import Header
@@ -105,6 +105,18 @@ def test_a_run_goes_on_with_the_rows_it_has(full: FullSlice, weights: str, monke
     assert all(r.coverage is not None for r in sampled if r.method == "unfold")
     monkeypatch.setattr(quality, "build_problem", lambda *_, **__: pytest.fail("nothing was left to do"))
     assert run(first) == first
+
+
+def test_new_weights_replace_the_row_and_leave_the_rest():
+    """A row made by other weights must not stand beside the new one: the summary would count both."""
+    ours = next(r for r in ROWS if r.method == "unfold")
+    new = replace(ours, psnr=50.0, made_by="other weights")
+    rows = merged([new], ROWS)
+    assert len(rows) == len(ROWS)
+    assert new in rows
+    assert ours not in rows
+    assert [r for r in ROWS if r.key != ours.key] == rows[1:]
+    assert summary(rows)
 
 
 def test_the_command_prints_the_table_of_a_file(tmp_path: Path):
