@@ -104,6 +104,8 @@ def test_an_interruption_says_how_to_go_on(tmp_path, raw, sent, code):
         [*COMMAND, str(raw), "--out", str(out), *arguments],
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job is deaf to SIGINT, and so are its children, unless they are told to hear.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while not list(out.glob(".part-*")) and process.poll() is None and time.monotonic() < deadline:

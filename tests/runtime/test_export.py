@@ -102,7 +102,7 @@ def test_the_file_says_what_it_is(model_file):
     assert extra["format"].decode() == FORMAT
     assert about["weights_file"] == "random.safetensors"
     assert about["weights_sha256"] == "0" * 64
-    assert about["cg_iterations"] == [12, 4]  # the first solve, and each block's
+    assert about["cg_iterations"] == [8, 4]  # the first solve, and each block's
 
 
 def test_a_file_that_differs_is_not_kept(network, tmp_path, monkeypatch):
