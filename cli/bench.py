@@ -100,7 +100,7 @@ def quality(
     print("\nPSNR in dB by the target's maximum, target combined with maps of the undersampled data:\n")
     print(markdown(rows))
     if out is not None:
-        save(rows, out)
+        save(merged(rows, earlier), out)
 
 
 @app.command()

@@ -35,7 +35,7 @@ class Levels(nn.Module):
     itself is off, as coil maps from few calibration lines are.  A two-layer network moves every level between
     fixed bounds, so that none can drift away:
         τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)    the state x_t bounds the error that is left
-        ρ_k  = 1 / s_k² + p_k / (σ_t² + τ_min²)  s_k the error of z_k, which knows x_t already
+        ρ_k  = 1 / s_k²                   s_k the error of z_k
         m_k  from 1 to 30                 block k takes the noise of y as m_k σ_y
     """
 
@@ -49,7 +49,6 @@ class Levels(nn.Module):
         steps = torch.linspace(0, 1, blocks)
         levels = torch.cat([0.2 * (0.02 / 0.2) ** steps, 0.12 * (0.03 / 0.12) ** steps])
         share = (levels / TAU[0]).log() / math.log(TAU[1] / TAU[0])
-        self.pull = nn.Parameter(torch.full((blocks,), -0.3))  # log p_k / 10: Adam's steps are small
         self.register_buffer("base", torch.cat([torch.logit(share), torch.full((blocks,), -4.0)]))
 
     def forward(
@@ -68,9 +67,7 @@ class Levels(nn.Module):
         tau, s, m = torch.sigmoid(self.base + self.mlp(features)).split(self.blocks, dim=-1)
         ratio = TAU[1] / TAU[0]
         tau = ((TAU[0] * ratio**tau) ** -2 + sigma_t[..., None] ** -2) ** -0.5
-        pull = (10 * self.pull).exp() / (sigma_t[..., None] ** 2 + TAU[0] ** 2)
-        rho = (TAU[0] * ratio**s) ** -2 + pull
-        return tau, rho, DOUBT**m
+        return tau, (TAU[0] * ratio**s) ** -2, DOUBT**m
 
 
 def _misfit(residual: Tensor, y: Tensor, sigma_y: Tensor) -> Tensor:

@@ -208,9 +208,8 @@ def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction, misfit):
         tau, rho, doubt = levels(tensor(sigma_y), tensor(sigma_t), tensor(fraction), tensor(misfit))
         assert tau.shape == rho.shape == doubt.shape == (1, 4)
         assert bool((doubt >= 1 - 1e-9).all() and (doubt <= 30 * (1 + 1e-9)).all())
-        pull = math.exp(-3) / (sigma_t**2 + TAU[0] ** 2)
-        assert bool((rho >= (TAU[1] ** -2 + pull) * (1 - 1e-6)).all())
-        assert bool((rho <= (TAU[0] ** -2 + pull) * (1 + 1e-6)).all())
+        assert bool((rho >= TAU[1] ** -2 * (1 - 1e-9)).all())
+        assert bool((rho <= TAU[0] ** -2 * (1 + 1e-9)).all())
         low = (TAU[0] ** -2 + sigma_t**-2) ** -0.5
         assert bool((tau >= low * (1 - 1e-9)).all())
         assert bool((tau <= min(TAU[1], sigma_t) * (1 + 1e-9)).all())

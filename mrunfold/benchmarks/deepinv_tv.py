@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.methods import Result, Seeds
-from mrunfold.methods.cartesian import check_number
 from mrunfold.methods.tikhonov import mean_image
+from mrunfold.methods.tv_isotropic import IsotropicTotalVariation
 from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
 
@@ -51,21 +51,15 @@ def physics_of(A: LinearOperator) -> Any:
 
 
 @dataclass(frozen=True)
-class DeepinvTotalVariation:
+class DeepinvTotalVariation(IsotropicTotalVariation):
     """argmin_x ½‖y − Ax‖² + lamda Σ_pixels ‖(Gx)_pixel‖₂ by deepinv: its PDCP, L2, L12Prior and gradient.
 
-    lamda, max_iter: as of `tv_isotropic`, whose minimum it shares (the norm over both directions and all
-    channels): neither was written after the other.  One photograph at a time; InputError for batches, and
-    where deepinv is not installed.
+    Its options are those of `tv_isotropic`, whose minimum it shares (the norm over both directions and all
+    channels); the solver is not.  One photograph at a time; InputError for batches, and where deepinv is not
+    installed.
     """
 
-    lamda: float = 0.01
-    max_iter: int = 150
     name: ClassVar[str] = "deepinv_tv"
-
-    def __post_init__(self) -> None:
-        check_number(self, "lamda", low=0.0)
-        check_number(self, "max_iter", low=1, integer=True)
 
     @torch.no_grad()
     def __call__(

@@ -26,7 +26,7 @@ def distributions_svg(runs: Sequence[Run]) -> str:
     """Return an <svg> element: a dot a volume and quartiles, by metric, acquisition and run."""
     import matplotlib
 
-    figure = _figure(10.5, 3.2)
+    figure = _figure(10.5, 3.6)
     groups = sorted({v.acquisition for run in runs for v in run.scored})
     for ax, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
         for r, run in enumerate(runs):
@@ -44,7 +44,8 @@ def distributions_svg(runs: Sequence[Run]) -> str:
                 ax.plot([centre + 0.11] * 2, [low, high], color="0.2", lw=1.2)
                 ax.plot([centre + 0.11], [middle], "_", color="0.2", ms=8)
         ax.set_title(LABELS[metric], fontsize=10)
-        ax.set_xticks(range(len(groups)), groups, fontsize=8)
+        slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if len(groups) > 3 else {}
+        ax.set_xticks(range(len(groups)), groups, fontsize=8, **slanted)
         ax.set_xlim(-0.6, len(groups) - 0.4)
         ax.grid(axis="y", color="0.9")
     if len(runs) > 1:

@@ -81,7 +81,8 @@ def _load(name: str) -> tuple[PosteriorDenoiser, dict[str, str]]:
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path.name} does not hold an mrunfold network ({reason}); was it made by `train`?"
+            f"{path.name} does not hold a network of this version ({reason}); train again, or use the "
+            "mrunfold that made it"
         ) from None
     network.eval().requires_grad_(False)
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
