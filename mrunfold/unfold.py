@@ -21,6 +21,7 @@ __all__ = ["Levels", "PosteriorDenoiser"]
 TAU = (0.003, 1.0)
 START = 0.5  # error of the first guess, z = 0, for images of height about 1
 DOUBT = 30.0
+PULL = 30.0
 SIGMA_T_MIN = 1e-6
 START_TOLERANCE = 1e-3
 # With little noise x_k explains y within any useful tolerance: z_k must still be heard.
@@ -30,51 +31,60 @@ BLOCK_TOLERANCE = 1e-5
 class Levels(nn.Module):
     """What each block is told: the noise level τ_k, the precision ρ_k of z_k and the trust in y.
 
-    They follow from (σ_y, σ_t, fraction, misfit).  fraction: tr(AᴴA)/dim, the measured share of the unknown;
-    misfit: ‖y − A x₀‖² over its expectation for white noise of σ_y at the start x₀, well above 1 where A
-    itself is off, as coil maps from few calibration lines are.  A two-layer network moves every level between
-    fixed bounds, so that none can drift away:
-        τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)    the state x_t bounds the error that is left
-        ρ_k  = 1 / s_k²                   s_k the error of z_k
-        m_k  from 1 to 30                 block k takes the noise of y as m_k σ_y
+    They follow from (σ_y, σ_t, fraction, samples, misfit).  fraction: tr(AᴴA)/dim, the measured share of the
+    unknown; samples: numbers in y for each unknown, so that many coils are told from dense sampling; misfit:
+    ‖y − A x₀‖² over its expectation for white noise of σ_y at the start x₀, well above 1 where A itself is
+    off, as coil maps from few calibration lines are.  A two-layer network moves every level between fixed
+    bounds, so that none can drift away:
+        τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)        the state x_t bounds the error that is left
+        ρ_k  = 1/s_k² + p_k/(σ_t² + τ_min²)   s_k the error of z_k without a state, p_k from 1 to 30
+        m_k  from 1 to 30                     block k takes the noise of y as m_k σ_y
+    Of x_t alone z_k makes far better than x_t, which p_k says; τ_min lets D go to x_t as σ_t goes to 0.
     """
 
     def __init__(self, blocks: int, hidden: int = 32) -> None:
         super().__init__()
         self.blocks = blocks
-        last = nn.Linear(hidden, 3 * blocks)
+        last = nn.Linear(hidden, 4 * blocks)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.mlp = nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), last)
+        self.mlp = nn.Sequential(nn.Linear(5, hidden), nn.ReLU(), last)
         steps = torch.linspace(0, 1, blocks)
         levels = torch.cat([0.2 * (0.02 / 0.2) ** steps, 0.12 * (0.03 / 0.12) ** steps])
         share = (levels / TAU[0]).log() / math.log(TAU[1] / TAU[0])
-        self.register_buffer("base", torch.cat([torch.logit(share), torch.full((blocks,), -4.0)]))
+        trust, pull = torch.full((blocks,), -4.0), torch.full((blocks,), -0.4)  # m = 1.06, p = 4
+        self.register_buffer("base", torch.cat([torch.logit(share), trust, pull]))
 
     def forward(
-        self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor, misfit: Tensor
+        self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor, samples: Tensor, misfit: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (τ, ρ, m), each (*batch, K), for σ_y, σ_t, fraction, misfit (*batch,)."""
+        """Return (τ, ρ, m), each (*batch, K), for σ_y, σ_t, fraction, samples, misfit (*batch,)."""
         features = torch.stack(
             [
                 sigma_y.clamp(1e-4, 1.0).log10() + 2.0,
                 torch.log1p(1.0 / sigma_t) / 2.0,
                 fraction.clamp(1e-3, 1.0).log() + 1.5,
                 misfit.clamp(0.1, 100.0).log() / 2.0,
+                samples.clamp(1e-3, 100.0).log() / 2.0,
             ],
             dim=-1,
         )
-        tau, s, m = torch.sigmoid(self.base + self.mlp(features)).split(self.blocks, dim=-1)
+        tau, s, m, p = torch.sigmoid(self.base + self.mlp(features)).split(self.blocks, dim=-1)
         ratio = TAU[1] / TAU[0]
-        tau = ((TAU[0] * ratio**tau) ** -2 + sigma_t[..., None] ** -2) ** -0.5
-        return tau, (TAU[0] * ratio**s) ** -2, DOUBT**m
+        state = sigma_t[..., None] ** 2
+        tau = ((TAU[0] * ratio**tau) ** -2 + 1 / state) ** -0.5
+        return tau, (TAU[0] * ratio**s) ** -2 + PULL**p / (state + TAU[0] ** 2), DOUBT**m
 
 
-def _misfit(residual: Tensor, y: Tensor, sigma_y: Tensor) -> Tensor:
-    """Return ‖y − A x‖² / (n σ_y²) per item, n the number of samples (a sample has noise, so is never 0)."""
-    axes = tuple(range(sigma_y.ndim, y.ndim))
-    count = (y != 0).sum(dim=axes).clamp_min(1)
-    return residual.abs().square().sum(dim=axes) / (count * sigma_y**2)
+def _samples(y: Tensor, batch: int) -> Tensor:
+    """Return the number n of samples per item, at least 1 (a sample has noise, so is never 0)."""
+    return (y != 0).sum(dim=tuple(range(batch, y.ndim))).clamp_min(1)
+
+
+def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
+    """Return ‖y − A x‖² / (n σ_y²) per item."""
+    axes = tuple(range(sigma_y.ndim, residual.ndim))
+    return residual.abs().square().sum(dim=axes) / (samples * sigma_y**2)
 
 
 class PosteriorDenoiser(nn.Module):
@@ -169,8 +179,12 @@ class PosteriorDenoiser(nn.Module):
         x = consistency(sigma_y, torch.full_like(sigma_y, START**-2), None, None)
         with torch.autocast(y.device.type, enabled=False):
             fraction = A.measured_fraction().to(sigma_y).expand(batch)
-            misfit = _misfit(y - A(x), y, sigma_y).where(fraction > 0, torch.zeros_like(sigma_y))
-            tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, misfit)
+            count = _samples(y, sigma_y.ndim)
+            misfit = _misfit(y - A(x), count, sigma_y)
+            samples = count.to(sigma_y) / math.prod(A.domain.shape)
+            nothing, none = fraction == 0, torch.zeros_like(sigma_y)
+            samples, misfit = samples.where(~nothing, none), misfit.where(~nothing, none)
+            tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)
 
         def block(k: int, x: Tensor) -> Tensor:
             return consistency(doubt[..., k] * sigma_y, rho[..., k], self.prior(k)(x, tau[..., k]), x)

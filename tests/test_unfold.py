@@ -74,7 +74,7 @@ class GivenLevels(nn.Module):
         super().__init__()
         self.rho = rho
 
-    def forward(self, sigma_y, sigma_t, fraction, misfit):
+    def forward(self, sigma_y, sigma_t, fraction, samples, misfit):
         one = torch.ones_like(sigma_y)[..., None]
         return one, self.rho * one, one
 
@@ -201,15 +201,18 @@ def test_a_finite_level_needs_a_state():
 @pytest.mark.parametrize("sigma_t", [math.inf, 1.0, 1e-6])
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("misfit", [0.0, 1.0, 1e9])
-def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction, misfit):
+@pytest.mark.parametrize("samples", [0.0, 16.0])
+def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction, misfit, samples):
     levels = Levels(4).double()
     for scale in (0.0, 1.0, 1e4):
         nn.init.normal_(levels.mlp[2].weight, std=scale, generator=generator())
-        tau, rho, doubt = levels(tensor(sigma_y), tensor(sigma_t), tensor(fraction), tensor(misfit))
+        told = (sigma_y, sigma_t, fraction, samples, misfit)
+        tau, rho, doubt = levels(*(tensor(value) for value in told))
         assert tau.shape == rho.shape == doubt.shape == (1, 4)
         assert bool((doubt >= 1 - 1e-9).all() and (doubt <= 30 * (1 + 1e-9)).all())
-        assert bool((rho >= TAU[1] ** -2 * (1 - 1e-9)).all())
-        assert bool((rho <= TAU[0] ** -2 * (1 + 1e-9)).all())
+        state = 1 / (sigma_t**2 + TAU[0] ** 2)
+        assert bool((rho >= (TAU[1] ** -2 + state) * (1 - 1e-9)).all())
+        assert bool((rho <= (TAU[0] ** -2 + 30 * state) * (1 + 1e-9)).all())
         low = (TAU[0] ** -2 + sigma_t**-2) ** -0.5
         assert bool((tau >= low * (1 - 1e-9)).all())
         assert bool((tau <= min(TAU[1], sigma_t) * (1 + 1e-9)).all())

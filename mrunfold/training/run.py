@@ -68,12 +68,16 @@ class TrainingState:
 
 
 def choose_precision(accelerator: str = "auto") -> str:
-    """Return "bf16-mixed" where the hardware multiplies bfloat16 matrices itself, else "32-true"."""
+    """Return "bf16-mixed" where the hardware multiplies bfloat16 matrices itself, else "32-true".
+
+    On processors that is AMX (four to eight times as fast as float32) or AVX512-BF16 (twice).
+    """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        fast = accelerator in ("auto", "cpu") and bool(amx())
+        units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        found = any(bool(getattr(torch.cpu, name, lambda: False)()) for name in units)
+        fast = accelerator in ("auto", "cpu") and found
     return "bf16-mixed" if fast else "32-true"
 
 

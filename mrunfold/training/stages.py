@@ -18,6 +18,7 @@ from mrunfold.priors import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
 from mrunfold.training.callbacks import SIGNALS
 from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.muon import Muon
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.simulate import draw_problem, draw_size, log_uniform
 from mrunfold.unfold import PosteriorDenoiser
@@ -54,8 +55,19 @@ def _let_the_trainer_end(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _optimiser(network: nn.Module, settings: Stage) -> torch.optim.Optimizer:
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    kernels = [p for p in network.parameters() if p.ndim == 4]
+    others = [p for p in network.parameters() if p.ndim != 4]
+    groups: list[dict[str, Any]] = [{"params": kernels}]
+    if others:
+        groups.append({"params": others, "lr": settings.levels_rate, "matrices": False})
+    return Muon(groups, lr=settings.learning_rate)
+
+
 class TrainingStage(lightning.LightningModule):
-    """What both stages share: Adam, the law of its rate, EMA weights, seeded batches.
+    """What both stages share: the optimiser, the law of its rate, EMA weights, seeded batches.
 
     workers: processes that draw batches ahead, 0 for none; the batches are the same.
     """
@@ -109,7 +121,7 @@ class TrainingStage(lightning.LightningModule):
         return before + (shape - before) * climbed
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.settings.learning_rate)
+        optimiser = _optimiser(self.network, self.settings)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -218,9 +218,13 @@ def test_workers_draw_the_same_batches(data, undisturbed, tmp_path):
 
 def test_precision_follows_the_hardware(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert choose_precision() == "bf16-mixed"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    for has in units:
+        for name in units:
+            monkeypatch.setattr(torch.cpu, name, lambda yes=name == has: yes, raising=False)
+        assert choose_precision() == "bf16-mixed"
+    for name in units:
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert choose_precision() == choose_precision("cpu") == "32-true"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)

@@ -45,7 +45,7 @@ def protocol(**changes) -> TrainingProtocol:
             blocks=2, shared=False, cg_iterations=3, prior=PriorSpec(widths=(8, 12), blocks=1)
         ),
         "prior_stage": Stage(**stage),
-        "unfold_stage": Stage(**stage),
+        "unfold_stage": Stage(**stage, optimiser="muon"),
         "measurements": Measurements(coils=(1, 4), accelerations=(2, 6)),
     }
     return TrainingProtocol(**(settings | changes))
@@ -58,7 +58,7 @@ def write_protocol(file):
         'name = "tiny"\nseed = 3\n'
         "[network]\nblocks = 2\nshared = false\ncg_iterations = 3\n"
         "[network.prior]\nwidths = [8, 12]\nblocks = 1\n"
-        f"[prior_stage]\n{stage}[unfold_stage]\n{stage}"
+        f'[prior_stage]\n{stage}[unfold_stage]\n{stage}optimiser = "muon"\n'
         "[measurements]\ncoils = [1, 4]\naccelerations = [2, 6]\n"
         '[[images]]\npattern = "**/*.h5"\nreader = "fastmri"\nweight = 1\nlicence = "generated"\n',
         encoding="utf-8",
