@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,8 +37,7 @@ class Muon(torch.optim.Optimizer):
     A convolution (out, in, y, x) is the matrix (out, in·y·x).  Its update is the orthogonalised Nesterov
     momentum times 0.2·√max(rows, columns), which is as large as Adam's (Liu et al., arXiv:2502.16982 (2025),
     eq. 4), so `lr` means the same in both.  Parameters of the groups with `matrices` False, which are small,
-    are left to Adam.  PyTorch's own Muon takes matrices only, one after the other; here those of one shape,
-    the blocks' priors, are orthogonalised together.
+    are left to Adam.  PyTorch's own Muon takes neither convolutions nor vectors.
     """
 
     def __init__(
@@ -70,21 +68,14 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _matrices(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        alike: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
         for p in parameters:
-            alike[tuple(p.shape)].append(p)
-        for shape, members in alike.items():
-            updates = []
-            for p in members:
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                velocity = state["momentum"].mul_(group["momentum"]).add_(p.grad)
-                updates.append((p.grad + group["momentum"] * velocity).flatten(start_dim=1))
-            turned = orthogonal(torch.stack(updates))
-            size = ADAM_RMS * max(turned.shape[-2:]) ** 0.5
-            for p, update in zip(members, turned, strict=True):
-                p.add_(update.reshape(shape), alpha=-group["lr"] * size)
+            state = self.state[p]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(p)
+            velocity = state["momentum"].mul_(group["momentum"]).add_(p.grad)
+            turned = orthogonal((p.grad + group["momentum"] * velocity).flatten(start_dim=1))
+            size = ADAM_RMS * max(turned.shape) ** 0.5
+            p.add_(turned.reshape(p.shape), alpha=-group["lr"] * size)
 
     def _adam(self, group: dict[str, Any], p: Tensor) -> None:
         state = self.state[p]

@@ -44,21 +44,6 @@ def test_an_update_is_as_large_as_adams_whatever_the_gradient(size):
     assert float((weight.detach() * weight.grad).sum()) < 0
 
 
-def test_blocks_of_one_shape_are_updated_as_if_alone():
-    together = [nn.Parameter(matrices(8, 4, 3, 3, seed=i)) for i in range(3)]
-    alone = [copy.deepcopy(p) for p in together]
-    optimiser = Muon([{"params": together}])
-    single = [Muon([{"params": [p]}]) for p in alone]
-    for step in range(3):
-        for i, (a, b) in enumerate(zip(together, alone, strict=True)):
-            a.grad = matrices(8, 4, 3, 3, seed=10 * step + i)
-            b.grad = a.grad.clone()
-            single[i].step()
-        optimiser.step()
-    for a, b in zip(together, alone, strict=True):
-        assert torch.allclose(a, b, atol=1e-7)
-
-
 def test_vectors_are_left_to_adam():
     ours, theirs = (nn.Parameter(matrices(6, 5)) for _ in range(2))
     muon = Muon([{"params": [ours], "lr": 1e-2, "matrices": False}])
