@@ -13,6 +13,7 @@ import torch
 from mrunfold.benchmarks.head import head_block, head_problem
 from mrunfold.benchmarks.measured import least_seconds, rows_markdown
 from mrunfold.coils import maps_from_block
+from mrunfold.precision import choose, convolutions_in
 from mrunfold.weights import load_weights
 
 __all__ = ["SIZES", "exponent", "markdown", "measure", "verdict", "write_picture"]
@@ -43,7 +44,7 @@ def measure(
             given: dict[str, Any] = {"coils": coils, "size": size, "slices": None}
             given["size" if axis == "matrix" else axis] = value
             problem = head_problem(**given)
-            with torch.inference_mode():
+            with torch.inference_mode(), convolutions_in(choose("auto", "cpu"), "cpu"):
                 mean = least_seconds(partial(network.mean, problem), repeats)
             point = {"value": value, "mean": mean}
             if axis != "slices" and given["coils"] > 1:

@@ -15,6 +15,7 @@ from mrunfold.errors import InputError
 from mrunfold.methods.base import Result, Seeds
 from mrunfold.methods.cartesian import check_number
 from mrunfold.methods.tikhonov import mean_image
+from mrunfold.precision import choose, convolutions_in
 from mrunfold.priors import Prior
 from mrunfold.problem import Problem
 
@@ -54,6 +55,7 @@ class PlugAndPlay:
         start = time.perf_counter()
         denoise = _prior(Path(self.prior)).to(problem.y.device)
         A, y = problem.A, problem.y
+        dtype = choose("auto", y.device)
         back, sigma_y = A.adjoint(y), problem.sigma_y.to(y.real.dtype)
         end = sigma_y.clamp(0.003, self.sigma_start)
         z = mean_image(A, y)
@@ -62,7 +64,8 @@ class PlugAndPlay:
             sigma = self.sigma_start ** (1 - share) * end**share
             shift = self.lamda * sigma_y**2 / sigma**2
             x = A.solve(back + shift[..., None, None, None] * z, 1.0, shift, z, tolerance=1e-4)
-            z = denoise(x, sigma)
+            with convolutions_in(dtype, y.device):
+                z = denoise(x, sigma)
             if progress is not None:
                 progress((k + 1) / self.max_iter)
         parameters = asdict(self) | {"prior": Path(self.prior).name}

@@ -13,6 +13,7 @@ from torch import Tensor
 from mrunfold.diffusion import karras, sample_heun, warm_start
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Result, Seeds
+from mrunfold.precision import choose, convolutions_in
 from mrunfold.problem import Problem
 from mrunfold.unfold import PosteriorDenoiser
 from mrunfold.weights import load_weights
@@ -28,6 +29,8 @@ class Unfold:
     for the mean alone; steps: noise levels of the reverse process, which starts at sigma_start from
     D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al. (2022), Alg. 1).
     The mean is always D(∞); std and samples come from the draws.
+    precision: of the convolutions, one of mrunfold.precision.PRECISIONS; "auto" is bfloat16 where the
+    hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
     """
 
     name: ClassVar[str] = "unfold"
@@ -36,8 +39,10 @@ class Unfold:
     steps: int = 8
     sigma_start: float = 0.3
     sigma_min: float = 0.004
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
+        choose(self.precision, "cpu")  # refuses unknown names
         if self.samples < 0 or self.samples == 1 or self.steps < 2:
             raise InputError(
                 f"unfold draws 0 or at least 2 samples in at least 2 steps, got samples={self.samples}, "
@@ -55,10 +60,13 @@ class Unfold:
         began = time.perf_counter()
         network, metadata = load_weights(self.weights)
         network = network.to(problem.y.device)
-        mean = network.mean(problem)
         evaluations, samples, std = 1, None, None
-        if self.samples:
-            samples = self._draw(network, problem, mean, seeds or Seeds(), progress)
+        dtype = choose(self.precision, problem.y.device)
+        with convolutions_in(dtype, problem.y.device):
+            mean = network.mean(problem)
+            if self.samples:
+                samples = self._draw(network, problem, mean, seeds or Seeds(), progress)
+        if samples is not None:
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
             evaluations += self.samples * (2 * self.steps - 1)
         if not bool(torch.isfinite(mean).all()):
@@ -67,6 +75,7 @@ class Unfold:
             "weights": metadata["file"],
             "weights_sha256": metadata["sha256"],
             **network.describe(),
+            "precision": str(dtype).removeprefix("torch."),
             **(
                 {"samples": self.samples, "steps": self.steps, "sigma_start": self.sigma_start}
                 if samples is not None

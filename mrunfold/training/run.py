@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.precision import has_bfloat16
 from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.callbacks import Checkpoints, StepBar, Validate
 from mrunfold.training.curve import write_curve
@@ -68,16 +69,9 @@ class TrainingState:
 
 
 def choose_precision(accelerator: str = "auto") -> str:
-    """Return "bf16-mixed" where the hardware multiplies bfloat16 matrices itself, else "32-true".
-
-    On processors that is AMX (four to eight times as fast as float32) or AVX512-BF16 (twice).
-    """
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        found = any(bool(getattr(torch.cpu, name, lambda: False)()) for name in units)
-        fast = accelerator in ("auto", "cpu") and found
+    """Return "bf16-mixed" where the hardware multiplies bfloat16 matrices itself, else "32-true"."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    fast = (on_gpu or accelerator in ("auto", "cpu")) and has_bfloat16("cuda" if on_gpu else "cpu")
     return "bf16-mixed" if fast else "32-true"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_mean_is_one_evaluation_and_finite_at_any_size(weights: Path) -> None:
 
 def test_an_item_does_not_depend_on_its_batch(weights: Path) -> None:
     problem = make_problem(3, (24, 20), 2)
-    method = get_method("unfold", weights=str(weights), samples=3, steps=3)
+    method = get_method("unfold", weights=str(weights), samples=3, steps=3, precision="float32")
     both = method(problem, Seeds((5, 9)))
     alone = method(item(problem, 1), Seeds((9,)))
     assert both.samples is not None
@@ -70,6 +71,22 @@ def test_an_item_does_not_depend_on_its_batch(weights: Path) -> None:
     torch.testing.assert_close(both.samples[:, 1], alone.samples[:, 0], rtol=1e-3, atol=1e-4)
     other = method(item(problem, 1), Seeds((10,)))
     assert not torch.allclose(other.samples, alone.samples, atol=1e-3)
+
+
+def test_bfloat16_is_asked_for_or_chosen_said_and_near(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = make_problem(3, (24, 20), 1)
+    exact, half = (
+        get_method("unfold", weights=str(weights), precision=name)(problem)
+        for name in ("float32", "bfloat16")
+    )
+    assert exact.record["precision"] == "float32"
+    assert half.record["precision"] == "bfloat16"
+    error = float((half.mean - exact.mean).norm() / exact.mean.norm())
+    assert 0 < error < 0.02
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert torch.equal(get_method("unfold", weights=str(weights))(problem).mean, half.mean)
 
 
 def test_std_is_that_of_the_samples_and_evaluations_are_counted(weights: Path) -> None:
@@ -137,8 +154,16 @@ def test_a_shipped_file_that_changed_is_refused(
 
 
 @pytest.mark.parametrize(
-    "bad", [{"samples": 1}, {"samples": -1}, {"steps": 1}, {"sigma_min": 0.5}, {"sigma_start": 0.0}]
+    "bad",
+    [
+        {"samples": 1},
+        {"samples": -1},
+        {"steps": 1},
+        {"sigma_min": 0.5},
+        {"sigma_start": 0.0},
+        {"precision": "half"},
+    ],
 )
-def test_senseless_parameters_are_refused(bad: dict[str, float]) -> None:
+def test_senseless_parameters_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         get_method("unfold", **bad)
