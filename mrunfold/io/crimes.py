@@ -87,17 +87,17 @@ def _coherence(kspace: np.ndarray) -> float:
 
     1 for the transform of a real image, whatever its constant phase and place; about 0 for noise.
     """
-    block = kspace[
-        :, 1 - kspace.shape[1] % 2 :, 1 - kspace.shape[2] % 2 :
-    ]  # odd sizes: k(f) mirrors onto k(−f)
-    product = block * block[:, ::-1, ::-1]
+    block = kspace[:, 1 - kspace.shape[1] % 2 :, 1 - kspace.shape[2] % 2 :]  # odd: k(f) mirrors onto k(−f)
+    # Each pair stands in it twice: half of the rows hold them all.
+    half = block.shape[1] // 2 + 1
+    product = block[:, :half] * block[:, ::-1, ::-1][:, :half]
     size = np.abs(product)
-    pairs = (size > 0).sum(axis=(1, 2))
-    if pairs.max(initial=0) < MIN_PAIRS:
+    pairs = np.count_nonzero(size, axis=(1, 2))
+    if pairs.max(initial=0) < MIN_PAIRS // 2:
         return 0.0
-    unit = product / np.where(size > 0, size, 1)
+    unit = np.divide(product, size, out=np.zeros_like(product), where=size > 0)
     coherence = np.abs(unit.sum(axis=(1, 2))) / np.maximum(pairs, 1)
-    return float(np.median(coherence[pairs >= MIN_PAIRS]))
+    return float(np.median(coherence[pairs >= MIN_PAIRS // 2]))
 
 
 def _without_smooth_phase(kspace: np.ndarray) -> np.ndarray:
@@ -108,10 +108,10 @@ def _without_smooth_phase(kspace: np.ndarray) -> np.ndarray:
         line = np.zeros(size)
         line[size // 2 - half : size // 2 + half + 1] = np.hanning(2 * half + 3)[1:-1]
         window = np.multiply.outer(window, line)
+    # Uncentred all the way, and the phase as a quotient: both are large savings on 15 coils.
     axes = (-2, -1)
-
-    def image(k: np.ndarray) -> np.ndarray:
-        return scipy.fft.fftshift(scipy.fft.ifft2(scipy.fft.ifftshift(k, axes=axes)), axes=axes)
-
-    turned = image(kspace) * np.exp(-1j * np.angle(image(kspace * window.astype(np.float32))))
-    return scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifftshift(turned, axes=axes)), axes=axes)
+    k = scipy.fft.ifftshift(kspace, axes=axes)
+    low = scipy.fft.ifft2(k * scipy.fft.ifftshift(window.astype(np.float32)))
+    size = np.abs(low)
+    phase = np.divide(low.conj(), size, out=np.ones_like(low), where=size > 0)
+    return scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifft2(k, overwrite_x=True) * phase), axes=axes)
