@@ -12,6 +12,7 @@ import torch
 from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.simulated_header import simulated_header
 
 __all__ = ["NOTICE", "write_sample"]
 
@@ -30,30 +31,6 @@ THICKNESS = 3  # mm, template planes that a slice averages
 BOTTOM, TOP = -15.0, 50.0  # mm above the anterior commissure
 OVERSAMPLING = 2
 BRIGHTEST = 5e-4  # of the order of fastMRI's images, so that a lost scale shows
-
-XML = """<?xml version="1.0" encoding="utf-8"?>
-<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
-  <acquisitionSystemInformation><receiverChannels>{coils}</receiverChannels></acquisitionSystemInformation>
-  <experimentalConditions><H1resonanceFrequency_Hz>123200000</H1resonanceFrequency_Hz></experimentalConditions>
-  <encoding>
-    <encodedSpace>
-      <matrixSize><x>{stored}</x><y>{phase}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{stored_mm}</x><y>{phase_mm}</y><z>{thickness}</z></fieldOfView_mm>
-    </encodedSpace>
-    <reconSpace>
-      <matrixSize><x>{readout}</x><y>{phase}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{readout_mm}</x><y>{phase_mm}</y><z>{thickness}</z></fieldOfView_mm>
-    </reconSpace>
-    <encodingLimits>
-      <kspace_encoding_step_1>
-        <minimum>0</minimum><maximum>{last_line}</maximum><center>{center}</center>
-      </kspace_encoding_step_1>
-      <slice><minimum>0</minimum><maximum>{last_slice}</maximum><center>0</center></slice>
-    </encodingLimits>
-    <trajectory>cartesian</trajectory>
-  </encoding>
-</ismrmrdHeader>
-"""
 
 
 def write_sample(
@@ -171,16 +148,13 @@ def _root_sum_of_squares(kspace: np.ndarray, size: tuple[int, int]) -> np.ndarra
 
 
 def _header(coils: int, slices: int, size: tuple[int, int]) -> str:
-    return XML.format(
-        coils=coils,
-        stored=OVERSAMPLING * size[0],
-        readout=size[0],
-        phase=size[1],
-        stored_mm=OVERSAMPLING * FIELD[0],
-        readout_mm=FIELD[0],
-        phase_mm=FIELD[1],
+    return simulated_header(
+        coils,
+        encoded=(OVERSAMPLING * size[0], size[1]),
+        encoded_mm=(OVERSAMPLING * FIELD[0], FIELD[1]),
+        recon=size,
+        recon_mm=FIELD,
         thickness=THICKNESS,
-        last_line=size[1] - 1,
-        center=size[1] // 2,
-        last_slice=slices - 1,
+        lines=(size[1], size[1] // 2),
+        slices=slices,
     )

@@ -14,6 +14,7 @@ import torch
 from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.simulated_header import simulated_header
 from mrunfold.masks import draw
 from mrunfold.masks.cartesian import seed_from_name
 
@@ -28,29 +29,7 @@ WIDTHS = {"knee": (368, 372), "brain": (320, 396, 330, 384)}  # phase lines for 
 PADDED = 0.06  # share of the phase lines that are zero on each side, in knees
 ACCEL = 4
 PIXEL_MM = {"knee": 0.5, "brain": 0.6875}
-
-XML = """<?xml version="1.0" encoding="utf-8"?>
-<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
-  <acquisitionSystemInformation><receiverChannels>{coils}</receiverChannels></acquisitionSystemInformation>
-  <experimentalConditions><H1resonanceFrequency_Hz>123200000</H1resonanceFrequency_Hz></experimentalConditions>
-  <encoding>
-    <encodedSpace>
-      <matrixSize><x>{stored}</x><y>{phase}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{stored_mm}</x><y>{phase_mm}</y><z>3</z></fieldOfView_mm>
-    </encodedSpace>
-    <reconSpace>
-      <matrixSize><x>{size}</x><y>{size}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>{size_mm}</x><y>{size_mm}</y><z>3</z></fieldOfView_mm>
-    </reconSpace>
-    <encodingLimits>{limits}</encodingLimits>
-    <trajectory>cartesian</trajectory>
-  </encoding>
-</ismrmrdHeader>
-"""
-LIMITS = (
-    "<kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum><center>{center}</center>"
-    "</kspace_encoding_step_1>"
-)
+THICKNESS = 3  # mm
 
 
 @dataclass(frozen=True)
@@ -264,17 +243,13 @@ def _rss(kspace: np.ndarray, size: int) -> np.ndarray:
 
 def _header(plan: _Volume) -> str:
     mm = PIXEL_MM[plan.kind]
-    limits = ""
-    if plan.odd != "nopadding":
-        center = plan.phase // 2 - plan.padding
-        limits = LIMITS.format(last=plan.phase - 2 * plan.padding - 1, center=center)
-    return XML.format(
-        coils=plan.coils,
-        stored=2 * plan.size,
-        phase=plan.phase,
-        stored_mm=2 * plan.size * mm,
-        phase_mm=plan.phase * mm,
-        size=plan.size,
-        size_mm=plan.size * mm,
-        limits=limits,
+    sampled = plan.phase - 2 * plan.padding
+    return simulated_header(
+        plan.coils,
+        encoded=(2 * plan.size, plan.phase),
+        encoded_mm=(2 * plan.size * mm, plan.phase * mm),
+        recon=(plan.size, plan.size),
+        recon_mm=(plan.size * mm, plan.size * mm),
+        thickness=THICKNESS,
+        lines=None if plan.odd == "nopadding" else (sampled, plan.phase // 2 - plan.padding),
     )
