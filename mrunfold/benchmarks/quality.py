@@ -16,7 +16,7 @@ from mrunfold.benchmarks.sweep import best_of_sweep
 from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
-from mrunfold.metrics import coverage, psnr, ssim
+from mrunfold.metrics import coverage, psnr, sample_interval, ssim
 from mrunfold.problem import Problem, build_problem
 from mrunfold.weights import load_weights
 
@@ -180,10 +180,9 @@ def interval_coverage(problem: Problem, samples: torch.Tensor) -> float:
     samples: (draw, set, y, x).  Inside: where the target exceeds 10 % of its maximum.
     """
     assert problem.target is not None
-    truth = problem.target.abs()
-    low, high = torch.quantile(samples.abs(), torch.tensor([0.05, 0.95]).to(truth), dim=0)
-    inside = truth > 0.1 * truth.max()
-    return float(coverage(truth.numpy(), low.numpy(), high.numpy(), inside.numpy()))
+    truth = problem.target.abs().numpy()
+    low, high = sample_interval(samples.abs().numpy(), 0.9)
+    return float(coverage(truth, low, high, truth > 0.1 * truth.max()))
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from mrunfold.io import crop_image
 from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
+from mrunfold.metrics import sample_interval
 from mrunfold.operators import FourierMask, Sense
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.settings import ReconSettings
@@ -227,7 +228,7 @@ def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
     """Return maps of the spread of magnitudes (draw, y, x)."""
     if draws is None:
         return {}
-    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
+    low, high = sample_interval(draws, 0.9)
     return {"std": draws.std(axis=0, ddof=1), "quantile_05": low, "quantile_95": high}
 
 
