@@ -18,7 +18,7 @@ from mrunfold.methods import Result, Seeds, get_method
 from mrunfold.metrics import psnr, ssim
 from mrunfold.perceptual import Lpips
 from mrunfold.problem import Problem
-from mrunfold.restoration.run import photo_problem
+from mrunfold.restoration.run import LEARNED, photo_problem
 from mrunfold.restoration.settings import RestoreSettings
 
 __all__ = [
@@ -172,9 +172,9 @@ def _fixed(method: str, weights: str | None, prior: str | None, steps: int) -> d
     if method == "plug_and_play":
         return None if prior is None else {"prior": prior}
     if method == "unfold":
-        return {"weights": weights or "natural-compact"}
+        return {"weights": weights or LEARNED["weights"]}
     if method == "unfold sample":
-        return {"weights": weights or "natural-compact", "samples": 2, "steps": steps}
+        return LEARNED | {"samples": 2, "steps": steps} | ({"weights": weights} if weights else {})
     return {}
 
 
