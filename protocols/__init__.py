@@ -69,6 +69,7 @@ class Stage(_Frozen):
     The learning rate climbs for `warmup` steps, stays, and falls to `final_fraction` of itself by a cosine
     over the last `cooldown` share of the steps; ema: decay of the averaged weights a step; clip: norm of the
     gradient; checkpointing: blocks are computed again in the backward pass instead of stored (stage two);
+    loss: of stage two, "rms" or "relative", see mrunfold.training.stages.UnfoldStage;
     optimiser: "muon" for convolutions, with Adam at `levels_rate` for the network of the levels, or "adam".
     """
 
@@ -77,6 +78,7 @@ class Stage(_Frozen):
     sizes: tuple[int, int]
     learning_rate: float = Field(gt=0)
     optimiser: Literal["adam", "muon"] = "adam"
+    loss: Literal["rms", "relative"] = "rms"
     levels_rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=200, ge=1)
     cooldown: float = Field(default=0.5, gt=0, le=1)

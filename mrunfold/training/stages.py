@@ -25,6 +25,8 @@ from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["PriorStage", "TrainingStage", "UnfoldStage"]
 
+ERROR_MIN = 0.005  # of images of height about 1
+
 
 class _Batches(IterableDataset):
     """Batches from number `first` on, each drawn from its own seed: a resumed run draws the next ones."""
@@ -166,9 +168,11 @@ class PriorStage(TrainingStage):
 class UnfoldStage(TrainingStage):
     """Stage two: the conditional denoising loss of D(x_t; y, A, σ_y, σ_t), σ_t = ∞ for part of the items.
 
-    Loss: root mean squared error over an item's pixels, times 1 + 0.03/σ_t.  An item's minimiser is still its
-    conditional mean up to the spread of that root between draws, and hard and easy measurements pull alike.
-    The error is at most about σ_t: without the factor the last steps of a sampler would hardly be trained.
+    Loss "rms": root mean squared error e over an item's pixels, times 1 + 0.03/σ_t.  An item's minimiser is
+    still its conditional mean up to the spread of that root between draws.  The error is at most about σ_t:
+    without the factor the last steps of a sampler would hardly be trained.
+    Loss "relative": log(1 + e/0.005).  An item counts by the share of its error that is taken away, as in
+    decibels, so measurements of little noise pull as hard as others; below 0.005 there is nothing to gain.
     """
 
     def __init__(
@@ -192,6 +196,9 @@ class UnfoldStage(TrainingStage):
         b = batch.to(self.device)
         estimate = self.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
         error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()
-        loss = (error * (1 + 0.03 / b.sigma_t)).mean()
+        if self.settings.loss == "relative":
+            loss = torch.log1p(error / ERROR_MIN).mean()
+        else:
+            loss = (error * (1 + 0.03 / b.sigma_t)).mean()
         self.log("loss", loss, prog_bar=True)
         return loss
