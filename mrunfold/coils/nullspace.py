@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from mrunfold.coils.calibration import calibration_block
@@ -35,11 +37,17 @@ def null_space_level(kspace: np.ndarray, acquired: np.ndarray) -> float | None:
     peak = np.abs(block).max(initial=0)
     if peak == 0 or min(_rows(block, window), window[0] * window[1] * len(block)) < 2 / TAIL:
         return None
-    rng = np.random.default_rng(0)
-    noise = (rng.standard_normal(block.shape) + 1j * rng.standard_normal(block.shape)) / np.sqrt(2)
-    found, expected = (_singular_values(_windows(b, window)) for b in (block / peak, noise))
+    found, expected = _singular_values(_windows(block / peak, window)), _of_noise(block.shape, window)
     tail = max(3, int(TAIL * len(found)))
     return float(peak * np.median(found[:tail] / expected[:tail]))
+
+
+@lru_cache(maxsize=8)
+def _of_noise(shape: tuple[int, int, int], window: tuple[int, int]) -> np.ndarray:
+    """Return the singular values of white noise of E|n|² = 1; the slices of a volume have one shape."""
+    rng = np.random.default_rng(0)
+    noise = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
+    return _singular_values(_windows(noise, window))
 
 
 def _rows(block: np.ndarray, window: tuple[int, int]) -> int:
@@ -62,5 +70,11 @@ def _windows(block: np.ndarray, window: tuple[int, int]) -> np.ndarray:
 
 
 def _singular_values(matrix: np.ndarray) -> np.ndarray:
-    """Return the singular values, smallest first."""
-    return np.linalg.svd(matrix.astype(np.complex128), compute_uv=False)[::-1]
+    """Return the singular values, smallest first, as roots of the smaller Gram matrix's eigenvalues.
+
+    A third of the time of an SVD; in double precision right to 1e-8 of the largest, far below any noise.
+    """
+    wide = matrix.astype(np.complex128)
+    if wide.shape[0] > wide.shape[1]:
+        wide = wide.conj().T
+    return np.sqrt(np.linalg.eigvalsh(wide @ wide.conj().T).clip(min=0))
