@@ -251,3 +251,17 @@ def test_two_processes_train_one_network(data, undisturbed, tmp_path):
     assert len(losses) == 12
     # Twice the batches: not what one process makes of the same protocol.
     assert not same(tmp_path / "run" / "prior.safetensors", undisturbed[1] / "prior.safetensors")
+
+
+@pytest.mark.parametrize("loss", ["rms", "relative"])
+def test_the_loss_is_what_the_protocol_names(loss):
+    stage = tiny.protocol().unfold_stage.model_copy(update={"loss": loss})
+    module = untrained("unfold", tiny.protocol(unfold_stage=stage), tiny.bank())
+    module.log = lambda *args, **kwargs: None
+    b = module.draw(torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        found = float(module.training_step(b, 0))
+        error = module.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y) - b.x
+    rms = np.sqrt((error.abs().numpy() ** 2).mean(axis=(-3, -2, -1)))
+    expected = np.log(1 + rms / 0.005) if loss == "relative" else rms * (1 + 0.03 / b.sigma_t.numpy())
+    assert found == pytest.approx(float(expected.mean()), rel=1e-4)
