@@ -37,7 +37,7 @@ class Unfold:
     weights: str | None = None
     samples: int = 0
     steps: int = 8
-    sigma_start: float = 0.3
+    sigma_start: float = 0.5
     sigma_min: float = 0.004
     precision: str = "auto"
 

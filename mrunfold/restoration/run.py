@@ -26,7 +26,7 @@ from mrunfold.restoration.settings import RestoreSettings, restoration_operator
 __all__ = ["LEARNED", "Outcome", "photo_problem", "restore", "restore_file"]
 
 # Below 0.02 a sample's last steps put noise into flat areas of a photograph and take none away.
-LEARNED: dict[str, Any] = {"weights": "natural-compact", "sigma_min": 0.02}
+LEARNED: dict[str, Any] = {"weights": "natural-compact", "sigma_start": 0.3, "sigma_min": 0.02}
 LEAST_NOISE = 0.002  # of 8 bits, and the least that the network was trained on
 MOST_PIXELS = 40_000_000
 
