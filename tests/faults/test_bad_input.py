@@ -246,6 +246,8 @@ def test_an_interruption_leaves_nothing(tmp_path, scan, sent, code):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A suite that a shell runs in the background inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while not any(p.name == "recon.h5" for p in folder.rglob("*")) and process.poll() is None:
