@@ -56,6 +56,7 @@ def quality(
         int, typer.Option(min=0, help="Posterior samples, for the coverage of intervals.")
     ] = 0,
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
+    param: Annotated[list[str] | None, typer.Option(help="key=value of unfold; repeatable.")] = None,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the classical methods out.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="JSON file of rows and summary; with the same file a run goes on.")
@@ -66,6 +67,7 @@ def quality(
 
     from mrunfold.benchmarks.datasets import full_slices
     from mrunfold.benchmarks.quality import CLASSICAL, Row, load, markdown, measure, merged, save
+    from mrunfold.cli.options import parse_parameters
 
     laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
     found = [piece for path in data for piece in full_slices(path)]
@@ -94,6 +96,7 @@ def quality(
         classical=() if only_ours else CLASSICAL,
         samples=samples,
         steps=steps,
+        ours=parse_parameters(param or []),
         report=report,
         done=earlier,
     )
@@ -274,6 +277,7 @@ def restore(
     prior: Annotated[Path | None, typer.Option(help="prior.safetensors of plug_and_play.")] = None,
     features: Annotated[Path | None, typer.Option(help="AlexNet features .npz, for LPIPS.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
+    param: Annotated[list[str] | None, typer.Option(help="key=value of unfold; repeatable.")] = None,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the rivals out.")] = False,
     speed: Annotated[
         bool, typer.Option("--speed", help="Also time one 256×256 colour image on two cores.")
@@ -287,10 +291,14 @@ def restore(
     import torch
 
     from mrunfold.benchmarks.restore_run import Comparison, compare
+    from mrunfold.cli.options import parse_parameters
 
     if threads is not None:
         torch.set_num_threads(threads)
-    wanted = Comparison(tuple(task or ()), images, crop, weights, prior, features, steps, only_ours, speed)
+    wanted = Comparison(
+        tuple(task or ()), images, crop, weights, prior, features, steps, only_ours, speed,
+        parse_parameters(param or []),
+    )  # fmt: skip
     compare(folders, out, wanted, lambda line: print(line, flush=True))
 
 

@@ -1,4 +1,4 @@
-"""The commands of `mrunfold bench` that measure time: speed, recon, cost, compile, runtime."""
+"""The commands of `mrunfold bench` that measure time: speed, recon, cost, compile, runtime, optimiser."""
 
 from __future__ import annotations
 
@@ -40,6 +40,39 @@ def speed(
     for name, reason in found["skipped"].items():
         print(f"{name} was not measured: {reason}")
     print(f"peak memory of this process: {found['peak_memory_mib']:.0f} MiB")
+
+
+def optimiser(
+    data: Annotated[Path, typer.Option(help="Folder of the training images.")],
+    init: Annotated[Path, typer.Option(help="Weights to start from, .safetensors.")],
+    protocol: Annotated[str, typer.Argument(help="A protocol's name, or FILE.toml.")] = "mri-compact",
+    arm: Annotated[list[str] | None, typer.Option(help="optimiser:rate, repeatable.")] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of each.")] = 120,
+    unseen: Annotated[int, typer.Option(min=1, help="Further batches to measure on.")] = 40,
+    out: Out = None,
+) -> None:
+    """Train a little with each optimiser, over the same batches: what it gains, and seconds a step."""
+    from mrunfold.benchmarks.optimiser import Arm, markdown, measure
+    from mrunfold.protocols import load_protocol
+
+    arms = [Arm(*_arm(text)) for text in arm or ["adam:3e-4", "muon:3e-4", "muon:1e-3"]]
+    found = measure(
+        load_protocol(protocol), data, init, arms, steps, unseen, lambda line: print(line, flush=True)
+    )
+    _finish(found, markdown(found), out)
+
+
+def _arm(text: str) -> tuple[str, float]:
+    from mrunfold.errors import InputError
+
+    name, _, rate = text.partition(":")
+    try:
+        value = float(rate)
+    except ValueError:
+        value = 0.0
+    if name not in ("adam", "muon") or not 0 < value < 1:
+        raise InputError(f"--arm takes adam or muon and a learning rate, as muon:3e-4, got {text!r}")
+    return name, value
 
 
 def recon(
@@ -124,7 +157,7 @@ def runtime(
     )
 
 
-COMMANDS = (speed, recon, cost, compile, runtime)
+COMMANDS = (speed, recon, cost, compile, runtime, optimiser)
 
 
 def _finish(found: dict[str, Any], table: str, out: Path | None) -> None:

@@ -75,7 +75,9 @@ def restore(
         task=task, kernel=kernel, factor=factor, mask=mask, border=border, noise=_noise(noise), method=method,
         parameters=parameters, simulate=simulate, seed=seed,
     )  # fmt: skip
-    get_method(method, **parameters)  # a wrong name or number is known before a folder is worked through
+    get_method(
+        method, **settings.method_parameters
+    )  # a wrong name or number is known before a folder is worked through
     _restore_all(files, settings, out, quiet)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,19 +69,20 @@ def measure(
     grid: Sequence[float] = GRID,
     samples: int = 0,
     steps: int = 8,
+    ours: Mapping[str, Any] | None = None,
     report: Callable[[Row], None] = lambda row: None,
     done: Sequence[Row] = (),
 ) -> list[Row]:
     """Return one Row for each slice, mask law (kind, acceleration), seed and method.
 
     Maps, scale and σ_y come from the undersampled data.  Classical methods get the lamda of `grid` that suits
-    the target most (one an image); ours has nothing to choose.  Rows of an earlier run in `done` are taken
-    as they are; report gets each row when it is there.
+    the target most (one an image); ours has nothing to choose, and `ours`, further parameters of it, is for
+    trials.  Rows of an earlier run in `done` are taken as they are; report gets each row when it is there.
     """
     parameters: dict[str, dict[str, Any]] = {m: {"grid": tuple(grid)} for m in classical}
     parameters |= {
         "zero_filled": {},
-        "unfold": {"weights": weights, "samples": samples, "steps": steps},
+        "unfold": {"weights": weights, "samples": samples, "steps": steps, **(ours or {})},
     }
     known = {row.key: row for row in done}
     rows: list[Row] = []

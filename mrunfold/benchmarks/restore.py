@@ -18,8 +18,8 @@ from mrunfold.methods import Result, Seeds, get_method
 from mrunfold.metrics import psnr, ssim
 from mrunfold.perceptual import Lpips
 from mrunfold.problem import Problem
-from mrunfold.restoration.run import LEARNED, photo_problem
-from mrunfold.restoration.settings import RestoreSettings
+from mrunfold.restoration.run import photo_problem
+from mrunfold.restoration.settings import PHOTOGRAPHS, RestoreSettings
 
 __all__ = [
     "GRIDS",
@@ -134,6 +134,7 @@ def measure(
     prior: str | None = None,
     rivals: Sequence[str] = tuple(GRIDS),
     steps: int = 8,
+    parameters: dict[str, Any] | None = None,
     tuning: int = 3,
     lpips: Lpips | None = None,
     report: Callable[[RestoreRow], None] = lambda row: None,
@@ -143,13 +144,14 @@ def measure(
 
     prior: weights of plug_and_play, which is left out without; rivals get, of GRIDS, what suits the first
     `tuning` images of a task most; ours has nothing to choose, and on x4 and inpainting also gives one sample
-    of `steps` noise levels ("unfold sample").  Rows of an earlier run in `done` are taken as they are.
+    of `steps` noise levels ("unfold sample"); parameters: further ones of unfold, for trials.  Rows of an
+    earlier run in `done` are taken as they are.
     """
     known = {row.key: row for row in done}
     rows: list[RestoreRow] = []
     for task, setting in settings.items():
         for method in (*rivals, "unfold", "unfold sample"):
-            fixed = _fixed(method, weights, prior, steps)
+            fixed = _fixed(method, weights, prior, steps, parameters or {})
             if fixed is None or (method == "unfold sample" and task not in SAMPLED):
                 continue
             grid = GRIDS.get(method, ({},))
@@ -167,14 +169,17 @@ def measure(
     return rows
 
 
-def _fixed(method: str, weights: str | None, prior: str | None, steps: int) -> dict[str, Any] | None:
+def _fixed(
+    method: str, weights: str | None, prior: str | None, steps: int, parameters: dict[str, Any]
+) -> dict[str, Any] | None:
     """Return the parameters that a method is given in every task, None if it cannot run."""
     if method == "plug_and_play":
         return None if prior is None else {"prior": prior}
     if method == "unfold":
-        return {"weights": weights or LEARNED["weights"]}
+        return {"weights": weights or PHOTOGRAPHS["weights"], **parameters}
     if method == "unfold sample":
-        return LEARNED | {"samples": 2, "steps": steps} | ({"weights": weights} if weights else {})
+        held = {"weights": weights} if weights else {}
+        return PHOTOGRAPHS | {"samples": 2, "steps": steps} | held | parameters
     return {}
 
 

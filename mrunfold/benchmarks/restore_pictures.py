@@ -14,7 +14,7 @@ from mrunfold.io.images import Photo, read_photo
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr
 from mrunfold.restoration.run import photo_problem
-from mrunfold.restoration.settings import RestoreSettings
+from mrunfold.restoration.settings import PHOTOGRAPHS, RestoreSettings
 
 __all__ = ["PICTURED", "draw_row", "write_pictures"]
 
@@ -52,7 +52,8 @@ def draw_row(
             continue
         best = tuned(method, fixed, GRIDS[method], setting, [("", photo)])
         found.append((name, run_method(method, fixed | best, problem, grey)[1]))
-    ours = get_method("unfold", weights=weights, samples=samples, steps=steps)(problem, Seeds())
+    drawn = PHOTOGRAPHS | {"weights": weights, "samples": samples, "steps": steps}
+    ours = get_method("unfold", **drawn)(problem, Seeds())
     assert ours.samples is not None
 
     def shown(x: Tensor) -> np.ndarray:

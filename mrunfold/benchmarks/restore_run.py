@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mrunfold.benchmarks.restore import measure, read_images, rivals_here, tasks, write_shake
 from mrunfold.benchmarks.restore_rows import RestoreRow, RestoreSpeed, load, load_speed, merged, save
@@ -23,7 +24,7 @@ class Comparison:
     """What is compared: tasks (all if none), images of each folder, their cut, weights and what is left out.
 
     prior: of plug_and_play, left out without; features: of LPIPS, left out without; steps: of a sample;
-    only_ours: without rivals; speed: also time one 256×256 image.
+    parameters: further ones of unfold; only_ours: without rivals; speed: also time one 256×256 image.
     """
 
     tasks: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Comparison:
     steps: int = 8
     only_ours: bool = False
     speed: bool = False
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def compare(folders: Sequence[Path], out: Path, wanted: Comparison, say: Callable[[str], None]) -> None:
@@ -63,7 +65,7 @@ def compare(folders: Sequence[Path], out: Path, wanted: Comparison, say: Callabl
         measure(
             folder.name, read_images(folder, wanted.images, wanted.crop), settings, weights=wanted.weights,
             prior=None if wanted.prior is None else str(wanted.prior), rivals=rivals, steps=wanted.steps,
-            lpips=lpips, report=report, done=earlier,
+            parameters=wanted.parameters, lpips=lpips, report=report, done=earlier,
         )  # fmt: skip
     speed = _speed(folders, settings, so_far, held, wanted, say) if wanted.speed else held
     save(merged(so_far, earlier), out, speed)

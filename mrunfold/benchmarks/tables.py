@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks import compiled, cost, quality, recon, scaling, speed
+from mrunfold.benchmarks import compiled, cost, optimiser, quality, recon, scaling, speed
 from mrunfold.benchmarks.measured import read_measured
 from mrunfold.errors import InputError
 from mrunfold.io import atomic_path
@@ -81,7 +81,12 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
                 cost.markdown(found),
                 *([scaling.markdown(found["scaling"])] if "scaling" in found else []),
             ]
-        known = {"speed": speed.markdown, "recon": recon.markdown, "compile": compiled.markdown}
+        known = {
+            "speed": speed.markdown,
+            "recon": recon.markdown,
+            "compile": compiled.markdown,
+            "optimiser": optimiser.markdown,
+        }
         return [known[found["bench"]](found)]
     except (KeyError, TypeError, IndexError) as error:
         raise InputError(f"{file} is not a table of this version ({error}); measure again") from None

@@ -131,7 +131,7 @@ def _power(G: Tensor, iterations: int) -> Tensor:
     v = squared[torch.arange(len(G), device=G.device), :, best][..., None]
     for step in range(iterations):
         v = squared @ v
-        if step % 4 == 3 or step == iterations - 1:  # each step shrinks it to 1/coils at worst
+        if step % 4 == 3 or step == iterations - 1:  # each step shrinks it to 1/coils² at worst
             v = v / _size(v).clamp_min(1e-30)
     return v[..., 0]
 

@@ -69,7 +69,11 @@ class PlugAndPlay:
             if progress is not None:
                 progress((k + 1) / self.max_iter)
         parameters = asdict(self) | {"prior": Path(self.prior).name}
-        record = {"method": self.name, "parameters": parameters}
+        record = {
+            "method": self.name,
+            "parameters": parameters,
+            "precision": str(dtype).removeprefix("torch."),
+        }
         # As in DPIR the last word is the denoiser's.
         return Result(z, evaluations=self.max_iter, seconds=time.perf_counter() - start, record=record)
 

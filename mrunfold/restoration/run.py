@@ -23,10 +23,7 @@ from mrunfold.problem import Problem
 from mrunfold.restoration.noise import estimate_noise
 from mrunfold.restoration.settings import RestoreSettings, restoration_operator
 
-__all__ = ["LEARNED", "Outcome", "photo_problem", "restore", "restore_file"]
-
-# Below 0.02 a sample's last steps put noise into flat areas of a photograph and take none away.
-LEARNED: dict[str, Any] = {"weights": "natural-compact", "sigma_start": 0.3, "sigma_min": 0.02}
+__all__ = ["Outcome", "photo_problem", "restore", "restore_file"]
 LEAST_NOISE = 0.002  # of 8 bits, and the least that the network was trained on
 MOST_PIXELS = 40_000_000
 
@@ -108,8 +105,8 @@ def restore(
     if photo.pixels[0].size * up**2 > MOST_PIXELS:
         raise InputError(f"restored, the image has more than {MOST_PIXELS // 10**6} million pixels; cut it")
     problem, degraded, truth, is_grey = photo_problem(photo, settings)
-    parameters = (LEARNED if settings.method == "unfold" else {}) | settings.parameters
-    result: Result = get_method(settings.method, **parameters)(problem, Seeds((settings.seed,)), progress)
+    method = get_method(settings.method, **settings.method_parameters)
+    result: Result = method(problem, Seeds((settings.seed,)), progress)
     restored, samples = result.mean, result.samples
     if is_grey:
         restored = restored.mean(dim=-3, keepdim=True)

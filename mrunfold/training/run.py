@@ -30,7 +30,16 @@ from mrunfold.training.stages import PriorStage, TrainingStage, UnfoldStage
 from mrunfold.unfold import PosteriorDenoiser
 from mrunfold.weights import save_weights
 
-__all__ = ["STAGES", "TrainingSettings", "TrainingState", "choose_precision", "train", "untrained"]
+__all__ = [
+    "STAGES",
+    "TrainingSettings",
+    "TrainingState",
+    "choose_precision",
+    "load_bank",
+    "start_from_file",
+    "train",
+    "untrained",
+]
 
 log = logging.getLogger(__name__)
 
@@ -96,21 +105,22 @@ def train(
             raise InputError(f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
     if init is not None and "prior" in stages:
         raise InputError("--init takes the place of stage one; give --stage unfold with it")
-    bank = _load_bank(data, protocol)
+    bank = load_bank(data, protocol)
     out.mkdir(parents=True, exist_ok=True)
     claim_folder(out, protocol)
     state = TrainingState("prior", 0, False, ())
     for stage in (s for s in STAGES if s in stages):
         module = untrained(stage, protocol, bank, settings.workers)
         if isinstance(module, UnfoldStage) and not (out / stage / "last.ckpt").exists():
-            _start(module, init or out / "prior.safetensors")
+            start_from_file(module, init or out / "prior.safetensors")
         state = _fit(module, stage, out, settings, state.weights)
         if not state.finished:
             break
     return state
 
 
-def _load_bank(data: Path, protocol: TrainingProtocol) -> ImageBank | PhotoBank:
+def load_bank(data: Path, protocol: TrainingProtocol) -> ImageBank | PhotoBank:
+    """Return the protocol's images below the folder `data`; InputError where some are missing."""
     if protocol.degradations is None:
         return ImageBank.load(data, protocol.images)
     largest = max(protocol.prior_stage.sizes[1], protocol.unfold_stage.sizes[1])
@@ -127,8 +137,8 @@ def untrained(
         return (mri if protocol.degradations is None else photo)(protocol, bank, workers=workers)
 
 
-def _start(module: UnfoldStage, file: Path) -> None:
-    """Give the network of stage two the weights of a prior, or of a whole network."""
+def start_from_file(module: UnfoldStage, file: Path) -> None:
+    """Give stage two the weights of a prior, or of a whole network; InputError where they do not fit."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
