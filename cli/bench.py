@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,17 +63,12 @@ def quality(
     ] = None,
 ) -> None:
     """Compare the learned method with L1-wavelet and TV, each at its best weight, on fully sampled data."""
-    import numpy as np
-
     from mrunfold.benchmarks.datasets import full_slices
     from mrunfold.benchmarks.quality import CLASSICAL, Row, load, markdown, measure, merged, save
     from mrunfold.cli.options import parse_parameters
 
     laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
-    found = [piece for path in data for piece in full_slices(path)]
-    if slices is not None and slices < len(found):
-        found = [found[i] for i in np.linspace(0, len(found) - 1, slices).round().astype(int)]
-
+    found = _spread([piece for path in data for piece in full_slices(path)], slices)
     earlier = load(out) if out is not None and out.exists() else []
     so_far: list[Row] = []
 
@@ -104,6 +99,15 @@ def quality(
     print(markdown(rows))
     if out is not None:
         save(merged(rows, earlier), out)
+
+
+def _spread(found: list[Any], count: int | None) -> list[Any]:
+    """Return `count` of a list, spread over it; all for None."""
+    import numpy as np
+
+    if count is None or count >= len(found):
+        return found
+    return [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
 
 
 @app.command()
