@@ -1,4 +1,4 @@
-"""The commands of `mrunfold bench` that measure time: speed, recon, cost, compile, runtime, optimiser."""
+"""The commands of `mrunfold bench` that measure time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,40 @@ Coils = Annotated[int, typer.Option(min=1, help="Receive coils.")]
 Size = Annotated[int, typer.Option(min=48, help="Matrix size, square.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Measurements; their median counts.")]
 Weights = Annotated[str | None, typer.Option(help="Weights of the learned method.")]
+Iterations = Annotated[int, typer.Option(min=1, help="Of L1-wavelet and TV.")]
+Device = Annotated[str, typer.Option(help="Where ours runs: auto, cpu, cuda, mps.")]
 Out = Annotated[Path | None, typer.Option(help="JSON file to write.")]
 
 
 def speed(
+    coils: Coils = 15,
+    size: Size = 320,
+    repeats: Repeats = 5,
+    iterations: Iterations = 60,
+    weights: Weights = None,
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="A small copy for the bounds, to try it.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="CSV file to write.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG to write.")] = None,
+    out: Out = None,
+) -> None:
+    """Time each stage of a slice against its peers (SigPy, BART) and its bound, in one run."""
+    from mrunfold.benchmarks import speed as bench
+
+    found = bench.measure(
+        coils, size, repeats, iterations, weights, _device(device), 16 if quick else 256, _say
+    )
+    for path, write in ((csv, bench.write_csv), (picture, bench.write_picture)):
+        if path is not None:
+            write(found, path)
+            print(f"wrote {path}")
+    _finish(found, "\n".join(bench.tables(found)), out)
+    for name, reason in found["methods"]["skipped"].items():
+        print(f"{name} was not measured: {reason}")
+    print(f"peak memory of this process: {found['methods']['peak_memory_mib']:.0f} MiB")
+
+
+def methods(
     data: Annotated[
         Path | None, typer.Argument(help="Fully sampled raw file or .mat file; a simulated head if none.")
     ] = None,
@@ -24,18 +54,19 @@ def speed(
     size: Size = 320,
     repeats: Repeats = 3,
     accel: Annotated[float, typer.Option(min=1, help="Acceleration of the Poisson mask.")] = 8.0,
-    iterations: Annotated[int, typer.Option(min=1, help="Of L1-wavelet and TV.")] = 60,
+    iterations: Iterations = 60,
     weights: Weights = None,
+    device: Device = "auto",
     out: Out = None,
 ) -> None:
-    """Time one slice by each method and BART, maps given, as ratios to L1-wavelet, with the PSNR of each."""
-    from mrunfold.benchmarks.speed import SpeedRow, markdown, measure
+    """Time one slice of yours by each method and BART, maps given, with the PSNR of each."""
+    from mrunfold.benchmarks.methods import MethodRow, markdown, measure
 
-    def report(row: SpeedRow) -> None:
+    def report(row: MethodRow) -> None:
         start = f", start and files {row.overhead:.2f} s apart" if row.overhead else ""
         print(f"{row.name}: {row.seconds:.2f} s a slice, {row.psnr:.2f} dB{start}", flush=True)
 
-    found = measure(data, coils, size, repeats, accel, iterations, weights, report)
+    found = measure(data, coils, size, repeats, accel, iterations, weights, report, _device(device))
     _finish(found, markdown(found), out)
     for name, reason in found["skipped"].items():
         print(f"{name} was not measured: {reason}")
@@ -56,9 +87,7 @@ def optimiser(
     from mrunfold.protocols import load_protocol
 
     arms = [Arm(*_arm(text)) for text in arm or ["adam:3e-4", "muon:3e-4", "muon:1e-3"]]
-    found = measure(
-        load_protocol(protocol), data, init, arms, steps, unseen, lambda line: print(line, flush=True)
-    )
+    found = measure(load_protocol(protocol), data, init, arms, steps, unseen, _say)
     _finish(found, markdown(found), out)
 
 
@@ -75,46 +104,24 @@ def _arm(text: str) -> tuple[str, float]:
     return name, value
 
 
-def recon(
-    coils: Coils = 15,
-    size: Size = 320,
-    repeats: Repeats = 5,
-    iterations: Annotated[int, typer.Option(min=1, help="Of L1-wavelet.")] = 60,
+def scaling(
+    repeats: Repeats = 4,
     weights: Weights = None,
-    out: Out = None,
-) -> None:
-    """Time the whole of `recon` on one slice, against the same with SigPy's maps and L1-wavelet."""
-    from mrunfold.benchmarks.recon import markdown, measure
-
-    found = measure(coils, size, repeats, iterations, weights, lambda line: print(line, flush=True))
-    _finish(found, markdown(found), out)
-    print(f"recon is {found['ratio']:.1f}× as fast; the target is {found['target']:g}×")
-
-
-def cost(
-    coils: Coils = 15,
-    size: Size = 320,
-    repeats: Repeats = 5,
-    weights: Weights = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Small curves and a small copy, to try it.")] = False,
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="Small curves, to try it.")] = False,
     picture: Annotated[Path | None, typer.Option(help="PNG of the curves to write.")] = None,
     out: Out = None,
 ) -> None:
-    """Show where the time of a slice goes, each stage against its bound, and how it grows."""
-    from mrunfold.benchmarks import cost as stages
-    from mrunfold.benchmarks import scaling
+    """Show how the time of a slice grows with matrix size, coils and slices."""
+    from mrunfold.benchmarks import scaling as curves
 
-    def report(line: str) -> None:
-        print(line, flush=True)
-
-    found = stages.measure(coils, size, repeats, weights, 16 if quick else 256, report)
     small = {"matrix": (48, 64), "coils": (1, 2, 4), "slices": (1, 2)}
-    options: dict[str, Any] = {"sizes": small, "coils": 2, "size": 48, "repeats": 1} if quick else {}
-    found["scaling"] = scaling.measure(**options, weights=weights, report=report)
+    options: dict[str, Any] = {"sizes": small, "coils": 2, "size": 48} if quick else {}
+    found = curves.measure(**options, repeats=repeats, weights=weights, report=_say, device=_device(device))
     if picture is not None:
-        scaling.write_picture(found["scaling"], picture)
+        curves.write_picture(found, picture)
         print(f"wrote {picture}")
-    _finish(found, f"{stages.markdown(found)}\n{scaling.markdown(found['scaling'])}", out)
+    _finish(found, curves.markdown(found), out)
 
 
 def compile(
@@ -133,7 +140,7 @@ def compile(
         if name not in WAYS:
             raise InputError(f"there is no way {name!r}{did_you_mean(name, WAYS)}")
     chosen = tuple(way) if way else WAYS
-    found = measure(coils, size, repeats, chosen, weights, lambda line: print(line, flush=True))
+    found = measure(coils, size, repeats, chosen, weights, _say)
     _finish(found, markdown(found), out)
 
 
@@ -150,14 +157,24 @@ def runtime(
     """Time the C++ program against Python: the same slice, weights and threads, maps given."""
     from mrunfold.benchmarks.runtime import measure
 
-    found = measure(coils, size, repeats, rounds, weights, build, lambda line: print(line, flush=True))
+    found = measure(coils, size, repeats, rounds, weights, build, _say)
     print(
         f"C++: {found.program:.3f} s a slice; Python: {found.python:.3f} s; Python / C++: {found.ratio:.2f}; "
         f"images differ by at most {found.difference:.1e} of their height"
     )
 
 
-COMMANDS = (speed, recon, cost, compile, runtime, optimiser)
+COMMANDS = (speed, methods, scaling, compile, runtime, optimiser)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _device(name: str) -> str:
+    from mrunfold.pipeline.slices import choose_device
+
+    return str(choose_device(name))
 
 
 def _finish(found: dict[str, Any], table: str, out: Path | None) -> None:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Solution", "conjugate_gradient", "inner", "operator_norm"]
+__all__ = ["Solution", "Start", "conjugate_gradient", "inner", "operator_norm"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A point x where a solve may begin, with N x known, which saves the solve one normal operator."""
+
+    x: Tensor
+    normal: Tensor
 
 
 @dataclass(frozen=True)
@@ -17,21 +25,27 @@ class Solution:
 
     x: solution (*batch, *item); iterations: steps each item took (*batch,);
     residual: ‖rhs − (weight·N + shift) x‖ / ‖rhs‖ (*batch,), 0 where rhs is zero;
-    converged: residual ≤ tolerance (*batch,).
+    converged: residual ≤ tolerance (*batch,); normal: N x as x, None from a closed form.
     """
 
     x: Tensor
     iterations: Tensor
     residual: Tensor
     converged: Tensor
+    normal: Tensor | None = None
+
+    @property
+    def start(self) -> Tensor | Start:
+        """What the next solve with the same operator begins at."""
+        return self.x if self.normal is None else Start(self.x, self.normal)
 
 
 def inner(a: Tensor, b: Tensor, ndim: int) -> Tensor:
     """Return Re⟨a, b⟩ over the last `ndim` axes, one real number per batch item (*batch,)."""
-    dims = tuple(range(-ndim, 0))
     if a.is_complex():
-        return (torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1).sum(dim=dims)
-    return (a * b).sum(dim=dims)
+        a, b, ndim = torch.view_as_real(a), torch.view_as_real(b), ndim + 1
+    # One sum over one axis: a sum over (y, x, part) is seven times as slow.
+    return (a * b).flatten(start_dim=-ndim).sum(dim=-1)
 
 
 def conjugate_gradient(
@@ -40,7 +54,7 @@ def conjugate_gradient(
     weight: Tensor,
     shift: Tensor,
     ndim: int,
-    x0: Tensor | None = None,
+    x0: Tensor | Start | None = None,
     tolerance: float = 1e-5,
     max_iterations: int = 100,
     early_stop: bool = True,
@@ -48,7 +62,8 @@ def conjugate_gradient(
     """Solve (weight·N + shift·I) x = rhs by conjugate gradients, N Hermitian and positive semidefinite.
 
     rhs: (*batch, *item) with `ndim` item axes; weight, shift: (*batch,) or broadcastable to it, ≥ 0,
-    with weight·N + shift·I positive definite; x0: warm start, as rhs, default zero.
+    with weight·N + shift·I positive definite; x0: warm start, as rhs, default zero; with N x0 known (Start),
+    as a solve of the same N leaves it, the first normal operator is not needed.
     An item stops by itself when its relative residual is ≤ `tolerance`, so that its result does not
     depend on what it is batched with.  early_stop: False takes all steps, finished items steps of length
     zero, for graphs that cannot branch on data.  Hestenes and Stiefel (1952), eqs. 3:1 a-f.
@@ -56,16 +71,15 @@ def conjugate_gradient(
     batch = rhs.shape[: rhs.ndim - ndim]
     item = (...,) + (None,) * ndim
 
-    def system(p: Tensor) -> Tensor:
-        return weight[item] * normal(p) + shift[item] * p
-
     norm = inner(rhs, rhs, ndim)
     if x0 is None:
-        x, r = torch.zeros_like(rhs), rhs.clone()
+        x, nx, r = torch.zeros_like(rhs), torch.zeros_like(rhs), rhs.clone()
     else:
+        start = x0.x if isinstance(x0, Start) else x0
         # Where rhs is zero the solution is: no residual is small relative to it, so no step could stop there.
-        x = torch.where((norm > 0)[item], x0, 0.0)
-        r = rhs - system(x)
+        x = torch.where((norm > 0)[item], start, 0.0)
+        nx = torch.where((norm > 0)[item], x0.normal, 0.0) if isinstance(x0, Start) else normal(x)
+        r = rhs - (weight[item] * nx + shift[item] * x)
     p = r.clone()
     rr = inner(r, r, ndim)
     stop = tolerance**2 * norm
@@ -74,11 +88,13 @@ def conjugate_gradient(
     for _ in range(max_iterations):
         if early_stop and not bool(active.any()):
             break
-        q = system(p)
+        n_p = normal(p)
+        q = weight[item] * n_p + shift[item] * p
         curvature = inner(p, q, ndim)
         # A finished item takes steps of length zero: it keeps its x, whatever its neighbours still need.
         alpha = torch.where(active, rr / torch.where(active, curvature, 1.0), 0.0)
         x = x + alpha[item] * p
+        nx = nx + alpha[item] * n_p
         r = r - alpha[item] * q
         rr_next = inner(r, r, ndim)
         beta = torch.where(active, rr_next / torch.where(active, rr, 1.0), 0.0)
@@ -88,7 +104,7 @@ def conjugate_gradient(
         active = active & (rr > stop)
     residual = torch.where(norm > 0, (rr / torch.where(norm > 0, norm, 1.0)).sqrt(), rr.sqrt())
     # NaN or overflow is not active either, and has not converged.
-    return Solution(x, iterations, residual, (rr <= stop) & torch.isfinite(rr))
+    return Solution(x, iterations, residual, (rr <= stop) & torch.isfinite(rr), nx)
 
 
 def operator_norm(normal: Callable[[Tensor], Tensor], x: Tensor, ndim: int, iterations: int = 30) -> Tensor:

@@ -15,6 +15,7 @@ from mrunfold.operators import LinearOperator
 from mrunfold.priors import Prior
 from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
+from mrunfold.solvers import Solution, Start
 
 __all__ = ["Levels", "PosteriorDenoiser"]
 
@@ -157,7 +158,9 @@ class PosteriorDenoiser(nn.Module):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
         rhs = A.adjoint(y)
 
-        def consistency(noise: Tensor, rho: Tensor, z: Tensor | None, x: Tensor | None) -> Tensor:
+        def consistency(
+            noise: Tensor, rho: Tensor, z: Tensor | None, start: Tensor | Start | None
+        ) -> Solution:
             # Everything times noise²: the system is then AᴴA + shift with a shift of moderate size.
             variance = noise**2
             state, pull = variance / sigma_t**2, variance * rho
@@ -166,35 +169,37 @@ class PosteriorDenoiser(nn.Module):
             # A few steps do not reach the solution: in training the steps themselves are differentiated.
             # Autocast is for the priors only: bfloat16 has three digits, and the system needs more.
             with torch.autocast(right.device.type, enabled=False):
-                return A.solve(
+                return A.solve_with_statistics(
                     right,
                     torch.ones_like(variance),
                     state + pull,
-                    x,
-                    tolerance=START_TOLERANCE if x is None else BLOCK_TOLERANCE,
-                    max_iterations=self.start_iterations if x is None else self.cg_iterations,
+                    start,
+                    tolerance=START_TOLERANCE if start is None else BLOCK_TOLERANCE,
+                    max_iterations=self.start_iterations if start is None else self.cg_iterations,
                     gradient="unrolled" if torch.is_grad_enabled() else "implicit",
                 )
 
-        x = consistency(sigma_y, torch.full_like(sigma_y, START**-2), None, None)
+        found = consistency(sigma_y, torch.full_like(sigma_y, START**-2), None, None)
         with torch.autocast(y.device.type, enabled=False):
             fraction = A.measured_fraction().to(sigma_y).expand(batch)
             count = _samples(y, sigma_y.ndim)
-            misfit = _misfit(y - A(x), count, sigma_y)
+            misfit = _misfit(y - A(found.x), count, sigma_y)
             samples = count.to(sigma_y) / math.prod(A.domain.shape)
             nothing, none = fraction == 0, torch.zeros_like(sigma_y)
             samples, misfit = samples.where(~nothing, none), misfit.where(~nothing, none)
             tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)
 
-        def block(k: int, x: Tensor) -> Tensor:
-            return consistency(doubt[..., k] * sigma_y, rho[..., k], self.prior(k)(x, tau[..., k]), x)
+        def block(k: int, x_k: Solution) -> Solution:
+            z = self.prior(k)(x_k.x, tau[..., k])
+            # The solve before knows AᴴA x_k: this one begins without a normal operator.
+            return consistency(doubt[..., k] * sigma_y, rho[..., k], z, x_k.start)
 
         for k in range(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, k, x, use_reentrant=False)
+                found = checkpoint(block, k, found, use_reentrant=False)
             else:
-                x = block(k, x)
-        return x
+                found = block(k, found)
+        return found.x
 
     def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:
         """Return the denoiser (x_t, σ_t) → E[x₀ | x_t, y] of one problem, for any sampler."""

@@ -34,13 +34,22 @@ class _Frozen(BaseModel):
 
 
 class ImageSet(_Frozen):
-    """A set of training images: files below the data folder, how they are read, how often they are drawn."""
+    """A set of training images: files below the data folder, how they are read, how often they are drawn.
 
-    pattern: str
-    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri", "photo"]
+    "leaves" are made, not read, and have no pattern.
+    """
+
+    pattern: str = ""
+    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri", "photo", "leaves"]
     weight: float = Field(gt=0)
     licence: str
     least_content: float = 0.1
+
+    @model_validator(mode="after")
+    def _files_or_none(self) -> ImageSet:
+        if bool(self.pattern) == (self.reader == "leaves"):
+            raise ValueError("images need a pattern of files, but for the reader leaves, which has none")
+        return self
 
 
 class PriorSpec(_Frozen):
@@ -157,8 +166,8 @@ class TrainingProtocol(_Frozen):
     @model_validator(mode="after")
     def _images_are_of_one_kind(self) -> TrainingProtocol:
         photos = self.degradations is not None
-        if any((s.reader == "photo") != photos for s in self.images):
-            raise ValueError('degradations and images with reader = "photo" belong together')
+        if photos and any(s.reader != "photo" for s in self.images):
+            raise ValueError('degradations are of photographs: images need reader = "photo"')
         if (self.network.prior.kind == "real") != photos or (photos and self.network.prior.channels != 3):
             raise ValueError('photographs need a prior of kind "real" with 3 channels, MRI a "complex" one')
         return self

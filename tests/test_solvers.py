@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrunfold.solvers import conjugate_gradient, inner, operator_norm
+from mrunfold.solvers import Start, conjugate_gradient, inner, operator_norm
 
 
 def random(*shape, dtype=torch.complex128, seed=0):
@@ -60,6 +60,29 @@ def test_an_item_is_the_same_in_any_batch(tolerance):
             alone.x[0], together.x[i], rtol=1e-9, atol=1e-12 * float(rhs[i].abs().max())
         )
     assert len(set(together.iterations.tolist())) > 1, "all items took the same steps: nothing was tested"
+
+
+def test_a_solve_knows_the_normal_operator_of_its_solution_and_the_next_begins_without_one():
+    matrix, rhs = matrix_with(np.geomspace(1e-2, 1, 30)), random(2, 30)
+    rhs[1] = 0  # an item whose solution is zero, whatever the start
+    calls = []
+
+    def normal(x):
+        calls.append(None)
+        return x @ matrix.mT
+
+    first = conjugate_gradient(normal, rhs, ones(2), 0.01 * ones(2), 1, tolerance=0, max_iterations=4)
+    torch.testing.assert_close(first.normal, first.x @ matrix.mT)
+    assert isinstance(first.start, Start)
+    calls.clear()
+    changed = random(2, 30, seed=3)
+    arguments = normal, changed, 2 * ones(2), 0.3 * ones(2), 1
+    known = conjugate_gradient(*arguments, x0=first.start, tolerance=0, max_iterations=3)
+    assert len(calls) == 3
+    plain = conjugate_gradient(*arguments, x0=first.x, tolerance=0, max_iterations=3)
+    assert len(calls) == 3 + 4
+    torch.testing.assert_close(known.x, plain.x)
+    torch.testing.assert_close(known.normal, known.x @ matrix.mT)
 
 
 def test_items_may_have_several_batch_and_item_axes():

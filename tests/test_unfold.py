@@ -149,6 +149,18 @@ def test_nothing_measured_is_a_denoiser_of_the_state():
     torch.testing.assert_close(other, out)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_a_block_costs_a_normal_operator_a_step_and_none_to_begin(training, monkeypatch):
+    calls = []
+    normal = Sense._normal
+    monkeypatch.setattr(Sense, "_normal", lambda A, x: calls.append(None) or normal(A, x))
+    A, net = sense(coils=4), network(cg_iterations=3)
+    assert net.start_iterations == 8
+    with torch.set_grad_enabled(training):
+        net.mean(Problem(A(noise((1, *A.domain.shape))), A, tensor(0.001), tensor(1.0)))
+    assert len(calls) == 8 + 3 * net.blocks
+
+
 @pytest.mark.parametrize("coils", [1, 2, 8])
 def test_the_same_weights_take_any_operator(coils):
     net = network()
@@ -279,13 +291,13 @@ def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t, monkeypa
 
 def test_the_first_solve_goes_further_than_the_blocks(monkeypatch):
     A, net, asked = sense(), network(cg_iterations=3, start_iterations=9), []
-    solve = type(A).solve
+    solve = type(A).solve_with_statistics
 
     def recorded(self, *args, **options):
         asked.append((options["max_iterations"], options["tolerance"]))
         return solve(self, *args, **options)
 
-    monkeypatch.setattr(type(A), "solve", recorded)
+    monkeypatch.setattr(type(A), "solve_with_statistics", recorded)
     with torch.no_grad():
         net(None, tensor(math.inf), A(noise((1, *A.domain.shape))), A, tensor(0.05))
     assert asked == [(9, 1e-3)] + [(3, 1e-5)] * net.blocks
@@ -315,7 +327,7 @@ def test_autocast_is_for_the_priors_only(monkeypatch):
     A, net = sense(dtype=torch.complex64), network().float()
     y = A(noise((1, *A.domain.shape), torch.complex64))
     seen = {}
-    solve, prior = Sense.solve, Prior.forward
+    solve, prior = Sense.solve_with_statistics, Prior.forward
 
     def watched(self, *args, **options):
         seen["solve"] = torch.is_autocast_enabled("cpu")
@@ -325,7 +337,7 @@ def test_autocast_is_for_the_priors_only(monkeypatch):
         seen["prior"] = torch.is_autocast_enabled("cpu")
         return prior(self, *args)
 
-    monkeypatch.setattr(Sense, "solve", watched)
+    monkeypatch.setattr(Sense, "solve_with_statistics", watched)
     monkeypatch.setattr(Prior, "forward", watched_prior)
     with torch.autocast("cpu", torch.bfloat16):
         out = net.mean(Problem(y, A, torch.tensor([0.02]), torch.tensor([1.0])))

@@ -1,4 +1,4 @@
-"""`mrunfold bench cost`: where a slice's time goes from its file to its folder, each stage by its bound."""
+"""Where a slice's time goes from its file to its folder, each stage by its bound."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mrunfold.benchmarks.head import write_head
-from mrunfold.benchmarks.measured import about, least_seconds, median_seconds, rows_markdown
+from mrunfold.benchmarks.measured import about, least_seconds, median_seconds, rows_markdown, synchronise
 from mrunfold.benchmarks.recon import one_run, settings
 from mrunfold.coils import EspiritSettings, maps_from_block
 from mrunfold.coils.calibration import calibration_block
@@ -29,7 +29,7 @@ from mrunfold.problem import Problem, ProblemSettings, build_problem
 from mrunfold.solvers import Solution
 from mrunfold.weights import load_weights
 
-__all__ = ["Machine", "Stage", "machine", "markdown", "measure", "transforms"]
+__all__ = ["Machine", "Stage", "machine", "maps_bound", "markdown", "measure", "network_stages", "transforms"]
 
 COMPLEX = 4  # real multiply-adds of a complex one; the counter takes it for one
 # Steps of build_problem, as its record names them, by the rows of the table.
@@ -65,12 +65,12 @@ class Stage:
     note: str = ""
 
 
-def machine(megabytes: int = 256, matrix: int = 1024, repeats: int = 9) -> Machine:
+def machine(megabytes: int = 256, matrix: int = 1024, repeats: int = 9, device: str = "cpu") -> Machine:
     """Measure a matmul of `matrix`² and a copy of so many MB, more than caches hold."""
-    a = torch.ones(matrix, matrix)
-    source = torch.ones(megabytes * 250_000)
+    a = torch.ones(matrix, matrix, device=device)
+    source = torch.ones(megabytes * 250_000, device=device)
     target = torch.empty_like(source)
-    h = a.to(choose("auto", "cpu"))
+    h = a.to(choose("auto", device))
     gflops, half = (2 * matrix**3 / least_seconds(partial(torch.mm, m, m), repeats) / 1e9 for m in (a, h))
     copy = 8 * source.numel() / least_seconds(lambda: target.copy_(source), repeats) / 1e9
     return Machine(gflops, half, copy)
@@ -78,7 +78,7 @@ def machine(megabytes: int = 256, matrix: int = 1024, repeats: int = 9) -> Machi
 
 def transforms(A: Sense, batch: int = 1, repeats: int = 9) -> float:
     """Return the least seconds of the bare FFT and inverse FFT of all coil images, in the chunks of Sense."""
-    images = torch.ones((batch, *A.maps.shape[-3:]), dtype=A.maps.dtype)
+    images = torch.ones((batch, *A.maps.shape[-3:]), dtype=A.maps.dtype, device=A.maps.device)
 
     def bare() -> None:
         for chunk in A._chunks():
@@ -96,8 +96,10 @@ class _Watched(Sense):
     solves: list[tuple[bool, float, int]] = field(default_factory=list)
 
     def solve_with_statistics(self, rhs, weight, shift, x0=None, **options: Any) -> Solution:
+        synchronise()
         begin = time.perf_counter()
         solution = super().solve_with_statistics(rhs, weight, shift, x0, **options)
+        synchronise()
         seconds = time.perf_counter() - begin
         self.solves.append((x0 is None, seconds, int(solution.iterations.max())))
         return solution
@@ -110,14 +112,15 @@ def measure(
     weights: str | None = None,
     megabytes: int = 256,
     report: Callable[[str], None] = lambda line: None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Return the stages of `recon` on one simulated slice, in the order of the work, with their bounds.
 
     Poisson R = 8, `recon`'s defaults, maps made anew, after one run that is not counted.
     """
-    best = machine(megabytes)
+    best, host = machine(megabytes, device=device), machine(megabytes)
     report(f"matmul {best.gflops:.1f} and {best.half_gflops:.1f} GFLOP/s, copy {best.copy:.1f} GB/s")
-    chosen = settings(size, weights)
+    chosen = settings(size, weights, device=device)
     with tempfile.TemporaryDirectory(prefix="mrunfold-bench-") as name:
         scan = write_head(Path(name), coils, size)
         one_run(scan, chosen)
@@ -126,16 +129,16 @@ def measure(
         problem, white = _problem(scan, size)
         mask = median_seconds(partial(_mask, size), repeats)
         file_bytes = scan.stat().st_size
-    network = _network(problem, weights, repeats, best)
+    network = network_stages(problem.to(device), weights, repeats, best)
     slice_bytes = 8 * coils * size * size
     before = [
-        Stage("read", _clock(runs, "read"), "memory", 2 * slice_bytes / best.copy / 1e9),
-        Stage("hash of the file", _clock(runs, "hash"), "memory", file_bytes / best.copy / 1e9),
+        Stage("read", _clock(runs, "read"), "memory", 2 * slice_bytes / host.copy / 1e9),
+        Stage("hash of the file", _clock(runs, "hash"), "memory", file_bytes / host.copy / 1e9),
         Stage("draw the mask", mask),
-        *_problem_stages(runs, white, problem, slice_bytes, best),
+        *_problem_stages(runs, white, problem, slice_bytes, host),
     ]
     after = [
-        Stage("recon.h5", _clock(runs, "write"), "memory", 2 * runs[-1]["written"] / best.copy / 1e9),
+        Stage("recon.h5", _clock(runs, "write"), "memory", 2 * runs[-1]["written"] / host.copy / 1e9),
         Stage("NIfTI, scores, preview", _clock(runs, "export")),
     ]
     whole = statistics.median(run["seconds"] for run in runs)
@@ -148,6 +151,7 @@ def measure(
         "coils": coils,
         "virtual_coils": int(problem.A.maps.shape[-3]),
         "size": size,
+        "device": device,
         "machine": asdict(best),
         "seconds": whole,
         "stages": [asdict(stage) for stage in stages],
@@ -184,9 +188,7 @@ def _problem_stages(
         return statistics.median(sum(record.get(step, 0.0) for step in steps) for record in records)
 
     height, width = problem.A.domain.shape[-2:]
-    with FlopCounterMode(display=False) as counter:
-        maps_from_block(block, (height, width), EspiritSettings())
-    products = COMPLEX * counter.get_total_flops() / best.gflops / 1e9
+    products = maps_bound(block, (height, width), best)
     traffic = 2 * slice_bytes / best.copy / 1e9
     pair = transforms(problem.A)
     bounds: dict[str, tuple[str, float]] = {
@@ -201,16 +203,24 @@ def _problem_stages(
     return [Stage(name, seconds(steps), *bounds[name], kept.get(name, "")) for name, steps in STEPS.items()]
 
 
+def maps_bound(block: np.ndarray, shape: tuple[int, int], best: Machine) -> float:
+    """Return the seconds of the products that ESPIRiT of a calibration region cannot do without."""
+    with FlopCounterMode(display=False) as counter:
+        maps_from_block(block, shape, EspiritSettings())
+    return COMPLEX * counter.get_total_flops() / best.gflops / 1e9
+
+
 @torch.no_grad()
-def _network(problem: Problem, weights: str | None, repeats: int, best: Machine) -> list[Stage]:
+def network_stages(problem: Problem, weights: str | None, repeats: int, best: Machine) -> list[Stage]:
     """Return the first solve, the priors and the data consistency of one mean, and what is left of it."""
     assert isinstance(problem.A, Sense)
-    network, _ = load_weights(weights)
+    device = problem.y.device
+    network = load_weights(weights)[0].to(device)
     A = _Watched(problem.A.maps, problem.A.mask, problem.A.coil_chunk)
     watched = Problem(problem.y, A, problem.sigma_y, problem.scale)
 
     def mean() -> None:
-        with convolutions_in(choose("auto", "cpu"), "cpu"):
+        with convolutions_in(choose("auto", device), device):
             network.mean(watched)
 
     mean()
@@ -220,6 +230,7 @@ def _network(problem: Problem, weights: str | None, repeats: int, best: Machine)
         with _Stopwatch(network.priors) as inside:
             begin = time.perf_counter()
             mean()
+            synchronise()
             whole = time.perf_counter() - begin
         first = sum(seconds for start, seconds, _ in A.solves if start)
         later = [solve for solve in A.solves if not solve[0]]
@@ -227,8 +238,8 @@ def _network(problem: Problem, weights: str | None, repeats: int, best: Machine)
         blocks.append(sum(seconds for _, seconds, _ in later))
         priors.append(inside.seconds)
         rests.append(whole - first - blocks[-1] - inside.seconds)
-        # A solve from a start begins with one normal operator.
-        steps = sum(n for start, _, n in A.solves if start), sum(n + 1 for *_, n in later)
+        # A solve knows AᴴA of where it begins, from the solve before: a normal operator a step.
+        steps = sum(n for start, _, n in A.solves if start), sum(n for *_, n in later)
     pair = transforms(A)
     with FlopCounterMode(display=False) as counter:
         for k in range(network.blocks):
@@ -265,9 +276,11 @@ class _Stopwatch:
             hook.remove()
 
     def _start(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        synchronise()
         self._begun = time.perf_counter()
 
     def _stop(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        synchronise()
         self.seconds += time.perf_counter() - self._begun
 
 

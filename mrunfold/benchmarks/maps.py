@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from mrunfold.benchmarks.measured import rows_markdown
 from mrunfold.coils import EspiritSettings, maps_from_block
 from mrunfold.coils.simulated import simulated_maps
 from mrunfold.io.cfl import read_cfl, write_cfl
 from mrunfold.operators import fft2c
 from mrunfold.training.images import ImageBank, random_image
 
-__all__ = ["MapsRow", "agreement", "measure", "window_errors"]
+__all__ = ["MapsRow", "agreement", "markdown", "measure", "window_errors"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,26 @@ def measure(
         rows.append(MapsRow(name, seconds, memory, overlap, support))
         report(rows[-1])
     return rows
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows of `MapsRow` as a Markdown table."""
+    names = {"torch": "ours (`--maps torch`)", "sigpy": "SigPy (`--maps sigpy`)", "bart": "BART `ecalib`"}
+    ours = next(row["seconds"] for row in rows if row["name"] == "torch")
+    lines = [
+        [
+            names[row["name"]],
+            f"{row['seconds']:.2f}",
+            f"{row['seconds'] / ours:.1f}",
+            f"{row['memory_mib']:.0f}",
+            f"{row['overlap']:.4f}",
+            f"{100 * row['support']:.2f} %",
+        ]
+        for row in rows
+    ]
+    return rows_markdown(
+        ["program", "s", "over ours", "peak memory, MiB", "agreement with SigPy", "support differs"], lines
+    )
 
 
 def agreement(maps: np.ndarray, reference: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
@@ -127,6 +149,7 @@ def _in_process(backend: str, folder: Path, size: int, width: int) -> tuple[np.n
     """Return maps, seconds and peak memory of a backend that has a process to itself."""
     code = f"""
 import time, numpy as np
+from mrunfold.benchmarks.measured import rows_markdown
 from mrunfold.coils import EspiritSettings, maps_from_block
 block = np.load("block.npy")
 settings = EspiritSettings(calibration_width={width}, backend={backend!r})

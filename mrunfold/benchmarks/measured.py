@@ -16,7 +16,15 @@ from mrunfold.export import platform_facts, versions
 from mrunfold.export.record import to_json
 from mrunfold.io import atomic_path
 
-__all__ = ["about", "least_seconds", "median_seconds", "read_measured", "rows_markdown", "save_measured"]
+__all__ = [
+    "about",
+    "least_seconds",
+    "median_seconds",
+    "read_measured",
+    "rows_markdown",
+    "save_measured",
+    "synchronise",
+]
 
 
 def about(bench: str) -> dict[str, Any]:
@@ -46,6 +54,12 @@ def read_measured(path: Path) -> dict[str, Any]:
     raise InputError(f"{path} holds no measurement of its own; write it with mrunfold bench … --out")
 
 
+def synchronise() -> None:
+    """Wait until the GPU, where there is one, has done what it was asked: a clock means nothing before."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
     """Return the median wall time of `repeats` calls, after one that does not count."""
     return statistics.median(_seconds(call, repeats))
@@ -58,10 +72,12 @@ def least_seconds(call: Callable[[], Any], repeats: int) -> float:
 
 def _seconds(call: Callable[[], Any], repeats: int) -> list[float]:
     call()
+    synchronise()
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()
         call()
+        synchronise()
         seconds.append(time.perf_counter() - begin)
     return seconds
 

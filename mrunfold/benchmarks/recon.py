@@ -1,4 +1,4 @@
-"""`mrunfold bench recon`: the whole of `recon`, against the same command with SigPy's maps and L1-wavelet."""
+"""The whole of `recon`, against the same command with SigPy's maps and L1-wavelet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGES = ("read", "hash", "problem", "method", "write", "export")
 TARGET = 8.0
 
 
-def settings(size: int, weights: str | None = None, classical: int = 0) -> ReconSettings:
+def settings(size: int, weights: str | None = None, classical: int = 0, device: str = "cpu") -> ReconSettings:
     """Return what `recon` is asked for: Poisson R = 8, maps made anew; classical: so many steps of L1-wavelet
     with SigPy's maps instead of the learned mean."""
     common: dict[str, Any] = {
@@ -31,7 +31,7 @@ def settings(size: int, weights: str | None = None, classical: int = 0) -> Recon
     }
     if classical:
         return ReconSettings(method="l1_wavelet", parameters={"max_iter": classical}, maps="sigpy", **common)
-    return ReconSettings(method="unfold", parameters={"weights": weights}, **common)
+    return ReconSettings(method="unfold", parameters={"weights": weights}, device=device, **common)
 
 
 def one_run(scan: Path, chosen: ReconSettings) -> dict[str, Any]:
@@ -51,20 +51,21 @@ def measure(
     iterations: int = 60,
     weights: str | None = None,
     report: Callable[[str], None] = lambda line: None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Time both commands on one simulated slice, from its file to their folders, in turns of one process.
 
     Process start and imports are not in it: both commands run on a small scan first.  Both compress the coils
     as `recon` does by default.  The ratio is of medians; SigPy's command runs a third as often.
     """
-    commands = {"ours": settings(size, weights), "sigpy": settings(size, classical=iterations)}
+    commands = {"ours": settings(size, weights, device=device), "sigpy": settings(size, classical=iterations)}
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory(prefix="mrunfold-bench-") as name:
         folder = Path(name)
         (folder / "small").mkdir()
         small = write_head(folder / "small", 4, 64)
         one_run(small, settings(64, classical=1))
-        one_run(small, settings(64, weights))
+        one_run(small, settings(64, weights, device=device))
         scan = write_head(folder, coils, size)
         for turn in range(repeats):
             for command, chosen in commands.items():
@@ -79,6 +80,7 @@ def measure(
         "coils": coils,
         "size": size,
         "iterations": iterations,
+        "device": device,
         "rows": rows,
         "ratio": ratio,
         "target": TARGET,

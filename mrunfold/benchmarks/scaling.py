@@ -1,4 +1,4 @@
-"""The curves of `mrunfold bench cost`: seconds a slice against matrix size, coils and slices in a batch."""
+"""`mrunfold bench scaling`: seconds a slice against matrix size, coils and slices in a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mrunfold.benchmarks.head import head_block, head_problem
-from mrunfold.benchmarks.measured import least_seconds, rows_markdown
+from mrunfold.benchmarks.measured import about, least_seconds, rows_markdown
 from mrunfold.coils import maps_from_block
 from mrunfold.precision import choose, convolutions_in
 from mrunfold.weights import load_weights
@@ -30,21 +30,22 @@ def measure(
     repeats: int = 4,
     weights: str | None = None,
     report: Callable[[str], None] = lambda line: None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Return points and exponents of each curve of `SIZES`; what is not on the axis is `coils`×`size`×`size`.
 
     mean: one network evaluation, maps given, all coils kept, Poisson R = 8; maps: ESPIRiT from 24×24 samples.
     The seconds of a batch are of all its slices; the least of the repeats counts.
     """
-    network, _ = load_weights(weights)
+    network = load_weights(weights)[0].to(device)
     curves: dict[str, Any] = {}
     for axis, values in (sizes or SIZES).items():
         points = []
         for value in values:
             given: dict[str, Any] = {"coils": coils, "size": size, "slices": None}
             given["size" if axis == "matrix" else axis] = value
-            problem = head_problem(**given)
-            with torch.inference_mode(), convolutions_in(choose("auto", "cpu"), "cpu"):
+            problem = head_problem(**given).to(device)
+            with torch.inference_mode(), convolutions_in(choose("auto", device), device):
                 mean = least_seconds(partial(network.mean, problem), repeats)
             point = {"value": value, "mean": mean}
             if axis != "slices" and given["coils"] > 1:
@@ -52,7 +53,7 @@ def measure(
             points.append(point)
             report(f"{axis} {value}: mean {mean:.3f} s")
         curves[axis] = {"points": points, "exponent": _exponents(axis, points)}
-    return {"coils": coils, "size": size, "curves": curves}
+    return {**about("scaling"), "coils": coils, "size": size, "device": device, "curves": curves}
 
 
 def _maps_seconds(coils: int, size: int, repeats: int) -> float:

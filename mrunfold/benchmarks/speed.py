@@ -1,179 +1,204 @@
-"""`mrunfold bench speed`: one slice by each method in one run, as ratios, with the PSNR of each."""
+"""`mrunfold bench speed`: every stage of a slice against its peers and its bound, in one run."""
 
 from __future__ import annotations
 
-import os
-import resource
-import shutil
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from mrunfold.benchmarks import cost, maps, methods, recon
+from mrunfold.benchmarks.head import head_block
+from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.io.atomic import atomic_path
 
-from mrunfold.benchmarks.datasets import FullSlice, full_slices
-from mrunfold.benchmarks.head import head_slice
-from mrunfold.benchmarks.measured import about, median_seconds, rows_markdown
-from mrunfold.benchmarks.quality import GRID, scores
-from mrunfold.io.cfl import read_cfl, write_cfl
-from mrunfold.masks import draw
-from mrunfold.methods import get_method
-from mrunfold.operators import Sense
-from mrunfold.problem import Problem, ProblemSettings, build_problem
+__all__ = ["SpeedRow", "compare", "markdown", "measure", "tables", "write_csv", "write_picture"]
 
-__all__ = ["SpeedRow", "markdown", "measure", "peak_memory_mib"]
-
-REFERENCE = "l1_wavelet"
-NAMES = {
-    "l1_wavelet": "SigPy L1-wavelet, 60 iterations",
-    "tv": "SigPy total variation, 60 iterations",
-    "bart": "BART `pics -l1`, 30 iterations (its default)",
-    "sense": "SENSE",
-    "unfold": "unfold, mean",
+ACCEL = 8.0
+CALIBRATION = 24
+NETWORK = ("first solve", "priors", "data consistency", "levels and misfit")
+PEERS = {"sigpy": "SigPy", "bart": "BART `ecalib`", "l1_wavelet": "SigPy L1-wavelet"} | {
+    "pics": "BART `pics -l1`",
+    "recon": "SigPy's maps and L1-wavelet",
 }
 
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """A method's median seconds a slice, PSNR in dB at the best lamda of a grid, and speed over REFERENCE.
+    """A stage's seconds, a peer's for the same work, and the seconds of what the stage cannot do without.
 
-    overhead: seconds of a program's start and its files, which `seconds` has not in it.
+    ratio: how many times as fast as the peer; bound_by: FFT, convolution, matmul, memory or several; share:
+    bound over seconds.  None where there is no peer, or no bound.
     """
 
-    name: str
+    stage: str
     seconds: float
-    psnr: float
-    lamda: float | None
-    ratio: float
-    overhead: float = 0.0
+    peer: str | None = None
+    peer_seconds: float | None = None
+    ratio: float | None = None
+    bound_by: str = ""
+    bound: float | None = None
+    share: float | None = None
 
 
 def measure(
-    data: Path | None = None,
     coils: int = 15,
     size: int = 320,
-    repeats: int = 3,
-    accel: float = 8.0,
+    repeats: int = 5,
     iterations: int = 60,
     weights: str | None = None,
-    report: Callable[[SpeedRow], None] = lambda row: None,
+    device: str = "cpu",
+    megabytes: int = 256,
+    report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Time each method on one slice, coil maps given and all coils kept, and return what was found.
+    """Measure coil maps, the reconstruction and the whole of `recon` on one simulated slice, one by one.
 
-    data: fully sampled raw data whose first slice is taken; a simulated head of coils×size×size where None.
-    Classical methods run at each lamda of `GRID`, which does not change their work: their time is the median
-    over it, their PSNR the best of it.  BART is left out, with the reason, where it is not installed.
+    Poisson R = 8.  iterations: of L1-wavelet and TV; device: where ours runs; SigPy and BART are on the CPU,
+    with as many threads; megabytes: of the copy that says what memory can do.  Found: the rows of `compare`,
+    and under maps, methods, network, recon and cost what they are made of.
     """
-    full = head_slice(coils, size) if data is None else next(full_slices(data))
-    problem = _problem(full, accel)
-    found: list[tuple[str, float, float, float | None, float]] = []
-    for name, runs in _runs(problem, repeats, iterations, weights):
-        best = max(runs, key=lambda run: run[1])
-        seconds = statistics.median(run[0] for run in runs)
-        found.append((name, seconds, best[1], best[2], best[3]))
-    reference = next(row[1] for row in found if row[0] == REFERENCE)
-    rows = [SpeedRow(name, s, db, lamda, reference / s, extra) for name, s, db, lamda, extra in found]
-    for row in rows:
-        report(row)
-    return {
+    report("coil maps, each program in a process of its own")
+    found_maps = maps.measure(coils, size, min(CALIBRATION, size // 3), lambda row: report(_maps_line(row)))
+    report("methods, maps given")
+    found_methods = methods.measure(
+        None, coils, size, repeats, ACCEL, iterations, weights, lambda row: report(_method_line(row)), device
+    )
+    report("the network's stages and bounds")
+    best = cost.machine(megabytes, device=device)
+    host = best if device == "cpu" else cost.machine(megabytes)
+    _, problem = methods.scan_problem(None, coils, size, ACCEL)
+    network = cost.network_stages(problem.to(device), weights, repeats, best)
+    block = head_block(coils, size, min(CALIBRATION, size // 3))
+    products = cost.maps_bound(block, (size, size), host)
+    report("the whole of recon, against the same with SigPy")
+    found_recon = recon.measure(coils, size, repeats, iterations, weights, report, device)
+    report("the stages of recon")
+    found = {
         **about("speed"),
-        "data": "simulated head" if data is None else full.name,
-        "coils": int(problem.y.shape[-3]),
-        "matrix": list(problem.y.shape[-2:]),
-        "accel": accel,
-        "skipped": {} if shutil.which("bart") else {"bart": "bart is not installed"},
-        "rows": [asdict(row) for row in rows],
-        "peak_memory_mib": peak_memory_mib(),
+        "coils": coils,
+        "size": size,
+        "device": device,
+        "maps": [asdict(row) for row in found_maps],
+        "maps_bound": products,
+        "methods": found_methods,
+        "network": [asdict(stage) for stage in network],
+        "recon": found_recon,
+        "cost": cost.measure(coils, size, repeats, weights, megabytes, report, device),
     }
+    return found | {"rows": [asdict(row) for row in compare(found)]}
+
+
+def _maps_line(row: maps.MapsRow) -> str:
+    return f"  {row.name}: {row.seconds:.3f} s, peak memory {row.memory_mib:.0f} MiB"
+
+
+def _method_line(row: methods.MethodRow) -> str:
+    return f"  {row.name}: {row.seconds:.3f} s, {row.psnr:.2f} dB"
+
+
+def compare(found: dict[str, Any]) -> list[SpeedRow]:
+    """Return a row for each stage and peer, in the order of the work: maps, reconstruction, the whole."""
+    map_seconds = {row["name"]: row["seconds"] for row in found["maps"]}
+    ways = {row["name"]: row["seconds"] for row in found["methods"]["rows"]}
+    bounds = {stage["name"]: stage for stage in found["network"]}
+    whole = {row["name"]: row["seconds"] for row in found["recon"]["rows"]}
+    within = [stage for stage in found["cost"]["stages"] if stage["bound"]]
+    add = partial(_rows, peers_of=PEERS)
+    rows = add("coil maps", map_seconds["torch"], {n: map_seconds.get(n) for n in ("sigpy", "bart")},
+               "matmul", found["maps_bound"])  # fmt: skip
+    rows += add("reconstruction, maps given", ways["unfold"],
+                {"l1_wavelet": ways["l1_wavelet"], "pics": ways.get("bart")},
+                "FFT, convolution", math.fsum(bounds[name]["bound"] for name in NETWORK))  # fmt: skip
+    for name in NETWORK:
+        stage = bounds[name]
+        rows += add(f"… {name}", stage["seconds"], {}, stage["kind"], stage["bound"])
+    rows += add("`recon`, file to folder", whole["ours"], {"recon": whole["sigpy"]}, "all of these",
+                math.fsum(stage["bound"] for stage in within))  # fmt: skip
+    return rows
+
+
+def _rows(
+    stage: str,
+    seconds: float,
+    peers: dict[str, float | None],
+    bound_by: str,
+    bound: float,
+    peers_of: dict[str, str],
+) -> list[SpeedRow]:
+    there = [(peers_of[name], s) for name, s in peers.items() if s is not None]
+    share = bound / seconds
+    if not there:
+        return [SpeedRow(stage, seconds, None, None, None, bound_by, bound, share)]
+    return [SpeedRow(stage, seconds, peer, s, s / seconds, bound_by, bound, share) for peer, s in there]
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return the rows as a Markdown table."""
-    rows = [
-        [
-            NAMES[r["name"]],
-            f"{r['seconds']:.2f}",
-            f"{r['ratio']:.1f}",
-            f"{r['psnr']:.2f}",
-            "" if r["lamda"] is None else f"{r['lamda']:g}",
-        ]
-        for r in found["rows"]
+    """Return the comparison as a Markdown table."""
+    rows = []
+    for row in (SpeedRow(**row) for row in found["rows"]):
+        compared = row.peer is not None and row.peer_seconds is not None and row.ratio is not None
+        rows.append(
+            [
+                row.stage,
+                f"{row.seconds:.3f}",
+                row.peer or "",
+                f"{row.peer_seconds:.2f}" if compared else "",
+                f"{row.ratio:.1f}" if compared else "",
+                row.bound_by,
+                "" if row.bound is None else f"{row.bound:.3f}",
+                "" if row.share is None else f"{100 * row.share:.0f} %",
+            ]
+        )
+    head = ["stage", "s", "peer", "its s", "× as fast", "bound by", "bound, s", "bound / s"]
+    return rows_markdown(head, rows)
+
+
+def tables(found: dict[str, Any]) -> list[str]:
+    """Return all tables of a run: the comparison, then stages, the whole, methods and maps by themselves."""
+    return [
+        markdown(found),
+        cost.markdown(found["cost"]),
+        recon.markdown(found["recon"]),
+        methods.markdown(found["methods"]),
+        maps.markdown(found["maps"]),
     ]
-    return rows_markdown(["method", "s a slice", "× as fast as L1-wavelet", "PSNR, dB", "best λ"], rows)
 
 
-def peak_memory_mib() -> float:
-    """Return the process's peak resident memory so far, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+def write_csv(found: dict[str, Any], path: Path) -> None:
+    """Write the comparison as CSV, a line a stage and peer, seconds in full."""
+    with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(SpeedRow)])
+        writer.writeheader()
+        writer.writerows(found["rows"])
 
 
-def _problem(full: FullSlice, accel: float) -> Problem:
-    header = full.header
-    mask = draw("poisson", (header.unoversampled, header.matrix[1]), accel, seed=0)
-    settings = ProblemSettings(compression=None, cache=None)
-    held = np.ones(full.kspace.shape[-2:], bool)
-    return build_problem(full.kspace, header, mask, acquired=held, settings=settings, target="combined")
+def write_picture(found: dict[str, Any], path: Path) -> None:
+    """Draw each stage's seconds, its peers' and its bound as bars on a logarithmic axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-
-Run = tuple[float, float, float | None, float]  # seconds, PSNR, lamda, overhead
-
-
-def _runs(
-    problem: Problem, repeats: int, iterations: int, weights: str | None
-) -> Iterator[tuple[str, list[Run]]]:
-    """Yield each method's runs."""
-
-    def ours(name: str, lamda: float | None = None, **parameters: Any) -> Run:
-        result = get_method(name, **parameters, **({} if lamda is None else {"lamda": lamda}))(problem)
-        return result.seconds, scores(problem, result.mean)["psnr"], lamda, 0.0
-
-    for name in ("l1_wavelet", "tv"):
-        ours(name, GRID[0], max_iter=1)  # SigPy's imports are no part of a slice
-        yield name, [ours(name, lamda, max_iter=iterations) for lamda in GRID]
-    if shutil.which("bart") is not None:
-        yield "bart", _bart(problem, GRID)
-    parameters: dict[str, Any]
-    for name, parameters in (("sense", {}), ("unfold", {"weights": weights})):
-        # Weights are read and memory is laid out once a process, not once a slice.
-        yield name, [ours(name, None, **parameters) for _ in range(repeats + 1)][1:]
-
-
-def _bart(problem: Problem, grid: Sequence[float]) -> list[Run]:
-    """Run `bart pics -l1` with the same maps, data and threads; -w 1: lamda in the problem's units."""
-    assert isinstance(problem.A, Sense)
-    with tempfile.TemporaryDirectory(prefix="mrunfold-bench-") as name:
-        folder = Path(name)
-        write_cfl(folder / "kspace", problem.y.permute(1, 2, 0)[:, :, None].numpy())
-        write_cfl(folder / "maps", problem.A.maps[0].permute(1, 2, 0)[:, :, None].numpy())
-
-        def run(*words: str) -> float:
-            begin = time.perf_counter()
-            environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-            done = subprocess.run(
-                ["bart", *words], cwd=folder, capture_output=True, check=False, text=True, env=environment
-            )
-            if done.returncode:
-                raise RuntimeError(f"bart {words[0]} ended with {done.returncode}: {done.stderr[-500:]}")
-            return time.perf_counter() - begin
-
-        # A start, both files read, and one of their size written.
-        overhead = median_seconds(lambda: run("fmac", "kspace", "maps", "nothing"), 3)
-        runs: list[Run] = []
-        for lamda in grid:
-            seconds = run("pics", "-l1", "-r", str(lamda), "-w", "1", "kspace", "maps", "image")
-            image = torch.from_numpy(np.ascontiguousarray(read_cfl(folder / "image").squeeze()))
-            runs.append((max(seconds - overhead, 1e-9), _psnr(problem, image), lamda, overhead))
-    return runs
-
-
-def _psnr(problem: Problem, image: Tensor) -> float:
-    return scores(problem, image[None])["psnr"]
+    rows = [SpeedRow(**row) for row in found["rows"]]
+    stages = list(dict.fromkeys(row.stage for row in rows))
+    figure = Figure(figsize=(9, 0.62 * len(stages) + 1), dpi=90, layout="tight")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    for place, stage in enumerate(stages):
+        mine = [row for row in rows if row.stage == stage]
+        bars = [("bound", mine[0].bound, "0.75"), ("mrunfold", mine[0].seconds, "C0")]
+        bars += [(str(row.peer), row.peer_seconds, f"C{1 + n}") for n, row in enumerate(mine)]
+        drawn = [(label, s, colour) for label, s, colour in bars if s]
+        for n, (label, s, colour) in enumerate(drawn):
+            height = 0.8 / len(drawn)
+            at = place - 0.4 + (n + 0.5) * height
+            ax.barh(at, s, height=0.9 * height, color=colour)
+            ax.text(1.05 * s, at, f"{label.replace('`', '')}  {1e3 * s:.0f} ms", va="center", fontsize=7)
+    ax.set_yticks(range(len(stages)), [stage.replace("`", "") for stage in stages], fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.set_xlim(right=20 * max(row.peer_seconds or row.seconds for row in rows))
+    ax.set_xlabel(f"seconds, one slice of {found['coils']} coils, {found['size']}×{found['size']}")
+    with atomic_path(path) as part:
+        figure.savefig(part)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks import compiled, cost, optimiser, quality, recon, scaling, speed
+from mrunfold.benchmarks import compiled, methods, optimiser, quality, scaling, speed
 from mrunfold.benchmarks.measured import read_measured
 from mrunfold.errors import InputError
 from mrunfold.io import atomic_path
@@ -76,14 +76,11 @@ def _is_quality(file: Path) -> bool:
 
 def _tables(found: dict[str, Any], file: Path) -> list[str]:
     try:
-        if found["bench"] == "cost":
-            return [
-                cost.markdown(found),
-                *([scaling.markdown(found["scaling"])] if "scaling" in found else []),
-            ]
+        if found["bench"] == "speed":
+            return speed.tables(found)
         known = {
-            "speed": speed.markdown,
-            "recon": recon.markdown,
+            "methods": methods.markdown,
+            "scaling": scaling.markdown,
             "compile": compiled.markdown,
             "optimiser": optimiser.markdown,
         }

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mrunfold.errors import InputError
-from mrunfold.solvers import Solution, conjugate_gradient, inner
+from mrunfold.solvers import Solution, Start, conjugate_gradient, inner
 
 __all__ = ["Adjoint", "Composed", "LinearOperator", "Space"]
 
@@ -78,7 +78,13 @@ class LinearOperator(ABC):
         return self._adjoint(self._forward(x))
 
     def _solve(
-        self, rhs: Tensor, weight: Tensor, shift: Tensor, x0: Tensor | None, tolerance: float, steps: int
+        self,
+        rhs: Tensor,
+        weight: Tensor,
+        shift: Tensor,
+        x0: Tensor | Start | None,
+        tolerance: float,
+        steps: int,
     ) -> Solution:
         """Solve by differentiable steps; a subclass with a closed form overrides this."""
         return conjugate_gradient(self.normal, rhs, weight, shift, self.domain.ndim, x0, tolerance, steps)
@@ -105,7 +111,7 @@ class LinearOperator(ABC):
         rhs: Tensor,
         weight: Tensor | float,
         shift: Tensor | float,
-        x0: Tensor | None = None,
+        x0: Tensor | Start | None = None,
         *,
         tolerance: float = 1e-5,
         max_iterations: int = 100,
@@ -128,28 +134,28 @@ class LinearOperator(ABC):
         rhs: Tensor,
         weight: Tensor | float,
         shift: Tensor | float,
-        x0: Tensor | None = None,
+        x0: Tensor | Start | None = None,
         *,
         tolerance: float = 1e-5,
         max_iterations: int = 100,
         gradient: Gradient = "implicit",
     ) -> Solution:
-        """As `solve`, with the iterations, residual and convergence of each item."""
+        """As `solve`, with each item's iterations, residual and convergence, and AᴴA x where it is known.
+
+        The `start` of the result begins another solve of this operator, and saves it a normal operator.
+        """
         self._check(rhs, self.domain)
-        if x0 is not None:
-            self._check(x0, self.domain)
-            if x0.shape != rhs.shape:
+        for given in (x0.x, x0.normal) if isinstance(x0, Start) else () if x0 is None else (x0,):
+            self._check(given, self.domain)
+            if given.shape != rhs.shape:
                 raise InputError(
                     f"{type(self).__name__}.solve expects an x0 like rhs, {describe(rhs)}, "
-                    f"got {describe(x0)}; give one start for each item"
+                    f"got {describe(given)}; give one start for each item"
                 )
         weight, shift = self._per_item("weight", weight, rhs), self._per_item("shift", shift, rhs)
         if gradient == "unrolled":
             return self._solve(rhs, weight, shift, x0, tolerance, max_iterations)
-        x, iterations, residual, converged = _Solve.apply(
-            rhs, weight, shift, x0, self, tolerance, max_iterations
-        )
-        return Solution(x, iterations, residual, converged)
+        return Solution(*_Solve.apply(rhs, weight, shift, x0, self, tolerance, max_iterations))
 
     def measured_fraction(self) -> Tensor:
         """Return tr(AᴴA) / dim(domain) per item (*batch,): how much of the unknown is measured.
@@ -326,8 +332,10 @@ class _Solve(torch.autograd.Function):
             )
         ctx.operator, ctx.tolerance, ctx.steps = operator, tolerance, steps
         ctx.save_for_backward(solution.x, weight, shift)
-        ctx.mark_non_differentiable(solution.iterations, solution.residual, solution.converged)
-        return solution.x, solution.iterations, solution.residual, solution.converged
+        known = () if solution.normal is None else (solution.normal,)
+        rest = solution.iterations, solution.residual, solution.converged, *known
+        ctx.mark_non_differentiable(*rest)
+        return solution.x, *rest
 
     @staticmethod
     @once_differentiable

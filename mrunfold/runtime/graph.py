@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mrunfold.operators import Sense
+from mrunfold.solvers import Solution, Start
 from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["Mean", "no_deprecation", "trace"]
@@ -27,10 +28,12 @@ def _expand(x: Tensor, maps: Tensor) -> Tensor:
     return (maps * x.unsqueeze(-3)).sum(dim=-4)
 
 
-def _combine(images: Tensor, maps: Tensor) -> Tensor:
-    if maps.shape[-4] == 1:
-        return (maps.squeeze(-4).conj() * images).sum(dim=-3, keepdim=True)
-    return (maps.conj() * images.unsqueeze(-4)).sum(dim=-3)
+def _combine(images: Tensor, conjugate: Tensor) -> Tensor:
+    images = images.unsqueeze(-4)
+    total = conjugate[..., 0, :, :] * images[..., 0, :, :]
+    for c in range(1, conjugate.shape[-3]):
+        total.addcmul_(conjugate[..., c, :, :], images[..., c, :, :])
+    return total
 
 
 def _weights(mask: Tensor) -> Tensor:
@@ -47,7 +50,7 @@ def _weights(mask: Tensor) -> Tensor:
     return (mask * mask).contiguous()
 
 
-def _normal(x: Tensor, maps: Tensor, weights: Tensor, chunk: int) -> Tensor:
+def _normal(x: Tensor, maps: Tensor, conjugate: Tensor, weights: Tensor, chunk: int) -> Tensor:
     """AᴴA x, transformed only along the axes on which `weights` varies."""
     axes: list[int] = []
     for axis in [-2, -1]:
@@ -62,27 +65,28 @@ def _normal(x: Tensor, maps: Tensor, weights: Tensor, chunk: int) -> Tensor:
             images = torch.fft.ifftn(k, dim=axes, norm="ortho")
         else:
             images = images * weights.unsqueeze(-3)
-        total = total + _combine(images, part)
+        total = total + _combine(images, conjugate[..., start : start + chunk, :, :])
     return total
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
     """Re⟨a, b⟩ over (set, y, x), per slice: mrunfold.solvers.inner."""
-    return (torch.view_as_real(a) * torch.view_as_real(b)).sum(dim=-1).sum(dim=[-3, -2, -1])
+    return (torch.view_as_real(a) * torch.view_as_real(b)).flatten(start_dim=-4).sum(dim=-1)
 
 
 def _solve(
-    maps: Tensor, weights: Tensor, chunk: int, rhs: Tensor, weight: Tensor, shift: Tensor, x0: Tensor,
-    warm: bool, tolerance: float, steps: int,
-) -> Tensor:  # fmt: skip
+    maps: Tensor, conjugate: Tensor, weights: Tensor, chunk: int, rhs: Tensor, weight: Tensor, shift: Tensor,
+    x0: Tensor, normal_x0: Tensor, warm: bool, tolerance: float, steps: int,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """mrunfold.solvers.conjugate_gradient on `_normal`, from x0 if `warm`, else from zero: the same steps,
-    and the same end, each slice at its own residual and all at the last one's."""
+    and the same end, each slice at its own residual and all at the last one's; and AᴴA of the solution."""
     a, b = weight.reshape(-1, 1, 1, 1), shift.reshape(-1, 1, 1, 1)
     norm = _inner(rhs, rhs)
-    x, r = torch.zeros_like(rhs), rhs
+    x, nx, r = torch.zeros_like(rhs), torch.zeros_like(rhs), rhs
     if warm:
-        x = torch.where((norm > 0).reshape(-1, 1, 1, 1), x0, torch.zeros_like(x0))
-        r = rhs - (a * _normal(x, maps, weights, chunk) + b * x)
+        some = (norm > 0).reshape(-1, 1, 1, 1)
+        x, nx = torch.where(some, x0, x), torch.where(some, normal_x0, nx)
+        r = rhs - (a * nx + b * x)
     p = r
     rr = _inner(r, r)
     stop = tolerance * tolerance * norm
@@ -91,17 +95,19 @@ def _solve(
     for _ in range(steps):
         if not bool(active.any()):
             break
-        q = a * _normal(p, maps, weights, chunk) + b * p
+        n_p = _normal(p, maps, conjugate, weights, chunk)
+        q = a * n_p + b * p
         curvature = _inner(p, q)
         alpha = torch.where(active, rr / torch.where(active, curvature, one), none)
         x = x + alpha.reshape(-1, 1, 1, 1) * p
+        nx = nx + alpha.reshape(-1, 1, 1, 1) * n_p
         r = r - alpha.reshape(-1, 1, 1, 1) * q
         after = _inner(r, r)
         beta = torch.where(active, after / torch.where(active, rr, one), none)
         p = r + beta.reshape(-1, 1, 1, 1) * p
         rr = torch.where(active, after, rr)
         active = active & (rr > stop)
-    return x
+    return x, nx
 
 
 def _scale(image: Tensor) -> Tensor:
@@ -146,6 +152,7 @@ class _TracedSense(Sense):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_weights", _scripted().weights(self.mask))
+        object.__setattr__(self, "_conjugate", self.maps.conj().resolve_conj())
 
     def _chunks(self) -> list[slice]:
         return [slice(None)]
@@ -153,8 +160,8 @@ class _TracedSense(Sense):
     def _expand(self, x: Tensor, maps: Tensor) -> Tensor:
         return _scripted().expand(x, maps)
 
-    def _combine(self, images: Tensor, maps: Tensor) -> Tensor:
-        return _scripted().combine(images, maps)
+    def _combine(self, images: Tensor, conjugate: Tensor) -> Tensor:
+        return _scripted().combine(images, conjugate)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._forward(x)
@@ -165,14 +172,18 @@ class _TracedSense(Sense):
         return self._adjoint(y)
 
     def normal(self, x: Tensor) -> Tensor:
-        return _scripted().normal(x, self.maps, self._weights, COIL_CHUNK)
+        return _scripted().normal(x, self.maps, self._conjugate, self._weights, COIL_CHUNK)
 
-    def solve(
+    def solve_with_statistics(
         self, rhs, weight, shift, x0=None, *, tolerance=1e-5, max_iterations=100, gradient="implicit"
-    ) -> Tensor:
-        start = rhs if x0 is None else x0
-        fixed = self.maps, self._weights, COIL_CHUNK
-        return _scripted().solve(*fixed, rhs, weight, shift, start, x0 is not None, tolerance, max_iterations)
+    ) -> Solution:
+        """As Sense has it, from nothing or from a Start; the steps and the residual are not told."""
+        start = Start(rhs, rhs) if x0 is None else x0
+        given = rhs, weight, shift, start.x, start.normal, x0 is not None, tolerance, max_iterations
+        fixed = self.maps, self._conjugate, self._weights, COIL_CHUNK
+        x, normal = _scripted().solve(*fixed, *given)
+        untold = torch.zeros(len(rhs))
+        return Solution(x, untold, untold, untold, normal)
 
 
 class Mean(nn.Module):

@@ -14,20 +14,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mrunfold.errors import InputError
+from mrunfold.io.images import read_photo
 from mrunfold.operators import fft2c, ifft2c
+from mrunfold.operators.imaging.colour import LUMA
 from mrunfold.protocols import ImageSet
+from mrunfold.training.leaves import DeadLeaves
 
 __all__ = ["ImageBank", "random_image", "smooth_field"]
 
-Slice = Tensor | Callable[[], Tensor]
+Slice = Tensor | Callable[[torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class ImageBank:
     """Slices to draw from: float32 (y, x) scaled to a 99th percentile of 1, or integer tissue labels.
 
-    sets: one list of slices a data set, tensors or functions that read one; weights: how often each set is
-    drawn.
+    sets: one list of slices a data set, tensors or functions that read or make one; weights: how often each
+    set is drawn.
     """
 
     sets: tuple[tuple[Slice, ...], ...]
@@ -38,7 +41,7 @@ class ImageBank:
         which = int(torch.multinomial(torch.tensor(self.weights), 1, generator=generator))
         slices = self.sets[which]
         chosen = slices[int(torch.randint(len(slices), (1,), generator=generator))]
-        image = chosen if isinstance(chosen, Tensor) else chosen()
+        image = chosen if isinstance(chosen, Tensor) else chosen(generator)
         return image if image.is_floating_point() else _tissue(image, generator)
 
     @staticmethod
@@ -48,6 +51,8 @@ class ImageBank:
 
 
 def _read_set(root: Path, spec: ImageSet) -> tuple[Slice, ...]:
+    if spec.reader == "leaves":
+        return (_Outlined(DeadLeaves()),)
     files = sorted(root.glob(spec.pattern))
     if not files:
         raise InputError(
@@ -56,6 +61,8 @@ def _read_set(root: Path, spec: ImageSet) -> tuple[Slice, ...]:
     if spec.reader == "fastmri":
         found = [piece for file in files for piece in _fastmri_slices(file, spec.least_content)]
         return _some(found, root / spec.pattern)
+    if spec.reader == "photo":
+        return tuple(_Outlined(_GreyPhoto(file)) for file in files)
     slices: list[Slice] = []
     for file in files:
         volume = _READERS[spec.reader](file)  # (slice, y, x)
@@ -117,11 +124,42 @@ class _FastmriSlice:
     name: str
     index: int
 
-    def __call__(self) -> Tensor:
+    def __call__(self, generator: torch.Generator) -> Tensor:
         from mrunfold.io.hdf5 import open_h5, reading
 
         with open_h5(self.file) as h5, reading(self.file, self.name):
             return _scaled(np.asarray(h5[self.name][self.index], dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class _GreyPhoto:
+    """A photograph as one grey slice, read when it is drawn."""
+
+    file: Path
+
+    def __call__(self, generator: torch.Generator) -> Tensor:
+        pixels = read_photo(self.file).pixels
+        return _scaled(np.einsum("c,cyx->yx", LUMA, pixels) if len(pixels) == 3 else pixels[0])
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    """Scenes that fill their frame, cut to a random outline with air around it in most of the draws."""
+
+    scene: Callable[[torch.Generator], Tensor]
+
+    def __call__(self, generator: torch.Generator) -> Tensor:
+        image = self.scene(generator)
+        return image * _outline(image.shape, generator) if uniform(0, 1, generator) < 0.7 else image
+
+
+def _outline(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Return a bent ellipse (y, x), 1 inside and 0 outside, with an edge of about a pixel."""
+    height, width = shape
+    y = torch.linspace(-1, 1, height)[:, None] / uniform(0.55, 1.0, generator)
+    x = torch.linspace(-1, 1, width) / uniform(0.55, 1.0, generator)
+    distance = (y**2 + x**2).sqrt() + 0.12 * smooth_field((height, width), 5, generator)
+    return ((1 - distance) * min(shape) / 2).clamp(0, 1)
 
 
 def _fastmri_slices(file: Path, least_content: float) -> list[_FastmriSlice]:

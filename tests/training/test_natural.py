@@ -148,7 +148,7 @@ def test_both_stages_run_and_the_weights_are_used(data, tmp_path):
 
 def test_photographs_and_scans_are_not_mixed():
     scan = ImageSet(pattern="*.h5", reader="fastmri", weight=1, licence="generated")
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(ValueError, match="are of photographs"):
         protocol(images=(scan,))
     with pytest.raises(ValueError, match="3 channels"):
         protocol(network=NetworkSpec(blocks=1, shared=True, prior=PriorSpec()))

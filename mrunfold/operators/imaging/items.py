@@ -14,7 +14,7 @@ from mrunfold.errors import InputError
 from mrunfold.operators.base import LinearOperator, Space
 from mrunfold.operators.imaging.inpaint import Inpaint
 from mrunfold.operators.imaging.sensing import CompressedSensing
-from mrunfold.solvers import Solution
+from mrunfold.solvers import Solution, Start
 
 __all__ = ["Flat", "Items", "observed"]
 
@@ -116,6 +116,7 @@ class Items(LinearOperator):
 
     def _solve(self, rhs, weight, shift, x0, tolerance, steps):
         ndim = self.domain.ndim
+        x0 = x0.x if isinstance(x0, Start) else x0
         starts = [None] * len(self.operators) if x0 is None else _items(x0, ndim)
         parts = zip(
             self.operators, _items(rhs, ndim), weight.unbind(-1), shift.unbind(-1), starts, strict=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mrunfold.benchmarks import compiled, cost, head, recon, scaling, speed, tables
+from mrunfold.benchmarks import compiled, cost, head, methods, recon, scaling, speed, tables
 from mrunfold.benchmarks.measured import read_measured, save_measured
 from mrunfold.cli import main
 from mrunfold.errors import InputError
@@ -22,7 +23,7 @@ from mrunfold.unfold import PosteriorDenoiser
 from mrunfold.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMED = {"cost.json", "speed.json", "recon.json", "compile.json"}
+NAMED = {"speed.json", "scaling.json", "compile.json"}
 
 
 def test_the_page_holds_what_was_measured():
@@ -55,7 +56,7 @@ def test_a_page_is_filled_where_it_says_and_nowhere_else(tmp_path):
 
 
 def test_a_file_of_no_benchmark_is_refused(tmp_path):
-    for text in ("nothing", "[1]", '{"bench": "other"}', '{"bench": "cost"}', '{"rows": 3}'):
+    for text in ("nothing", "[1]", '{"bench": "other"}', '{"bench": "speed"}', '{"rows": 3}'):
         path = tmp_path / "file.json"
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError):
@@ -118,31 +119,23 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory, weights):
-    """`bench cost --quick`, as a person calls it."""
-    folder = tmp_path_factory.mktemp("cost")
-    words = [
-        "bench",
-        "cost",
-        "--quick",
-        "--coils",
-        "3",
-        "--size",
-        "48",
-        "--repeats",
-        "1",
-        "--weights",
-        weights,
-    ]
-    words += ["--out", str(folder / "cost.json"), "--picture", str(folder / "cost.png")]
-    result = CliRunner().invoke(main.app, words)
+    """`bench speed --quick`, as a person calls it."""
+    folder = tmp_path_factory.mktemp("speed")
+    words = ["bench", "speed", "--quick", "--coils", "3", "--size", "48", "--repeats", "1"]
+    words += ["--iterations", "2", "--device", "cpu", "--weights"]
+    words += [weights, "--out", str(folder / "speed.json")]
+    words += ["--csv", str(folder / "speed.csv"), "--picture", str(folder / "speed.png")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "GRID", (0.02,))
+        result = CliRunner().invoke(main.app, words)
     assert result.exit_code == 0, result.output
     return folder, result.output
 
 
-def test_cost_names_every_stage_with_a_bound(measured):
+def test_speed_names_every_stage_of_recon_with_a_bound(measured):
     folder, output = measured
-    found = read_measured(folder / "cost.json")
-    stages = {stage["name"]: stage for stage in found["stages"]}
+    found = read_measured(folder / "speed.json")
+    stages = {stage["name"]: stage for stage in found["cost"]["stages"]}
     wanted = {
         "read",
         "whiten",
@@ -156,12 +149,46 @@ def test_cost_names_every_stage_with_a_bound(measured):
     assert wanted | {"draw the mask", "look for data crimes"} <= set(stages)
     assert all(stages[name]["bound"] > 0 for name in wanted)
     assert re.fullmatch(r"\d+ normal operators", stages["first solve"]["note"])
-    # Each of two blocks takes at most 4 steps and begins with one normal operator.
-    assert 2 <= int(stages["data consistency"]["note"].split()[0]) <= 10
-    assert sum(stage["seconds"] for stage in found["stages"]) >= 0.9 * found["seconds"]
-    for table in tables.markdown([folder / "cost.json"]):
+    # Each of two blocks takes at most 4 steps, and begins without a normal operator.
+    assert 2 <= int(stages["data consistency"]["note"].split()[0]) <= 8
+    assert sum(stage["seconds"] for stage in found["cost"]["stages"]) >= 0.9 * found["cost"]["seconds"]
+    for table in tables.markdown([folder / "speed.json"]):
         assert table in output
-    assert (folder / "cost.png").read_bytes()[:4] == b"\x89PNG"
+    assert (folder / "speed.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_speed_sets_each_stage_beside_its_peers_and_its_bound(measured):
+    folder, _ = measured
+    found = read_measured(folder / "speed.json")
+    rows = [speed.SpeedRow(**row) for row in found["rows"]]
+    peers = {(row.stage, row.peer) for row in rows}
+    assert ("coil maps", "SigPy") in peers
+    assert ("reconstruction, maps given", "SigPy L1-wavelet") in peers
+    assert ("`recon`, file to folder", "SigPy's maps and L1-wavelet") in peers
+    for row in rows:
+        assert row.share == row.bound / row.seconds
+        assert (row.ratio is None) == (row.peer is None)
+        if row.peer is not None:
+            assert row.ratio == row.peer_seconds / row.seconds
+    parts = [row for row in rows if row.stage.startswith("…")]
+    whole = next(row for row in rows if row.stage == "reconstruction, maps given")
+    assert whole.bound == pytest.approx(sum(row.bound for row in parts))
+    with open(folder / "speed.csv", newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["stage"], float(line["seconds"])) for line in lines] == [(r.stage, r.seconds) for r in rows]
+    assert [line["peer"] or None for line in lines] == [row.peer for row in rows]
+
+
+def test_scaling_has_a_point_for_each_size(tmp_path, weights):
+    words = ["bench", "scaling", "--quick", "--repeats", "1", "--device", "cpu", "--weights", weights]
+    words += ["--out", str(tmp_path / "scaling.json"), "--picture", str(tmp_path / "scaling.png")]
+    result = CliRunner().invoke(main.app, words)
+    assert result.exit_code == 0, result.output
+    curves = read_measured(tmp_path / "scaling.json")["curves"]
+    values = {axis: [point["value"] for point in curve["points"]] for axis, curve in curves.items()}
+    assert values == {"matrix": [48, 64], "coils": [1, 2, 4], "slices": [1, 2]}
+    assert tables.markdown([tmp_path / "scaling.json"])[0] in result.output
+    assert (tmp_path / "scaling.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_recon_compares_the_whole_of_both_commands(weights):
@@ -178,9 +205,9 @@ def test_recon_compares_the_whole_of_both_commands(weights):
     assert "recon --maps sigpy --method l1_wavelet`, 2 iterations" in recon.markdown(found)
 
 
-def test_speed_has_a_row_a_method_and_bart_where_it_is_installed(tmp_path, monkeypatch, weights):
-    monkeypatch.setattr(speed, "GRID", (0.002, 0.02))
-    found = speed.measure(coils=3, size=48, repeats=1, accel=2.0, iterations=8, weights=weights)
+def test_every_method_has_a_row_and_bart_where_it_is_installed(tmp_path, monkeypatch, weights):
+    monkeypatch.setattr(methods, "GRID", (0.002, 0.02))
+    found = methods.measure(coils=3, size=48, repeats=1, accel=2.0, iterations=8, weights=weights)
     rows = {row["name"]: row for row in found["rows"]}
     assert rows["l1_wavelet"]["ratio"] == 1
     assert rows["unfold"]["lamda"] is None
@@ -188,14 +215,14 @@ def test_speed_has_a_row_a_method_and_bart_where_it_is_installed(tmp_path, monke
     assert ("bart" in rows) != ("bart" in found["skipped"])
     for name in {"l1_wavelet", "sense", "bart"} & set(rows):
         assert rows[name]["psnr"] > 20, name  # an image turned or scaled would be far below
-    save_measured(found, tmp_path / "speed.json")
-    assert tables.markdown([tmp_path / "speed.json"]) == [speed.markdown(found)]
+    save_measured(found, tmp_path / "methods.json")
+    assert tables.markdown([tmp_path / "methods.json"]) == [methods.markdown(found)]
 
 
 def test_without_bart_it_is_left_out_with_the_reason(monkeypatch, weights):
-    monkeypatch.setattr(speed, "GRID", (0.01,))
-    monkeypatch.setattr(speed.shutil, "which", lambda name: None)
-    found = speed.measure(coils=3, size=48, repeats=1, accel=2.0, iterations=1, weights=weights)
+    monkeypatch.setattr(methods, "GRID", (0.01,))
+    monkeypatch.setattr(methods.shutil, "which", lambda name: None)
+    found = methods.measure(coils=3, size=48, repeats=1, accel=2.0, iterations=1, weights=weights)
     assert found["skipped"] == {"bart": "bart is not installed"}
     assert "bart" not in [row["name"] for row in found["rows"]]
 
@@ -230,7 +257,7 @@ def test_a_way_that_is_unknown_is_refused():
 
 def test_measurements_are_plain_json(measured):
     folder, _ = measured
-    found = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
-    assert found["bench"] == "cost"
+    found = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
+    assert found["bench"] == "speed"
     assert found["threads"] >= 1
     assert not re.search(r"/(?:home|tmp|work)/", json.dumps(found))
