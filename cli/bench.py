@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mrunfold.cli import bench_speed
+from mrunfold.cli import bench_speed, bench_training
 
 __all__ = ["app"]
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Measure speed and quality here, each figure against a peer in the same run.",
 )
 
-for command in bench_speed.COMMANDS:
+for command in (*bench_speed.COMMANDS, *bench_training.COMMANDS):
     app.command()(command)
 
 
@@ -211,24 +211,6 @@ def compression(
     measure(slices, [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])], weights, report)
 
 
-@app.command()
-def windows(
-    data: Annotated[Path, typer.Option(help="Folder of the training images of `mri-compact`.")],
-    scans: Annotated[int, typer.Option(min=1, help="Simulated scans.")] = 8,
-) -> None:
-    """Measure maps from few calibration lines against true ones, by the zeros around them."""
-    from mrunfold.benchmarks.maps import window_errors
-    from mrunfold.protocols import load_protocol
-    from mrunfold.training.images import ImageBank
-
-    bank = ImageBank.load(data, load_protocol("mri-compact").images)
-    print("| lines | window | error | object kept | air kept |\n|---|---|---|---|---|")
-    for lines in (8, 10, 13, 16, 20):
-        for width, error, kept, air in window_errors(bank, lines, (lines, 14, 16, 18, 24), scans):
-            if width >= lines:
-                print(f"| {lines} | {width} | {error:.3f} | {kept:.2f} | {air:.2f} |", flush=True)
-
-
 @app.command(name="batch")
 def batch_layer(
     volumes: Annotated[int, typer.Option(min=2, help="Simulated volumes.")] = 4,
@@ -278,7 +260,7 @@ def restore(
     images: Annotated[int | None, typer.Option(min=1, help="Images of each folder, spread over it.")] = None,
     crop: Annotated[int | None, typer.Option(min=64, help="Cut images to their middle, so wide.")] = None,
     weights: Annotated[str, typer.Option(help="Weights of unfold.")] = "natural-compact",
-    prior: Annotated[Path | None, typer.Option(help="prior.safetensors of plug_and_play.")] = None,
+    prior: Annotated[str, typer.Option(help="Weights of plug_and_play's prior.")] = "natural-prior",
     features: Annotated[Path | None, typer.Option(help="AlexNet features .npz, for LPIPS.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
     param: Annotated[list[str] | None, typer.Option(help="key=value of unfold; repeatable.")] = None,
@@ -312,7 +294,7 @@ def restore_pictures(
         list[Path], typer.Argument(help="Clean images: for motion blur, ×4, box and random inpainting.")
     ],
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("restoration.png"),
-    prior: Annotated[Path | None, typer.Option(help="prior.safetensors of plug_and_play.")] = None,
+    prior: Annotated[str, typer.Option(help="Weights of plug_and_play's prior.")] = "natural-prior",
     weights: Annotated[str, typer.Option(help="Weights of unfold.")] = "natural-compact",
     crop: Annotated[int, typer.Option(min=48, help="Cut images to their middle, so wide.")] = 144,
     samples: Annotated[int, typer.Option(min=2, help="Posterior samples.")] = 8,
@@ -327,7 +309,7 @@ def restore_pictures(
     if threads is not None:
         torch.set_num_threads(threads)
     write_pictures(
-        out, images, weights=weights, prior=None if prior is None else str(prior), crop=crop,
+        out, images, weights=weights, prior=prior, crop=crop,
         samples=samples, steps=steps, report=lambda line: print(line, flush=True),
     )  # fmt: skip
     print(f"wrote {out}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "Out", "finish", "say"]
 
 Coils = Annotated[int, typer.Option(min=1, help="Receive coils.")]
 Size = Annotated[int, typer.Option(min=48, help="Matrix size, square.")]
@@ -34,13 +34,13 @@ def speed(
     from mrunfold.benchmarks import speed as bench
 
     found = bench.measure(
-        coils, size, repeats, iterations, weights, _device(device), 16 if quick else 256, _say
+        coils, size, repeats, iterations, weights, _device(device), 16 if quick else 256, say
     )
     for path, write in ((csv, bench.write_csv), (picture, bench.write_picture)):
         if path is not None:
             write(found, path)
             print(f"wrote {path}")
-    _finish(found, "\n".join(bench.tables(found)), out)
+    finish(found, "\n".join(bench.tables(found)), out)
     for name, reason in found["methods"]["skipped"].items():
         print(f"{name} was not measured: {reason}")
     print(f"peak memory of this process: {found['methods']['peak_memory_mib']:.0f} MiB")
@@ -67,41 +67,10 @@ def methods(
         print(f"{row.name}: {row.seconds:.2f} s a slice, {row.psnr:.2f} dB{start}", flush=True)
 
     found = measure(data, coils, size, repeats, accel, iterations, weights, report, _device(device))
-    _finish(found, markdown(found), out)
+    finish(found, markdown(found), out)
     for name, reason in found["skipped"].items():
         print(f"{name} was not measured: {reason}")
     print(f"peak memory of this process: {found['peak_memory_mib']:.0f} MiB")
-
-
-def optimiser(
-    data: Annotated[Path, typer.Option(help="Folder of the training images.")],
-    init: Annotated[Path, typer.Option(help="Weights to start from, .safetensors.")],
-    protocol: Annotated[str, typer.Argument(help="A protocol's name, or FILE.toml.")] = "mri-compact",
-    arm: Annotated[list[str] | None, typer.Option(help="optimiser:rate, repeatable.")] = None,
-    steps: Annotated[int, typer.Option(min=2, help="Steps of each.")] = 120,
-    unseen: Annotated[int, typer.Option(min=1, help="Further batches to measure on.")] = 40,
-    out: Out = None,
-) -> None:
-    """Train a little with each optimiser, over the same batches: what it gains, and seconds a step."""
-    from mrunfold.benchmarks.optimiser import Arm, markdown, measure
-    from mrunfold.protocols import load_protocol
-
-    arms = [Arm(*_arm(text)) for text in arm or ["adam:3e-4", "muon:3e-4", "muon:1e-3"]]
-    found = measure(load_protocol(protocol), data, init, arms, steps, unseen, _say)
-    _finish(found, markdown(found), out)
-
-
-def _arm(text: str) -> tuple[str, float]:
-    from mrunfold.errors import InputError
-
-    name, _, rate = text.partition(":")
-    try:
-        value = float(rate)
-    except ValueError:
-        value = 0.0
-    if name not in ("adam", "muon") or not 0 < value < 1:
-        raise InputError(f"--arm takes adam or muon and a learning rate, as muon:3e-4, got {text!r}")
-    return name, value
 
 
 def scaling(
@@ -117,11 +86,11 @@ def scaling(
 
     small = {"matrix": (48, 64), "coils": (1, 2, 4), "slices": (1, 2)}
     options: dict[str, Any] = {"sizes": small, "coils": 2, "size": 48} if quick else {}
-    found = curves.measure(**options, repeats=repeats, weights=weights, report=_say, device=_device(device))
+    found = curves.measure(**options, repeats=repeats, weights=weights, report=say, device=_device(device))
     if picture is not None:
         curves.write_picture(found, picture)
         print(f"wrote {picture}")
-    _finish(found, curves.markdown(found), out)
+    finish(found, curves.markdown(found), out)
 
 
 def compile(
@@ -140,8 +109,8 @@ def compile(
         if name not in WAYS:
             raise InputError(f"there is no way {name!r}{did_you_mean(name, WAYS)}")
     chosen = tuple(way) if way else WAYS
-    found = measure(coils, size, repeats, chosen, weights, _say)
-    _finish(found, markdown(found), out)
+    found = measure(coils, size, repeats, chosen, weights, say)
+    finish(found, markdown(found), out)
 
 
 def runtime(
@@ -157,17 +126,17 @@ def runtime(
     """Time the C++ program against Python: the same slice, weights and threads, maps given."""
     from mrunfold.benchmarks.runtime import measure
 
-    found = measure(coils, size, repeats, rounds, weights, build, _say)
+    found = measure(coils, size, repeats, rounds, weights, build, say)
     print(
         f"C++: {found.program:.3f} s a slice; Python: {found.python:.3f} s; Python / C++: {found.ratio:.2f}; "
         f"images differ by at most {found.difference:.1e} of their height"
     )
 
 
-COMMANDS = (speed, methods, scaling, compile, runtime, optimiser)
+COMMANDS = (speed, methods, scaling, compile, runtime)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, flush=True)
 
 
@@ -177,7 +146,7 @@ def _device(name: str) -> str:
     return str(choose_device(name))
 
 
-def _finish(found: dict[str, Any], table: str, out: Path | None) -> None:
+def finish(found: dict[str, Any], table: str, out: Path | None) -> None:
     from mrunfold.benchmarks.measured import save_measured
 
     print(f"\n{table}")

@@ -17,7 +17,7 @@ from mrunfold.io import open_scan
 from mrunfold.io.scan import Header
 from mrunfold.operators import fft2c
 
-__all__ = ["FullSlice", "full_slices"]
+__all__ = ["FullSlice", "full_slices", "scanned"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ def _from_mat(path: Path, coils: int, sigma: float) -> FullSlice:
         raise InputError(f"{path.name} has none of raw, data, kdata (k-space) or Img (a complex image)")
     data = np.squeeze(np.asarray(content[name])).astype(np.complex64)
     if name == "Img":
-        return FullSlice(
-            path.stem, _scanned(data, path.stem, coils, sigma), _header(data.shape, coils, True), True
-        )
+        return scanned(data, path.stem, coils, sigma)
     kspace = data if data.ndim == 3 else data[None]
     return FullSlice(path.stem, kspace, _header(kspace.shape[1:], len(kspace), False), False)
 
@@ -87,9 +85,11 @@ def _header(matrix: tuple[int, ...], coils: int, simulated: bool) -> Header:
     return Header("cfl", 1, coils, size, size[0], size, simulated=simulated)
 
 
-def _scanned(image: np.ndarray, name: str, coils: int, sigma: float) -> np.ndarray:
+def scanned(image: np.ndarray, name: str, coils: int = 8, sigma: float = 0.01) -> FullSlice:
+    """Return a simulated scan of a complex image (y, x), marked so, seeded by its name; as `full_slices`."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(image / np.percentile(np.abs(image), 99))
     full = fft2c(simulated_maps(coils, (x.shape[0], x.shape[1]), generator) * x)
-    return (full + sigma * torch.randn(full.shape, dtype=full.dtype, generator=generator)).numpy()
+    full = full + sigma * torch.randn(full.shape, dtype=full.dtype, generator=generator)
+    return FullSlice(name, full.numpy(), _header(image.shape, coils, True), True)

@@ -184,9 +184,9 @@ def _fixed(
 
 
 def _rival_made_by(fixed: dict[str, Any], grid: Sequence[dict[str, Any]]) -> str:
-    from mrunfold.weights import weights_digest
+    from mrunfold.weights import weights_digest, weights_file
 
-    held = {k: weights_digest(Path(v))[:12] for k, v in fixed.items() if k == "prior"}
+    held = {k: weights_digest(weights_file(v))[:12] for k, v in fixed.items() if k == "prior"}
     return json.dumps({**held, "grid": grid})
 
 

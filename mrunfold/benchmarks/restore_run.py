@@ -31,7 +31,7 @@ class Comparison:
     images: int | None = None
     crop: int | None = None
     weights: str = "natural-compact"
-    prior: Path | None = None
+    prior: str | None = None
     features: Path | None = None
     steps: int = 8
     only_ours: bool = False
@@ -64,7 +64,7 @@ def compare(folders: Sequence[Path], out: Path, wanted: Comparison, say: Callabl
     for folder in folders:
         measure(
             folder.name, read_images(folder, wanted.images, wanted.crop), settings, weights=wanted.weights,
-            prior=None if wanted.prior is None else str(wanted.prior), rivals=rivals, steps=wanted.steps,
+            prior=wanted.prior, rivals=rivals, steps=wanted.steps,
             parameters=wanted.parameters, lpips=lpips, report=report, done=earlier,
         )  # fmt: skip
     speed = _speed(folders, settings, so_far, held, wanted, say) if wanted.speed else held

@@ -44,9 +44,10 @@ def tuned_options(rows: Sequence[RestoreRow], data: str) -> dict[str, dict[str, 
 
 def made_by(weights: str, prior: str, options: Mapping[str, dict[str, Any]]) -> str:
     """Return the weights of both by their sha256 and the options of plug_and_play, in words."""
-    from mrunfold.weights import load_weights, weights_digest
+    from mrunfold.weights import load_weights, weights_digest, weights_file
 
-    digests = {"weights": load_weights(weights)[1]["sha256"][:12], "prior": weights_digest(Path(prior))[:12]}
+    digests = {"weights": load_weights(weights)[1]["sha256"], "prior": weights_digest(weights_file(prior))}
+    digests = {name: digest[:12] for name, digest in digests.items()}
     return json.dumps({**digests, "plug_and_play": dict(options)})
 
 

@@ -18,6 +18,7 @@ from mrunfold.methods.tikhonov import mean_image
 from mrunfold.precision import choose, convolutions_in
 from mrunfold.priors import Prior
 from mrunfold.problem import Problem
+from mrunfold.weights import weights_file
 
 __all__ = ["PlugAndPlay"]
 
@@ -26,13 +27,13 @@ __all__ = ["PlugAndPlay"]
 class PlugAndPlay:
     """x_k = argmin_x ‖y − Ax‖²/σ_y² + lamda ‖x − z_k‖²/σ_k², z_{k+1} = R(x_k, σ_k), σ_k falling to σ_y.
 
-    prior: weights of stage one (`train` writes prior.safetensors); max_iter: steps, one evaluation each;
-    sigma_start: where less than all pixels are seen, about the error of the first guess; lamda: weight of the
-    prior.  Half-quadratic splitting of DPIR: Zhang et al., IEEE TPAMI 44 (2022), Alg. 1, with R in place of
-    its denoiser.  Takes any operator.
+    prior: weights of stage one: the name of those that ship, or a file (`train` writes prior.safetensors);
+    max_iter: steps, one evaluation each; sigma_start: where less than all pixels are seen, about the error of
+    the first guess; lamda: weight of the prior.  Half-quadratic splitting of DPIR: Zhang et al., IEEE TPAMI
+    44 (2022), Alg. 1, with R in place of its denoiser.  Takes any operator.
     """
 
-    prior: str | None = None
+    prior: str = "natural-prior"
     max_iter: int = 24
     sigma_start: float = 0.2
     lamda: float = 0.23
@@ -50,10 +51,8 @@ class PlugAndPlay:
         seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
         progress: Callable[[float], None] | None = None,
     ) -> Result:
-        if self.prior is None:
-            raise InputError("plug_and_play needs the weights of a prior; give prior=FILE.safetensors")
         start = time.perf_counter()
-        denoise = _prior(Path(self.prior)).to(problem.y.device)
+        denoise = _prior(weights_file(self.prior)).to(problem.y.device)
         A, y = problem.A, problem.y
         dtype = choose("auto", y.device)
         back, sigma_y = A.adjoint(y), problem.sigma_y.to(y.real.dtype)
@@ -84,8 +83,6 @@ def _prior(file: Path) -> Prior:
 
     from mrunfold.protocols import PriorSpec
 
-    if not file.is_file():
-        raise InputError(f"no weights {file}; train a prior with `mrunfold train --stage prior`")
     try:
         with safe_open(file, framework="pt") as held:
             spec = PriorSpec.model_validate_json((held.metadata() or {})["prior"])

@@ -13,7 +13,7 @@ from mrunfold.errors import InputError
 from mrunfold.protocols import NetworkSpec
 from mrunfold.unfold import PosteriorDenoiser
 
-__all__ = ["DEFAULT_WEIGHTS", "load_weights", "save_weights", "weights_digest"]
+__all__ = ["DEFAULT_WEIGHTS", "load_weights", "save_weights", "weights_digest", "weights_file"]
 
 FOLDER = Path(__file__).parent
 DEFAULT_WEIGHTS = "mri-compact"
@@ -45,6 +45,27 @@ def save_weights(
     part.replace(path)
 
 
+def weights_file(name_or_file: str | Path) -> Path:
+    """Return the file of weights: one that ships, by its name, its sha256 checked, or a .safetensors file.
+
+    InputError where there is none, or where a shipped file is not as it was shipped.
+    """
+    path = Path(name_or_file)
+    shipped = path.suffix != ".safetensors"
+    if shipped:
+        path = FOLDER / f"{name_or_file}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.safetensors"))) or "none in this installation"
+        raise InputError(f"no weights {name_or_file}; give a .safetensors file or one that ships ({known})")
+    if shipped:
+        expected = json.loads((FOLDER / "sha256.json").read_text(encoding="utf-8")).get(path.name)
+        if weights_digest(path) != expected:
+            raise InputError(
+                f"{path.name} is not the file that was shipped (sha256 differs); reinstall mrunfold"
+            )
+    return path
+
+
 def load_weights(name_or_file: str | Path | None = None) -> tuple[PosteriorDenoiser, dict[str, str]]:
     """Return the network in evaluation mode, and what its file says of it, its sha256 included.
 
@@ -58,20 +79,8 @@ def load_weights(name_or_file: str | Path | None = None) -> tuple[PosteriorDenoi
 def _load(name: str) -> tuple[PosteriorDenoiser, dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
-    path = Path(name)
-    shipped = path.suffix != ".safetensors"
-    if shipped:
-        path = FOLDER / f"{name}.safetensors"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.safetensors"))) or "none in this installation"
-        raise InputError(f"no weights {name}; give a .safetensors file or one that ships ({known})")
+    path = weights_file(name)
     digest = weights_digest(path)
-    if shipped:
-        expected = json.loads((FOLDER / "sha256.json").read_text(encoding="utf-8")).get(path.name)
-        if digest != expected:
-            raise InputError(
-                f"{path.name} is not the file that was shipped (sha256 differs); reinstall mrunfold"
-            )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})

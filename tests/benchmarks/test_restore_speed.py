@@ -88,7 +88,7 @@ def test_a_comparison_times_once_for_the_same_weights(folder, tmp_path, monkeypa
     out, said = tmp_path / "rows.json", []
     wanted = Comparison(
         ("denoise",), crop=64, weights=str(folder / "tiny.safetensors"),
-        prior=folder / "prior.safetensors", speed=True,
+        prior=str(folder / "prior.safetensors"), speed=True,
     )  # fmt: skip
     threads = torch.get_num_threads()
     compare([folder], out, wanted, said.append)
@@ -124,7 +124,7 @@ def test_a_speed_of_nothing_or_on_too_few_cores_is_refused(folder, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("restore", ".", "--speed"), "--prior"),
+        (("restore", ".", "--speed", "--only-ours"), "leave --only-ours out"),
         (("restore", ".", "--task", "moton"), "motion"),
         (("restore-pictures", "c.png"), "4 images are drawn"),
     ],

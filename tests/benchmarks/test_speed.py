@@ -23,18 +23,22 @@ from mrunfold.unfold import PosteriorDenoiser
 from mrunfold.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMED = {"speed.json", "scaling.json", "compile.json"}
+PAGES = {
+    "docs/performance.md": {"speed.json", "scaling.json", "compile.json"},
+    "docs/concepts/training.md": {"seen.json", "optimiser.json"},
+}
 
 
-def test_the_page_holds_what_was_measured():
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_holds_what_was_measured(page):
     """A place whose file is not there yet is empty: no number stands on the page without its measurement."""
-    found = tables.on_page((ROOT / "docs/performance.md").read_text(encoding="utf-8"))
-    assert {name for name, _ in found} == NAMED
-    for name in NAMED:
+    found = tables.on_page((ROOT / page).read_text(encoding="utf-8"))
+    assert {name for name, _ in found} == PAGES[page]
+    for name in PAGES[page]:
         path = ROOT / "docs/results" / name
         on_page = [table for other, table in found if other == name]
         expected = tables.markdown([path]) if path.exists() else [""] * len(on_page)
-        assert on_page == expected, f"docs/performance.md: fill it with mrunfold bench table --page ({name})"
+        assert on_page == expected, f"{page}: fill it with mrunfold bench table --page ({name})"
 
 
 def test_a_page_is_filled_where_it_says_and_nowhere_else(tmp_path):
