@@ -173,6 +173,9 @@ class UnfoldStage(TrainingStage):
     without the factor the last steps of a sampler would hardly be trained.
     Loss "relative": log(1 + e/0.005).  An item counts by the share of its error that is taken away, as in
     decibels, so measurements of little noise pull as hard as others; below 0.005 there is nothing to gain.
+    Where nothing is measured it is (e/ē)²/2 instead, ē = σ_t/(1 + 4σ_t), about what is left there: items then
+    differ most in how much they hold, and the logarithm, ruled by those that are nearly empty, would make D
+    nearly empty instead of the mean.
     """
 
     def __init__(
@@ -197,7 +200,11 @@ class UnfoldStage(TrainingStage):
         estimate = self.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
         error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()
         if self.settings.loss == "relative":
-            loss = torch.log1p(error / ERROR_MIN).mean()
+            usual = b.sigma_t / (1 + 4 * b.sigma_t)
+            blind = b.A.measured_fraction().to(error) == 0
+            # σ_t = ∞ comes with a measurement only; elsewhere the branch that is not taken must be finite too.
+            squared = (error / torch.where(blind, usual, 1.0)).square() / 2
+            loss = torch.where(blind, squared, torch.log1p(error / ERROR_MIN)).mean()
         else:
             loss = (error * (1 + 0.03 / b.sigma_t)).mean()
         self.log("loss", loss, prog_bar=True)

@@ -254,14 +254,36 @@ def test_two_processes_train_one_network(data, undisturbed, tmp_path):
 
 
 @pytest.mark.parametrize("loss", ["rms", "relative"])
-def test_the_loss_is_what_the_protocol_names(loss):
-    stage = tiny.protocol().unfold_stage.model_copy(update={"loss": loss})
-    module = untrained("unfold", tiny.protocol(unfold_stage=stage), tiny.bank())
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_loss_is_what_the_protocol_names(loss, dropout):
+    stage = tiny.protocol().unfold_stage.model_copy(update={"loss": loss, "batch": 8})
+    law = tiny.protocol().measurements.model_copy(update={"dropout": dropout})
+    module = untrained("unfold", tiny.protocol(unfold_stage=stage, measurements=law), tiny.bank())
     module.log = lambda *args, **kwargs: None
     b = module.draw(torch.Generator().manual_seed(5))
     with torch.no_grad():
         found = float(module.training_step(b, 0))
         error = module.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y) - b.x
     rms = np.sqrt((error.abs().numpy() ** 2).mean(axis=(-3, -2, -1)))
-    expected = np.log(1 + rms / 0.005) if loss == "relative" else rms * (1 + 0.03 / b.sigma_t.numpy())
+    sigma_t = b.sigma_t.numpy()
+    if loss == "rms":
+        expected = rms * (1 + 0.03 / sigma_t)
+    else:
+        expected = np.log(1 + rms / 0.005)
+        blind = b.A.measured_fraction().numpy() == 0
+        assert blind.any() == (dropout > 0)
+        usual = sigma_t[blind] / (1 + 4 * sigma_t[blind])
+        expected[blind] = (rms[blind] / usual) ** 2 / 2
     assert found == pytest.approx(float(expected.mean()), rel=1e-4)
+
+
+def test_the_relative_loss_has_a_gradient_without_a_diffusion_state():
+    stage = tiny.protocol().unfold_stage.model_copy(update={"loss": "relative"})
+    law = tiny.protocol().measurements.model_copy(update={"mean_fraction": 1.0, "dropout": 0.0})
+    module = untrained("unfold", tiny.protocol(unfold_stage=stage, measurements=law), tiny.bank())
+    module.log = lambda *args, **kwargs: None
+    b = module.draw(torch.Generator().manual_seed(5))
+    assert bool(b.sigma_t.isinf().all())
+    module.training_step(b, 0).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in module.network.parameters() if p.grad is not None)
+    assert any(p.grad is not None and bool(p.grad.any()) for p in module.network.parameters())
