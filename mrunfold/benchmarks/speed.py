@@ -6,7 +6,6 @@ import csv
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ __all__ = ["SpeedRow", "compare", "markdown", "measure", "tables", "write_csv", 
 ACCEL = 8.0
 CALIBRATION = 24
 NETWORK = ("first solve", "priors", "data consistency", "levels and misfit")
-PEERS = {"sigpy": "SigPy", "bart": "BART `ecalib`", "l1_wavelet": "SigPy L1-wavelet"} | {
+PEERS = {
+    "sigpy": "SigPy",
+    "bart": "BART `ecalib`",
+    "l1_wavelet": "SigPy L1-wavelet",
     "pics": "BART `pics -l1`",
     "recon": "SigPy's maps and L1-wavelet",
 }
@@ -106,17 +108,30 @@ def compare(found: dict[str, Any]) -> list[SpeedRow]:
     bounds = {stage["name"]: stage for stage in found["network"]}
     whole = {row["name"]: row["seconds"] for row in found["recon"]["rows"]}
     within = [stage for stage in found["cost"]["stages"] if stage["bound"]]
-    add = partial(_rows, peers_of=PEERS)
-    rows = add("coil maps", map_seconds["torch"], {n: map_seconds.get(n) for n in ("sigpy", "bart")},
-               "matmul", found["maps_bound"])  # fmt: skip
-    rows += add("reconstruction, maps given", ways["unfold"],
-                {"l1_wavelet": ways["l1_wavelet"], "pics": ways.get("bart")},
-                "FFT, convolution", math.fsum(bounds[name]["bound"] for name in NETWORK))  # fmt: skip
+    rows = _rows(
+        "coil maps",
+        map_seconds["torch"],
+        {name: map_seconds.get(name) for name in ("sigpy", "bart")},
+        "matmul",
+        found["maps_bound"],
+    )
+    rows += _rows(
+        "reconstruction, maps given",
+        ways["unfold"],
+        {"l1_wavelet": ways["l1_wavelet"], "pics": ways.get("bart")},
+        "FFT, convolution",
+        math.fsum(bounds[name]["bound"] for name in NETWORK),
+    )
     for name in NETWORK:
         stage = bounds[name]
-        rows += add(f"… {name}", stage["seconds"], {}, stage["kind"], stage["bound"])
-    rows += add("`recon`, file to folder", whole["ours"], {"recon": whole["sigpy"]}, "all of these",
-                math.fsum(stage["bound"] for stage in within))  # fmt: skip
+        rows += _rows(f"… {name}", stage["seconds"], {}, stage["kind"], stage["bound"])
+    rows += _rows(
+        "`recon`, file to folder",
+        whole["ours"],
+        {"recon": whole["sigpy"]},
+        "all of these",
+        math.fsum(stage["bound"] for stage in within),
+    )
     return rows
 
 
@@ -126,9 +141,8 @@ def _rows(
     peers: dict[str, float | None],
     bound_by: str,
     bound: float,
-    peers_of: dict[str, str],
 ) -> list[SpeedRow]:
-    there = [(peers_of[name], s) for name, s in peers.items() if s is not None]
+    there = [(PEERS[name], s) for name, s in peers.items() if s is not None]
     share = bound / seconds
     if not there:
         return [SpeedRow(stage, seconds, None, None, None, bound_by, bound, share)]

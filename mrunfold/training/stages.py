@@ -202,7 +202,7 @@ class UnfoldStage(TrainingStage):
         if self.settings.loss == "relative":
             usual = b.sigma_t / (1 + 4 * b.sigma_t)
             blind = b.A.measured_fraction().to(error) == 0
-            # σ_t = ∞ comes with a measurement only; elsewhere the branch that is not taken must be finite too.
+            # σ_t = ∞ comes with a measurement only; the branch that is not taken must be finite too.
             squared = (error / torch.where(blind, usual, 1.0)).square() / 2
             loss = torch.where(blind, squared, torch.log1p(error / ERROR_MIN)).mean()
         else:
