@@ -212,7 +212,7 @@ def write_picture(found: dict[str, Any], path: Path) -> None:
     ax.set_yticks(range(len(stages)), [stage.replace("`", "") for stage in stages], fontsize=8)
     ax.invert_yaxis()
     ax.set_xscale("log")
-    ax.set_xlim(right=20 * max(row.peer_seconds or row.seconds for row in rows))
+    ax.set_xlim(right=60 * max(row.peer_seconds or row.seconds for row in rows))
     ax.set_xlabel(f"seconds, one slice of {found['coils']} coils, {found['size']}×{found['size']}")
     with atomic_path(path) as part:
         figure.savefig(part)

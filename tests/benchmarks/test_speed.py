@@ -25,7 +25,7 @@ from mrunfold.weights import save_weights
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "docs/performance.md": {"speed.json", "scaling.json", "compile.json"},
-    "docs/concepts/training.md": {"seen.json", "optimiser.json"},
+    "docs/concepts/training.md": {"optimiser.json"},
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from mrunfold.protocols import ImageSet, load_protocol
+from mrunfold.protocols import ImageSet
 from mrunfold.training.images import ImageBank, random_image
 from mrunfold.training.leaves import DeadLeaves
 
@@ -71,8 +71,3 @@ def test_leaves_have_no_pattern_and_files_have_one():
         spec("leaves", "*.png")
     with pytest.raises(ValidationError, match="need a pattern"):
         spec("mat")
-
-
-def test_the_shipped_protocol_draws_more_than_heads():
-    readers = {image.reader for image in load_protocol("mri-compact").images}
-    assert "leaves" in readers
