@@ -157,7 +157,7 @@ def prior(
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Images.")] = 6,
-    size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 128,
+    size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 96,
 ) -> None:
     """Draw images from the network without any measurement (A = 0)."""
     from mrunfold.benchmarks.pictures import write_prior

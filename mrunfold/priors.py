@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,31 +11,37 @@ from mrunfold.errors import InputError
 __all__ = ["Prior", "ResidualBlock"]
 
 PHASE_BLUR = 5.0  # pixels: standard deviation of the Gaussian that finds the slow phase of a complex image
+# The blur widens so far with the noise that its mean stays below a seventh of an image of height 1: local
+# phases of noise would take from the network what only a mean over many pixels shows.
+PHASE_NOISE = 2.0  # pixels for a noise level of 1
 
 
-def slow_phase(x: Tensor) -> tuple[Tensor, Tensor]:
+def slow_phase(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Return cos φ and sin φ, each (batch, y, x), of the phase of x blurred by a Gaussian; 0 where that is 0.
 
-    x: real and imaginary parts (batch, 2, y, x).  Blurred on a grid four times as coarse, for speed.
+    x: real and imaginary parts (batch, 2, y, x); level: its noise (batch,), images of height about 1.
+    Blurred on a grid four times as coarse, for speed.
     """
     # What pooling by 4 and interpolation blur by themselves, in pixels²: a box and a triangle of 4.
     own = (4**2 - 1) / 12 + 4**2 / 6
-    width = (PHASE_BLUR**2 - own) ** 0.5 / 4
-    reach = math.ceil(3 * width)
-    taps = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
-    taps = torch.exp(-0.5 * (taps / width) ** 2)
-    taps = taps / taps.sum()
+    width = ((PHASE_NOISE * level.to(x.dtype)).clamp_min(PHASE_BLUR) ** 2 - own) ** 0.5 / 4
     height, breadth = x.shape[-2:]
     # bfloat16 has three digits; the phase of an image needs more.
     with torch.autocast(x.device.type, enabled=False):
         coarse = F.avg_pool2d(F.pad(x, (0, -breadth % 4, 0, -height % 4)), 4)
-        flat = coarse.reshape(-1, 1, *coarse.shape[-2:])
-        flat = F.conv2d(flat, taps[None, None, :, None], padding=(reach, 0))
-        flat = F.conv2d(flat, taps[None, None, None, :], padding=(0, reach))
-        fine = F.interpolate(flat.reshape(coarse.shape), scale_factor=4.0, mode="bilinear")
-    blurred = fine[..., :height, :breadth]
-    size = blurred.square().sum(dim=1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
-    return blurred[:, 0] / size, blurred[:, 1] / size
+        down, across = (_gaussian(coarse.shape[axis], width)[:, None] for axis in (-2, -1))
+        blurred = down @ coarse @ across
+        fine = F.interpolate(blurred, scale_factor=4.0, mode="bilinear")[..., :height, :breadth]
+    size = fine.square().sum(dim=1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+    return fine[:, 0] / size, fine[:, 1] / size
+
+
+def _gaussian(n: int, width: Tensor) -> Tensor:
+    """Return blurs along an axis of n as matrices (batch, n, n), up to a factor; width: (batch,)."""
+    place = torch.arange(n, dtype=width.dtype, device=width.device)
+    apart = (place[:, None] - place).abs()
+    width = width[:, None, None]
+    return torch.exp(-0.5 * (apart / width) ** 2).where(apart <= (3 * width).ceil(), 0.0)
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -67,10 +71,11 @@ class Prior(nn.Module):
     the cost at fold = 2.
 
     The noise level is an input channel and no layer has a bias (as in DRUNet, Zhang et al., IEEE TPAMI 44
-    (2022), sec. 3), so the prior scales with its input: R(a·x, a·τ) = a·R(x, τ) for a > 0.  A complex image
-    is turned by its slow phase first and back afterwards, so that R(e^{iφ}·x, τ) = e^{iφ}·R(x, τ) too:
-    anatomy is then nearly real, and no feature is spent on learning it at every phase.  The slow phase is
-    that of the blurred image, as in homodyne detection (Noll et al., IEEE TMI 10 (1991)).
+    (2022), sec. 3), so the prior scales with its input: R(a·x, a·τ) = a·R(x, τ) for a > 0, a complex one up
+    to a·τ = 2.5.  A complex image is turned by its slow phase first and back afterwards, so that
+    R(e^{iφ}·x, τ) = e^{iφ}·R(x, τ) too: anatomy is then nearly real, and no feature is spent on learning it
+    at every phase.  The slow phase is that of the blurred image, as in homodyne detection (Noll et al., IEEE
+    TMI 10 (1991)).
     """
 
     def __init__(
@@ -137,7 +142,7 @@ class Prior(nn.Module):
         level = level.to(flat.dtype)
         if self.kind == "real":
             return (flat - self._noise(flat, level)).reshape(shape)
-        cos, sin = slow_phase(flat.detach())
+        cos, sin = slow_phase(flat.detach(), level.detach())
         clean = flat - _turn(self._noise(_turn(flat, cos, -sin), level), cos, sin)
         return torch.view_as_complex(clean.movedim(1, -1).contiguous()).reshape(shape)
 

@@ -41,6 +41,7 @@ class Levels(nn.Module):
         ρ_k  = 1/s_k² + p_k/(σ_t² + τ_min²)   s_k the error of z_k without a state, p_k from 1 to 30
         m_k  from 1 to 30                     block k takes the noise of y as m_k σ_y
     Of x_t alone z_k makes far better than x_t, which p_k says; τ_min lets D go to x_t as σ_t goes to 0.
+    Where nothing was measured the start x₀ is x_t, and τ_1 = σ_t.
     """
 
     def __init__(self, blocks: int, hidden: int = 32) -> None:
@@ -74,6 +75,8 @@ class Levels(nn.Module):
         ratio = TAU[1] / TAU[0]
         state = sigma_t[..., None] ** 2
         tau = ((TAU[0] * ratio**tau) ** -2 + 1 / state) ** -0.5
+        blind = ((fraction == 0) & sigma_t.isfinite())[..., None]
+        tau = torch.cat([torch.where(blind, sigma_t[..., None], tau[..., :1]), tau[..., 1:]], dim=-1)
         return tau, (TAU[0] * ratio**s) ** -2 + PULL**p / (state + TAU[0] ** 2), DOUBT**m
 
 
@@ -95,11 +98,11 @@ class PosteriorDenoiser(nn.Module):
         x_{k+1} = argmin_x ‖y − A x‖²/(m_k σ_y)² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
                 = (AᴴA/(m_k σ_y)² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/(m_k σ_y)² + x_t/σ_t² + ρ_k z_k)
 
-    x_0 is the same solve with z = 0, ρ = 4 and m = 1.  Where an operator has no closed form, it is by
-    conjugate gradients: x_0 until a relative residual of 1e-3, in `start_iterations` steps at most; the
-    blocks, which begin near their solution, in `cg_iterations` steps.  Nothing depends on the operator's
-    class: any LinearOperator works, and the closed form of its `solve` is used where it has one.  σ_t = ∞
-    gives the posterior mean E[x₀ | y].
+    x_0 is the same solve with z = 0, ρ = 4 and m = 1, and x_t where nothing was measured.  Where an operator
+    has no closed form, it is by conjugate gradients: x_0 until a relative residual of 1e-3, in
+    `start_iterations` steps at most; the blocks, which begin near their solution, in `cg_iterations` steps.
+    Nothing depends on the operator's class: any LinearOperator works, and the closed form of its `solve` is
+    used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
     shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
     backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
     the blocks is this project's own (docs/concepts/diff-unfolding.md).
@@ -179,14 +182,15 @@ class PosteriorDenoiser(nn.Module):
                     gradient="unrolled" if torch.is_grad_enabled() else "implicit",
                 )
 
-        found = consistency(sigma_y, torch.full_like(sigma_y, START**-2), None, None)
+        fraction = A.measured_fraction().to(sigma_y).expand(batch)
+        nothing = fraction == 0
+        # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
+        first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)
+        found = consistency(sigma_y, first, None, None)
         with torch.autocast(y.device.type, enabled=False):
-            fraction = A.measured_fraction().to(sigma_y).expand(batch)
             count = _samples(y, sigma_y.ndim)
-            misfit = _misfit(y - A(found.x), count, sigma_y)
-            samples = count.to(sigma_y) / math.prod(A.domain.shape)
-            nothing, none = fraction == 0, torch.zeros_like(sigma_y)
-            samples, misfit = samples.where(~nothing, none), misfit.where(~nothing, none)
+            misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(nothing, 0.0)
+            samples = (count.to(sigma_y) / math.prod(A.domain.shape)).masked_fill(nothing, 0.0)
             tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)
 
         def block(k: int, x_k: Solution) -> Solution:

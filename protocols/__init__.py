@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrunfold.errors import InputError, did_you_mean
 
@@ -17,6 +17,7 @@ else:
     import tomli as tomllib
 
 __all__ = [
+    "Blind",
     "Degradations",
     "ImageSet",
     "NetworkSpec",
@@ -31,6 +32,15 @@ FOLDER = Path(__file__).parent
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _a_range(sizes: tuple[int, int]) -> tuple[int, int]:
+    if not 32 <= sizes[0] <= sizes[1]:
+        raise ValueError(f"sizes are a range from 32 up, got {list(sizes)}")
+    return sizes
+
+
+Sizes = Annotated[tuple[int, int], AfterValidator(_a_range)]
 
 
 class ImageSet(_Frozen):
@@ -84,7 +94,7 @@ class Stage(_Frozen):
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
-    sizes: tuple[int, int]
+    sizes: Sizes
     learning_rate: float = Field(gt=0)
     optimiser: Literal["adam", "muon"] = "adam"
     loss: Literal["rms", "relative"] = "rms"
@@ -96,18 +106,26 @@ class Stage(_Frozen):
     clip: float = Field(default=1.0, gt=0)
     checkpointing: bool = False
 
-    @model_validator(mode="after")
-    def _sizes_are_a_range(self) -> Stage:
-        if not 32 <= self.sizes[0] <= self.sizes[1]:
-            raise ValueError(f"sizes are a range from 32 up, got {list(self.sizes)}")
-        return self
+
+class Blind(_Frozen):
+    """Batches without any measurement, A = 0: their share, the items in each, their sizes and noise levels.
+
+    sigma_t has to reach far above the energy of an image's longest wave, the root of its number of pixels:
+    a draw from the prior begins there, and below it pure noise looks like an empty image.
+    """
+
+    share: float = Field(gt=0, lt=1)
+    batch: int = Field(ge=1)
+    sizes: Sizes
+    sigma_t: tuple[float, float]
 
 
 class Measurements(_Frozen):
     """The law of simulated measurements: ranges are drawn log-uniformly, coils too.
 
     mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
-    share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise.
+    share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
+    blind: whole batches without any measurement, besides.
     """
 
     accelerations: tuple[float, float] = (2.0, 12.0)
@@ -117,6 +135,7 @@ class Measurements(_Frozen):
     mean_fraction: float = Field(default=0.6, ge=0, le=1)
     dropout: float = Field(default=0.04, ge=0, le=1)
     calibrated: float = Field(default=0.8, ge=0, le=1)
+    blind: Blind | None = None
 
 
 Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]

@@ -33,8 +33,9 @@ def test_any_size_comes_back_as_it_was(kind, channels, size):
 
 
 @pytest.mark.parametrize("fold", [1, 2])
-@pytest.mark.parametrize("factor", [1e-3, 0.5, 40.0])
+@pytest.mark.parametrize("factor", [1e-3, 0.5, 3.0])
 def test_scales_with_its_input(fold, factor):
+    # Up to a noise level of 2.5; above, the blur of the slow phase widens with it.
     prior, x, tau = small(fold=fold), image((2, 1, 19, 22)), torch.tensor([0.1, 0.7], dtype=torch.float64)
     torch.testing.assert_close(prior(factor * x, factor * tau), factor * prior(x, tau), rtol=1e-9, atol=0)
 
@@ -50,7 +51,7 @@ def test_slow_phase_is_found_below_the_noise():
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, n, dtype=torch.float64) for n in (80, 96)), indexing="ij")
     phase = 1.2 * y - 0.8 * x + 0.9 * torch.cos(3 * x * y)
     noisy = torch.polar(1 + 0.5 * torch.cos(9 * x), phase) + 0.3 * image((80, 96))
-    cos, sin = slow_phase(torch.view_as_real(noisy).movedim(-1, 0)[None])
+    cos, sin = slow_phase(torch.view_as_real(noisy).movedim(-1, 0)[None], torch.tensor([0.3]))
     off = torch.atan2(
         sin * torch.cos(phase) - cos * torch.sin(phase), cos * torch.cos(phase) + sin * torch.sin(phase)
     )
@@ -59,8 +60,35 @@ def test_slow_phase_is_found_below_the_noise():
     assert float(off.square().mean().sqrt()) < 0.06
 
 
+def test_the_slow_phase_is_found_below_far_more_noise():
+    # A head of one phase under noise 10 times its height: only a mean over many pixels shows it.
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, 96, dtype=torch.float64),) * 2, indexing="ij")
+    head = ((y / 0.8) ** 2 + (x / 0.7) ** 2 < 1) * torch.polar(torch.ones_like(x), torch.full_like(x, 0.8))
+    noise = 10 * image((96, 96)) / image((96, 96)).abs().square().mean().sqrt()
+    parts = torch.view_as_real(head + noise).movedim(-1, 0)[None]
+    off = {}
+    for level in (0.1, 10.0):
+        cos, sin = slow_phase(parts, torch.tensor([level]))
+        phase = torch.atan2(sin, cos)[0][head.abs() > 0] - 0.8
+        off[level] = float((1 - phase.cos()).mean())
+    assert off[10.0] < 0.05
+    assert off[0.1] > 3 * off[10.0]
+
+
+def test_each_item_has_the_blur_of_its_own_noise():
+    x = torch.randn(3, 2, 33, 41, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    level = torch.tensor([0.1, 8.0, 2.4])
+    for together, alone in zip(
+        slow_phase(x, level),
+        zip(*(slow_phase(x[[i]], level[[i]]) for i in range(3)), strict=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(together, torch.cat(alone))
+    torch.testing.assert_close(slow_phase(x, torch.full((3,), 2.4)), slow_phase(x, torch.full((3,), 0.01)))
+
+
 def test_where_nothing_is_the_phase_is_nothing():
-    cos, sin = slow_phase(torch.zeros(1, 2, 9, 9))
+    cos, sin = slow_phase(torch.zeros(1, 2, 9, 9), torch.tensor([0.3]))
     assert not cos.any()
     assert not sin.any()
     x = torch.zeros(1, 1, 40, 40, dtype=torch.complex128)

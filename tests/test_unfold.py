@@ -149,6 +149,29 @@ def test_nothing_measured_is_a_denoiser_of_the_state():
     torch.testing.assert_close(other, out)
 
 
+@pytest.mark.parametrize("sigma_t", [0.02, 0.3, 80.0])
+def test_nothing_measured_begins_at_the_state_and_its_noise(sigma_t):
+    A, net, told = sense(keep=0), network(), []
+    net.prior(0).register_forward_pre_hook(lambda module, args: told.append(args))
+    x_t = noise((1, *A.domain.shape))
+    net(x_t, tensor(sigma_t), torch.zeros(1, *A.range.shape, dtype=x_t.dtype), A, tensor(0.01))
+    x, tau = told[0]
+    torch.testing.assert_close(x, x_t)
+    torch.testing.assert_close(tau, tensor(sigma_t))
+
+
+def test_a_batch_may_hold_items_with_and_without_a_measurement():
+    A, net = sense(batch=2), network()
+    A = Sense(A.maps, A.mask * torch.tensor([0.0, 1.0], dtype=A.mask.dtype)[:, None, None])
+    x_t, sigma_t, sigma_y = noise((2, *A.domain.shape)), tensor(5.0, 5.0), tensor(0.01, 0.01)
+    y = A(noise((2, *A.domain.shape), seed=1))
+    together = net(x_t, sigma_t, y, A, sigma_y)
+    for i in range(2):
+        one = Sense(A.maps[[i]], A.mask[[i]])
+        alone = net(x_t[[i]], sigma_t[[i]], y[[i]], one, sigma_y[[i]])
+        torch.testing.assert_close(together[[i]], alone, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_a_block_costs_a_normal_operator_a_step_and_none_to_begin(training, monkeypatch):
     calls = []
@@ -226,6 +249,9 @@ def test_levels_stay_in_their_bounds(sigma_y, sigma_t, fraction, misfit, samples
         assert bool((rho >= (TAU[1] ** -2 + state) * (1 - 1e-9)).all())
         assert bool((rho <= (TAU[0] ** -2 + 30 * state) * (1 + 1e-9)).all())
         low = (TAU[0] ** -2 + sigma_t**-2) ** -0.5
+        if fraction == 0 and math.isfinite(sigma_t):
+            assert float(tau[0, 0]) == sigma_t
+            tau = tau[:, 1:]
         assert bool((tau >= low * (1 - 1e-9)).all())
         assert bool((tau <= min(TAU[1], sigma_t) * (1 + 1e-9)).all())
 
@@ -267,14 +293,14 @@ def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t, monkeypa
     x_t, y = noise((1, *A.domain.shape)), A(noise((1, *A.domain.shape), seed=1))
     phases = []
 
-    def recorded(x):
-        phases.append(slow_phase(x))
+    def recorded(x, level):
+        phases.append(slow_phase(x, level))
         return phases[-1]
 
     monkeypatch.setattr("mrunfold.priors.slow_phase", recorded)
     _, exact = gradients(net, A, x_t, y, sigma_t)
     order = itertools.cycle(list(phases))
-    monkeypatch.setattr("mrunfold.priors.slow_phase", lambda x: next(order))
+    monkeypatch.setattr("mrunfold.priors.slow_phase", lambda x, level: next(order))
     for name, parameter in net.named_parameters():
         direction = torch.randn(parameter.shape, dtype=torch.float64, generator=generator(7))
         values = []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.sweep import best_of_sweep
-from mrunfold.diffusion import complex_noise_like, karras, sample_ancestral
+from mrunfold.diffusion import karras, sample_ancestral, start
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr
@@ -72,11 +72,13 @@ def write_comparison(
 
 @torch.inference_mode()
 def draw_prior(
-    weights: str | None = None, count: int = 6, size: int = 128, steps: int = 40, seed: int = 0
+    weights: str | None = None, count: int = 6, size: int = 96, steps: int = 64, seed: int = 0
 ) -> Tensor:
     """Return images (count, y, x) from the network without a measurement: A = 0, so p(x | y) is the prior.
 
-    Ancestral sampling from pure noise of σ = 2 down, one evaluation a step.
+    Ancestral sampling from pure noise of σ = `size` down, one evaluation a step.  In an orthonormal basis the
+    longest wave of an image of height 1 and n pixels is up to √n high: noise far below that is no start, it
+    is an image with nothing in it.
     """
     network = load_weights(weights)[0]
     maps = torch.ones(1, 1, size, size, dtype=torch.complex64)
@@ -84,19 +86,23 @@ def draw_prior(
     y = torch.zeros(count, *A.range.shape, dtype=torch.complex64)
     sigma_y = torch.full((count,), 0.01)
     generators = [torch.Generator().manual_seed((seed << 16) + i) for i in range(count)]
-    sigmas = karras(steps, 0.005, 2.0)
-    start = 2.0 * complex_noise_like(torch.zeros(count, *A.domain.shape, dtype=torch.complex64), generators)
+    sigmas = karras(steps, 0.005, float(size))
+    nothing = torch.zeros(count, *A.domain.shape, dtype=torch.complex64)
     return sample_ancestral(
-        lambda x_t, sigma_t: network(x_t, sigma_t, y, A, sigma_y), start, sigmas, generators
+        lambda x_t, sigma_t: network(x_t, sigma_t, y, A, sigma_y),
+        start(nothing, float(size), generators),
+        sigmas,
+        generators,
     )[:, 0]
 
 
-def write_prior(path: Path, weights: str | None = None, count: int = 6, size: int = 128) -> None:
+def write_prior(path: Path, weights: str | None = None, count: int = 6, size: int = 96) -> None:
     """Write a PNG of draws from the prior, their magnitudes above and phases below."""
     draws = draw_prior(weights, count, size)
+    white = float(np.percentile(draws.abs().numpy(), 99.5))
     above = [(f"draw {i + 1}", x.abs().numpy()) for i, x in enumerate(draws)]
-    below = [("phase", (x.angle().numpy() / (2 * np.pi) + 0.5) * above[0][1].max()) for x in draws]
-    _write(path, above, below, white=float(above[0][1].max()))
+    below = [("phase", (x.angle().numpy() / (2 * np.pi) + 0.5) * white) for x in draws]
+    _write(path, above, below, white=white)
 
 
 def _write(

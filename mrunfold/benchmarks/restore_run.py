@@ -50,9 +50,12 @@ def compare(folders: Sequence[Path], out: Path, wanted: Comparison, say: Callabl
     lpips = None if wanted.features is None else Lpips(wanted.features)
     earlier, held = (load(out), load_speed(out)) if out.exists() else ([], None)
     so_far: list[RestoreRow] = []
+    kept = {row.key for row in earlier}
 
     def report(row: RestoreRow) -> None:
         so_far.append(row)
+        if row.key in kept:
+            return
         save(merged(so_far, earlier), out, held)
         seen = "" if row.lpips is None else f", LPIPS {row.lpips:.4f}"
         say(

@@ -14,7 +14,7 @@ from mrunfold.diffusion import complex_noise_like
 from mrunfold.masks import calibration_region, draw
 from mrunfold.operators import LinearOperator, Sense, fft2c, ifft2c
 from mrunfold.problem import rescale
-from mrunfold.protocols import Measurements, Stage
+from mrunfold.protocols import Blind, Measurements, Stage
 from mrunfold.training.images import ImageBank, random_image, uniform
 
 __all__ = ["TrainingProblem", "draw_problem"]
@@ -56,6 +56,8 @@ def draw_problem(
     bank: ImageBank, law: Measurements, stage: Stage, generator: torch.Generator
 ) -> TrainingProblem:
     """Return one random batch: one matrix size, coil number and mask dimension; all else per item."""
+    if law.blind is not None and uniform(0, 1, generator) < law.blind.share:
+        return _draw_blind(bank, law, law.blind, generator)
     shape = draw_size(stage.sizes, generator)
     coils = round(log_uniform((law.coils[0], law.coils[1]), generator))
     kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
@@ -78,6 +80,21 @@ def draw_problem(
     finite = sigma_t.where(sigma_t.isfinite(), torch.zeros(()))[:, None, None, None]
     x_t = x + finite * complex_noise_like(x, [generator] * stage.batch)
     return TrainingProblem(x, torch.where(finite > 0, x_t, torch.zeros_like(x)), sigma_t, y, A, sigma_y)
+
+
+def _draw_blind(
+    bank: ImageBank, law: Measurements, blind: Blind, generator: torch.Generator
+) -> TrainingProblem:
+    """Return a batch of which nothing is measured: images as a single coil that sees all shows them."""
+    shape, count = draw_size(blind.sizes, generator), blind.batch
+    images = torch.stack([random_image(bank, shape, generator) for _ in range(count)])[:, None]
+    sigma_y = torch.tensor([log_uniform(law.sigma_y, generator) for _ in range(count)])
+    draws = [generator] * count
+    x = images + sigma_y[:, None, None, None] * complex_noise_like(images, draws)
+    sigma_t = torch.tensor([log_uniform(blind.sigma_t, generator) for _ in range(count)])
+    x_t = x + sigma_t[:, None, None, None] * complex_noise_like(x, draws)
+    A = Sense(torch.ones(1, 1, *shape, dtype=x.dtype), torch.zeros(shape))
+    return TrainingProblem(x, x_t, sigma_t, torch.zeros_like(x), A, sigma_y)
 
 
 def _draw_item(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mrunfold.benchmarks import restore_run
 from mrunfold.benchmarks.restore_rows import RestoreRow, RestoreSpeed, load, load_speed, save
 from mrunfold.benchmarks.restore_run import Comparison, compare
 from mrunfold.benchmarks.restore_speed import colour_image, tuned_options
@@ -106,8 +107,14 @@ def test_a_comparison_times_once_for_the_same_weights(folder, tmp_path, monkeypa
         raise AssertionError("measured again")
 
     monkeypatch.setattr("mrunfold.benchmarks.restore_run.measure_speed", no_more)
+    written: list[int] = []
+    save = restore_run.save
+    monkeypatch.setattr(
+        restore_run, "save", lambda rows, *rest: (written.append(len(rows)), save(rows, *rest))
+    )
     compare([folder], out, wanted, said.append)
     assert (load(out), load_speed(out)) == (rows, speed)
+    assert written == [len(rows)]  # rows that were there are not written again one by one
 
 
 def test_a_speed_of_nothing_or_on_too_few_cores_is_refused(folder, tmp_path, monkeypatch):

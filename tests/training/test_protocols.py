@@ -32,7 +32,7 @@ def test_digest_follows_content_not_layout(tmp_path):
     source = (FOLDER / "mri-compact.toml").read_text(encoding="utf-8")
     text[0].write_text(source, encoding="utf-8")
     text[1].write_text("# a remark\n\n" + source, encoding="utf-8")
-    text[2].write_text(source.replace("dropout = 0.08", "dropout = 0.05"), encoding="utf-8")
+    text[2].write_text(source.replace("dropout = 0.0\n", "dropout = 0.05\n"), encoding="utf-8")
     a, b, c = (load_protocol(str(t)).digest() for t in text)
     assert a == b != c
 
@@ -54,7 +54,9 @@ def test_with_steps_changes_steps_only():
         ('reader = "mat"', 'reader = "pickle"', "reader"),
         ("sizes = [96, 144]", "sizes = [144, 96]", "sizes are a range"),
         ("seed = 20261124", "seed = ", "does not hold"),
-        ("dropout = 0.08", "dropout = 1.5", "measurements.dropout"),
+        ("dropout = 0.0", "dropout = 1.5", "measurements.dropout"),
+        ("sizes = [56, 72]", "sizes = [16, 72]", "measurements.blind.sizes: .*sizes are a range"),
+        ("share = 0.6", "share = 1.0", "measurements.blind.share"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, old, new, message):

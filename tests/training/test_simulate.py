@@ -13,7 +13,7 @@ import torch
 from mrunfold.errors import InputError
 from mrunfold.operators import fft2c, ifft2c
 from mrunfold.problem import rescale
-from mrunfold.protocols import ImageSet, Measurements, Stage
+from mrunfold.protocols import Blind, ImageSet, Measurements, Stage
 from mrunfold.solvers import operator_norm
 from mrunfold.training.images import ImageBank, random_image
 from mrunfold.training.simulate import LINES, POINTS, _draw_mask, draw_problem
@@ -110,6 +110,23 @@ def test_dropout_measures_nothing_and_always_has_a_state(bank):
     assert bool(p.sigma_t.isfinite().all())
     assert float(p.A.measured_fraction().max()) == 0
     assert 0.5 < float(p.x.abs().amax()) < 10  # still of height about 1
+
+
+def test_blind_batches_measure_nothing_and_reach_pure_noise(bank):
+    blind = Blind(share=0.5, batch=5, sizes=(32, 40), sigma_t=(30.0, 40.0))
+    law, g = Measurements(dropout=0, mean_fraction=1, blind=blind), generator(4)
+    problems = [draw_problem(bank, law, stage(batch=2, sizes=(64, 64)), g) for _ in range(24)]
+    none = [p for p in problems if float(p.A.measured_fraction().max()) == 0]
+    assert 4 < len(none) < 20
+    assert {len(p.x) for p in problems if p.A.measured_fraction().max() > 0} == {2}
+    for p in none:
+        assert len(p.x) == 5
+        assert 32 <= min(p.x.shape[-2:]) <= max(p.x.shape[-2:]) <= 40
+        assert not bool(p.y.any())
+        assert bool(((p.sigma_t >= 30) & (p.sigma_t <= 40)).all())
+        spread = (p.x_t - p.x).abs().square().mean(dim=(1, 2, 3)).sqrt()
+        torch.testing.assert_close(spread, p.sigma_t, rtol=0.1, atol=0)
+        assert 0.5 < float(p.x.abs().amax()) < 10
 
 
 def test_a_seed_gives_the_same_problem(bank):
