@@ -56,7 +56,7 @@ def test_with_steps_changes_steps_only():
         ("seed = 20261124", "seed = ", "does not hold"),
         ("dropout = 0.0", "dropout = 1.5", "measurements.dropout"),
         ("sizes = [56, 72]", "sizes = [16, 72]", "measurements.blind.sizes: .*sizes are a range"),
-        ("share = 0.6", "share = 1.0", "measurements.blind.share"),
+        ("share = 0.3", "share = 1.0", "measurements.blind.share"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, old, new, message):

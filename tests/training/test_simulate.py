@@ -15,6 +15,7 @@ from mrunfold.operators import fft2c, ifft2c
 from mrunfold.problem import rescale
 from mrunfold.protocols import Blind, ImageSet, Measurements, Stage
 from mrunfold.solvers import operator_norm
+from mrunfold.training import images
 from mrunfold.training.images import ImageBank, random_image
 from mrunfold.training.simulate import LINES, POINTS, _draw_mask, draw_problem
 
@@ -201,6 +202,33 @@ def test_tissue_has_a_phase_of_its_own_in_part_of_the_draws():
     # Where it is dark beside the edge there is no phase to speak of, and the turn is near π.
     assert sum(0.25 < r < 1.5 for r in rough) >= 9
     assert sum(r < 0.25 for r in rough) >= 4
+
+
+def test_the_signal_decays_along_kspace_in_part_of_the_draws():
+    shape, fine = (32, 40), (40, 64)
+    steep = []
+    for seed in range(60):
+        weights = images._decay(fine, shape, generator(seed))
+        assert weights.shape == fine
+        assert float(weights[20, 32]) == 1  # the centre of k-space keeps its signal
+        slopes = [abs(math.log(float(line[-1]))) for line in (weights[:, 32], weights[20])]
+        assert min(slopes) <= 0.2
+        assert max(slopes) <= 1
+        steep.append(max(slopes))
+    assert 12 <= sum(s == 0 for s in steep) <= 32
+    assert sum(s > 0.5 for s in steep) >= 10
+
+
+def test_what_has_decayed_is_not_in_the_image(bank, monkeypatch):
+    def gone(fine, shape, _):
+        kept = torch.ones(fine)
+        kept[: fine[0] // 2 - 5] = 0
+        return kept
+
+    monkeypatch.setattr(images, "_decay", gone)
+    power = fft2c(random_image(bank, (48, 40), generator(1))).abs()
+    assert float(power[: 24 - 5].max()) < 1e-4 * float(power.max())
+    assert float(power[24 - 5 :].min()) > 0
 
 
 def spec(**changes):
