@@ -194,10 +194,12 @@ def compression(
     ],
     law: Annotated[list[str] | None, typer.Option(help="Mask law and acceleration, poisson:8.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Measure what the default compression of coils costs in quality and saves in time."""
-    from mrunfold.benchmarks.compression import CompressionRow, measure
+    from mrunfold.benchmarks.compression import CompressionRow, markdown, measure
     from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.measured import save_measured
 
     def report(row: CompressionRow) -> None:
         print(
@@ -208,7 +210,11 @@ def compression(
         )
 
     slices = [piece for path in data for piece in full_slices(path)]
-    measure(slices, [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])], weights, report)
+    laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
+    found = measure(slices, laws, weights, report)
+    if out is not None:
+        save_measured(found, out)
+    print(f"\n{markdown(found)}")
 
 
 @app.command(name="batch")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.measured import about, rows_markdown
 from mrunfold.masks import Mask, draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr
 from mrunfold.problem import Problem, ProblemSettings, build_problem
 
-__all__ = ["CompressionRow", "measure"]
+__all__ = ["CompressionRow", "markdown", "measure"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def measure(
     laws: Iterable[tuple[str, float]],
     weights: str | None = None,
     report: Callable[[CompressionRow], None] = lambda row: None,
-) -> list[CompressionRow]:
+) -> dict[str, Any]:
     """Return a row for each slice and mask law (kind, acceleration), mask seed 0, reconstructed by unfold."""
     method = get_method("unfold", weights=weights)
     laws, rows = list(laws), []
@@ -58,7 +60,23 @@ def measure(
             (c0, q0, s0), (c1, q1, s1) = found
             rows.append(CompressionRow(full.name, kind, accel, (c0, c1), (q0, q1), (s0, s1)))
             report(rows[-1])
-    return rows
+    return {**about("compression"), "rows": [asdict(row) for row in rows]}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return the rows as a Markdown table."""
+    rows = [
+        [
+            row["data"],
+            f"{row['mask']} {row['accel']:g}",
+            "{} → {}".format(*row["coils"]),
+            f"{row['psnr'][0]:.2f}",
+            f"{row['psnr'][1] - row['psnr'][0]:+.2f}",
+            f"{row['seconds'][0] / row['seconds'][1]:.1f}",
+        ]
+        for row in found["rows"]
+    ]
+    return rows_markdown(["data", "mask", "coils", "all coils, dB", "compressed, dB", "× as fast"], rows)
 
 
 def _problem(full: FullSlice, mask: Mask, settings: ProblemSettings) -> Problem:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks import compiled, methods, optimiser, quality, scaling, seen, speed
+from mrunfold.benchmarks import compiled, compression, methods, optimiser, quality, scaling, seen, speed
 from mrunfold.benchmarks.measured import read_measured
 from mrunfold.errors import InputError
 from mrunfold.io import atomic_path
@@ -82,6 +82,7 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "methods": methods.markdown,
             "scaling": scaling.markdown,
             "compile": compiled.markdown,
+            "compression": compression.markdown,
             "optimiser": optimiser.markdown,
             "seen": seen.markdown,
         }
