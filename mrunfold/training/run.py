@@ -138,7 +138,11 @@ def untrained(
 
 
 def start_from_file(module: UnfoldStage, file: Path) -> None:
-    """Give stage two the weights of a prior, or of a whole network; InputError where they do not fit."""
+    """Give stage two the weights of a prior, or of a whole network; InputError where they do not fit.
+
+    Weights of a network whose priors have fewer residual blocks a stage are grown: the blocks that they lack
+    begin without effect, so that what was learned is where training goes on from.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -152,12 +156,22 @@ def start_from_file(module: UnfoldStage, file: Path) -> None:
             network = module.network
             network.load_prior(state)
             state = network.state_dict()
-        module.start_from(state)
+        module.start_from(_grown(state, module.network))
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{file} does not fit the protocol's network ({reason}); train its prior first"
         ) from None
+
+
+def _grown(state: dict[str, Tensor], network: PosteriorDenoiser) -> dict[str, Tensor]:
+    """Return weights with the residual blocks that only `network` has, the last convolution of each zero."""
+    own = network.state_dict()
+    added = {name: own[name] for name in own.keys() - state.keys() if name.startswith("priors.")}
+    ends = {name: torch.zeros_like(value) for name, value in added.items() if name.endswith(".second.weight")}
+    # A residual block has two convolutions; what else is missing is no block, and does not fit.
+    begins = {name: added[name] for name in added if name.replace(".first.", ".second.") in ends}
+    return state | begins | ends
 
 
 def _fit(

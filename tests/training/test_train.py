@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from mrunfold.errors import InputError
 from mrunfold.protocols import Measurements, Stage
 from mrunfold.training.curve import read_log
-from mrunfold.training.run import TrainingSettings, choose_precision, train, untrained
+from mrunfold.training.run import TrainingSettings, choose_precision, start_from_file, train, untrained
 from mrunfold.weights import load_weights
 
 QUIET = TrainingSettings(
@@ -171,6 +171,38 @@ def test_stage_two_needs_a_prior(data, undisturbed, tmp_path):
         train(one, data, tmp_path / "j", ("unfold",), QUIET, tmp_path / "junk.safetensors")
     with pytest.raises(InputError, match=r"unknown stage 'unfolt'.*unfold"):
         train(one, data, tmp_path / "s", ("unfolt",), QUIET)
+
+
+def test_a_deeper_network_goes_on_from_where_a_shallow_one_was(data, undisturbed):
+    protocol = tiny.protocol()
+    deep = protocol.network.model_copy(
+        update={"prior": protocol.network.prior.model_copy(update={"blocks": 3})}
+    )
+    module = untrained("unfold", protocol.model_copy(update={"network": deep}), tiny.bank())
+    file = undisturbed[1] / "unfold.safetensors"
+    start_from_file(module, file)
+    x = torch.randn(2, 1, 24, 20, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    tau = torch.tensor([0.05, 0.2])
+    with torch.inference_mode():
+        grown, shallow = (n.prior(1)(x, tau) for n in (module.network, load_weights(str(file))[0]))
+        averaged = module.averaged.prior(1)(x, tau)
+    assert torch.equal(grown, shallow)
+    assert torch.equal(averaged, shallow)
+    # What is new can learn: the first convolution is random, so the zero after it has a gradient.
+    module.network.prior(0)(x, tau).abs().sum().backward()
+    new = module.network.prior(0).body[2]
+    assert bool(new.first.weight.any())
+    assert float(new.second.weight.grad.abs().max()) > 0
+
+
+def test_a_network_of_another_width_is_refused(data, undisturbed):
+    protocol = tiny.protocol()
+    wide = protocol.network.model_copy(
+        update={"prior": protocol.network.prior.model_copy(update={"widths": (12, 16), "blocks": 2})}
+    )
+    module = untrained("unfold", protocol.model_copy(update={"network": wide}), tiny.bank())
+    with pytest.raises(InputError, match="does not fit"):
+        start_from_file(module, undisturbed[1] / "unfold.safetensors")
 
 
 def test_no_images_is_said(tmp_path):
