@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ SIGMA_T_MIN = 1e-6
 START_TOLERANCE = 1e-3
 # With little noise x_k explains y within any useful tolerance: z_k must still be heard.
 BLOCK_TOLERANCE = 1e-5
+# Above this noise of y over that of z and x_t, what y's noise has in common with x₀'s no longer matters.
+COMMON_NOISE = 0.9
 
 
 class Levels(nn.Module):
@@ -91,6 +94,54 @@ def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
     return residual.abs().square().sum(dim=axes) / (samples * sigma_y**2)
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What the data-consistency blocks of one evaluation share: A, Aᴴy, x_t (or None) and σ_t (*batch,)."""
+
+    A: LinearOperator
+    back: Tensor
+    x_t: Tensor | None
+    sigma_t: Tensor
+
+    def solve(
+        self,
+        noise: Tensor,
+        rho: Tensor,
+        z: Tensor | None,
+        start: Tensor | Start | None,
+        tolerance: float,
+        steps: int,
+        common: bool = False,
+    ) -> Solution:
+        """Return argmin_x ‖y − A x‖²/noise² + ‖x − x_t‖²/σ_t² + ρ‖x − z‖², z = 0 for None, from `start`.
+
+        common: the noise of y is what is not in A x₀, see PosteriorDenoiser.
+        """
+        item = (...,) + (None,) * self.A.domain.ndim
+        # Everything times noise²: the system is then AᴴA + shift with a shift of moderate size.
+        variance = noise**2
+        state, pull = variance / self.sigma_t**2, variance * rho
+        known = torch.zeros_like(self.back) if z is None else pull[item] * z
+        known = known if self.x_t is None else known + state[item] * self.x_t
+        # Autocast is for the priors only: bfloat16 has three digits, and the system needs more.
+        with torch.autocast(self.back.device.type, enabled=False):
+            weight, right = torch.ones_like(variance), self.back + known
+            if common:
+                share = (state + pull).clamp(max=COMMON_NOISE)
+                weight = 1 - share
+                right = right - (share / (state + pull))[item] * self.A.normal(known)
+            # A few steps do not reach the solution: in training the steps themselves are differentiated.
+            return self.A.solve_with_statistics(
+                right,
+                weight,
+                state + pull,
+                start,
+                tolerance=tolerance,
+                max_iterations=steps,
+                gradient="unrolled" if torch.is_grad_enabled() else "implicit",
+            )
+
+
 class PosteriorDenoiser(nn.Module):
     """K blocks of learned prior and exact data consistency, by half-quadratic splitting.
 
@@ -103,6 +154,11 @@ class PosteriorDenoiser(nn.Module):
     `start_iterations` steps at most; the blocks, which begin near their solution, in `cg_iterations` steps.
     Nothing depends on the operator's class: any LinearOperator works, and the closed form of its `solve` is
     used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
+    x0_has_noise: x₀ is what the full measurement would show, noise included, as the target of a scan is.  Of
+    the noise of y only what is not in A x₀ then counts, n ~ CN(0, σ_y²(I − AAᴴ)), ‖A‖ ≤ 1, and the last
+    block, whose x is the answer, solves with this covariance; with δ = (m σ_y)²(1/σ_t² + ρ), times (I − AᴴA):
+        (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
+    Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
     shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
     backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
     the blocks is this project's own (docs/concepts/diff-unfolding.md).
@@ -116,10 +172,12 @@ class PosteriorDenoiser(nn.Module):
         start_iterations: int = 8,
         prior: Callable[[], Prior] = Prior,
         checkpointing: bool = False,
+        x0_has_noise: bool = False,
     ) -> None:
         super().__init__()
         self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
         self.start_iterations, self.checkpointing = start_iterations, checkpointing
+        self.x0_has_noise = x0_has_noise
         self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
         self.levels = Levels(blocks)
 
@@ -131,7 +189,7 @@ class PosteriorDenoiser(nn.Module):
             return Prior(**spec.prior.model_dump())
 
         iterations = spec.cg_iterations, spec.start_iterations
-        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing)
+        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise)
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
         """Start every block from one pretrained prior."""
@@ -156,37 +214,14 @@ class PosteriorDenoiser(nn.Module):
         batch = A.range.batch_of(y)
         sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
         sigma_y = sigma_y.expand(batch)
-        item = (...,) + (None,) * A.domain.ndim
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
-        rhs = A.adjoint(y)
-
-        def consistency(
-            noise: Tensor, rho: Tensor, z: Tensor | None, start: Tensor | Start | None
-        ) -> Solution:
-            # Everything times noise²: the system is then AᴴA + shift with a shift of moderate size.
-            variance = noise**2
-            state, pull = variance / sigma_t**2, variance * rho
-            right = rhs if x_t is None else rhs + state[item] * x_t
-            right = right if z is None else right + pull[item] * z
-            # A few steps do not reach the solution: in training the steps themselves are differentiated.
-            # Autocast is for the priors only: bfloat16 has three digits, and the system needs more.
-            with torch.autocast(right.device.type, enabled=False):
-                return A.solve_with_statistics(
-                    right,
-                    torch.ones_like(variance),
-                    state + pull,
-                    start,
-                    tolerance=START_TOLERANCE if start is None else BLOCK_TOLERANCE,
-                    max_iterations=self.start_iterations if start is None else self.cg_iterations,
-                    gradient="unrolled" if torch.is_grad_enabled() else "implicit",
-                )
-
+        given = _Given(A, A.adjoint(y), x_t, sigma_t)
         fraction = A.measured_fraction().to(sigma_y).expand(batch)
         nothing = fraction == 0
         # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
         first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)
-        found = consistency(sigma_y, first, None, None)
+        found = given.solve(sigma_y, first, None, None, START_TOLERANCE, self.start_iterations)
         with torch.autocast(y.device.type, enabled=False):
             count = _samples(y, sigma_y.ndim)
             misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(nothing, 0.0)
@@ -196,7 +231,9 @@ class PosteriorDenoiser(nn.Module):
         def block(k: int, x_k: Solution) -> Solution:
             z = self.prior(k)(x_k.x, tau[..., k])
             # The solve before knows AᴴA x_k: this one begins without a normal operator.
-            return consistency(doubt[..., k] * sigma_y, rho[..., k], z, x_k.start)
+            common = self.x0_has_noise and k == self.blocks - 1
+            noise = doubt[..., k] * sigma_y
+            return given.solve(noise, rho[..., k], z, x_k.start, BLOCK_TOLERANCE, self.cg_iterations, common)
 
         for k in range(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():

@@ -73,12 +73,16 @@ class PriorSpec(_Frozen):
 
 
 class NetworkSpec(_Frozen):
-    """The unrolled network, see mrunfold.unfold.PosteriorDenoiser."""
+    """The unrolled network, see mrunfold.unfold.PosteriorDenoiser.
+
+    x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had.
+    """
 
     blocks: int = Field(ge=1)
     shared: bool
     cg_iterations: int = Field(default=4, ge=1)
     start_iterations: int = Field(default=8, ge=1)
+    x0_has_noise: bool = False
     prior: PriorSpec = PriorSpec()
 
 
