@@ -20,7 +20,10 @@ INTERRUPTED = 130
 
 def train(
     protocol: Annotated[
-        str, typer.Argument(help="mri-compact, mri-paper, mri-fastmri, natural-compact, or your own .toml.")
+        str,
+        typer.Argument(
+            help="mri-compact, mri-paper, mri-fastmri, natural-compact, natural-deep, or a .toml."
+        ),
     ] = "mri-compact",
     data: Annotated[
         Path, typer.Option(help="Folder in which the protocol's patterns are looked for.")
