@@ -22,7 +22,7 @@ def train(
     protocol: Annotated[
         str,
         typer.Argument(
-            help="mri-compact, mri-paper, mri-fastmri, natural-compact, natural-deep, or a .toml."
+            help="mri-compact, mri-paper, mri-fastmri, natural-compact, natural-deep, FILE.toml."
         ),
     ] = "mri-compact",
     data: Annotated[
