@@ -21,9 +21,7 @@ INTERRUPTED = 130
 def train(
     protocol: Annotated[
         str,
-        typer.Argument(
-            help="mri-compact, mri-paper, mri-fastmri, natural-compact, natural-deep, FILE.toml."
-        ),
+        typer.Argument(help="mri-compact, mri-paper, mri-fastmri, natural-compact, natural-deep, FILE.toml."),
     ] = "mri-compact",
     data: Annotated[
         Path, typer.Option(help="Folder in which the protocol's patterns are looked for.")
