@@ -20,8 +20,7 @@ INTERRUPTED = 130
 
 def train(
     protocol: Annotated[
-        str,
-        typer.Argument(help="mri-compact, mri-paper, mri-fastmri, natural-compact, natural-deep, FILE.toml."),
+        str, typer.Argument(help="A name, mri-compact, natural-compact and so on, or your own .toml.")
     ] = "mri-compact",
     data: Annotated[
         Path, typer.Option(help="Folder in which the protocol's patterns are looked for.")

@@ -4,140 +4,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from unrolled import (
+    SHAPE,
+    dense,
+    gaussian_network,
+    generator,
+    network,
+    noise,
+    sense,
+    tensor,
+)
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.diffusion import karras, sample_heun
 from mrunfold.errors import InputError
-from mrunfold.operators import FourierMask, LinearOperator, Sense
+from mrunfold.operators import FourierMask, Sense
 from mrunfold.priors import Prior, slow_phase
 from mrunfold.problem import Problem
 from mrunfold.testing.posteriors import GaussianPosterior
-from mrunfold.unfold import TAU, Levels, PosteriorDenoiser
-
-SHAPE = (12, 10)
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(shape, dtype=torch.complex128, seed=0):
-    return torch.randn(shape, dtype=dtype, generator=generator(seed))
-
-
-def sense(coils=3, shape=SHAPE, keep=0.5, seed=0, batch=None, dtype=torch.complex128):
-    def one(i):
-        return simulated_maps(coils, shape, generator(seed + i)), torch.rand(
-            shape, generator=generator(seed + 50 + i)
-        ) < keep
-
-    if batch is None:
-        maps, mask = one(0)
-        return Sense(maps.to(dtype)[None], mask)
-    pairs = [one(i) for i in range(batch)]
-    return Sense(torch.stack([m for m, _ in pairs]).to(dtype)[:, None], torch.stack([k for _, k in pairs]))
-
-
-def network(blocks=2, trained=True, seed=0, **options):
-    """A tiny one; `trained` gives the zero layers, of the prior and the levels, values."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = PosteriorDenoiser(blocks, prior=lambda: Prior(widths=(4, 6), blocks=1), **options)
-        if trained:
-            for prior in net.priors:
-                nn.init.normal_(prior.tail.weight, std=0.05)
-            nn.init.normal_(net.levels.mlp[2].weight, std=0.1)
-    return net.double().eval()
-
-
-def tensor(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-class GaussianPrior(Prior):
-    """R ≡ μ: the consistency step with ρ = 1/s² is then the posterior mean under N(μ, s² I)."""
-
-    def __init__(self, mu):
-        super().__init__(widths=(4, 6), blocks=1)
-        self.mu = mu
-
-    def forward(self, x, tau):
-        return self.mu.expand_as(x)
-
-
-class GivenLevels(nn.Module):
-    def __init__(self, rho):
-        super().__init__()
-        self.rho = rho
-
-    def forward(self, sigma_y, sigma_t, fraction, samples, misfit):
-        one = torch.ones_like(sigma_y)[..., None]
-        return one, self.rho * one, one
-
-
-def gaussian_network(mu, spread, **options):
-    prior = partial(Prior, widths=(4, 6), blocks=1)
-    net = PosteriorDenoiser(1, cg_iterations=400, prior=prior, **options).double()
-    net.priors = nn.ModuleList([GaussianPrior(mu)])
-    net.levels = GivenLevels(spread**-2)
-    return net.eval().requires_grad_(False)
-
-
-def dense(A: LinearOperator):
-    n = math.prod(A.domain.shape)
-    columns = A(torch.eye(n, dtype=A.domain.dtype).reshape(n, *A.domain.shape))
-    return columns.reshape(n, -1).T
-
+from mrunfold.unfold import TAU, Levels
 
 # --- properties of the model ---
-
-
-@pytest.mark.parametrize("sigma_t", [0.3, math.inf])
-def test_noise_that_the_full_scan_has_too_is_no_error(sigma_t):
-    """x₀ ~ N(μ, s² I), y = A x₀ + n with n ~ CN(0, σ²(I − AAᴴ)): the posterior mean by dense matrices."""
-    A, spread, sigma = sense(shape=(6, 5), keep=0.4), 0.4, 0.2
-    mu, n = noise(A.domain.shape), math.prod(A.domain.shape)
-    matrix = dense(A)
-    identity = torch.eye(n, dtype=mu.dtype)
-    extra = sigma**2 * (torch.eye(len(matrix), dtype=mu.dtype) - matrix @ matrix.mH)
-    precision = spread**-2 + sigma_t**-2
-    state = noise(A.domain.shape, seed=3)
-    before = (mu / spread**2 + (state / sigma_t**2 if math.isfinite(sigma_t) else 0)).flatten() / precision
-    sampled = A.mask.expand(3, 6, 5).flatten() > 0  # y holds nothing elsewhere
-    matrix, extra = matrix[sampled], extra[sampled][:, sampled]
-    y = A(noise(A.domain.shape, seed=1)) + 0.1 * A(noise(A.domain.shape, seed=2))
-    gain = matrix.mH @ torch.linalg.inv(matrix @ matrix.mH / precision + extra) / precision
-    expected = before + gain @ (y.flatten()[sampled] - matrix @ before)
-    assert float((identity - matrix.mH @ matrix).abs().max()) > 0.1
-    net = gaussian_network(mu, spread, x0_has_noise=True)
-    found = net(None if math.isinf(sigma_t) else state, tensor(sigma_t)[0], y, A, tensor(sigma)[0])
-    torch.testing.assert_close(found.flatten(), expected, rtol=1e-4, atol=1e-4)
-    plain = gaussian_network(mu, spread)(
-        None if math.isinf(sigma_t) else state, tensor(sigma_t)[0], y, A, tensor(sigma)[0]
-    )
-    assert float((plain.flatten() - expected).abs().max()) > 0.02
-
-
-def test_of_a_full_scan_its_own_image_comes_back():
-    A = sense(keep=2.0)  # every sample
-    y = noise(A.range.shape)
-    out = network(x0_has_noise=True, cg_iterations=60)(None, tensor(math.inf)[0], y, A, tensor(0.01)[0])
-    torch.testing.assert_close(out, A.adjoint(y), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("sigma_t", [1e-5, 0.01])
-def test_common_noise_does_not_spoil_small_diffusion_noise(sigma_t):
-    A = sense(batch=2)
-    x_t = noise((2, *A.domain.shape))
-    y = A(noise((2, *A.domain.shape), seed=1))
-    out = network(x0_has_noise=True)(x_t, tensor(sigma_t, sigma_t), y, A, tensor(0.3, 0.05))
-    assert bool(torch.isfinite(out).all())
-    assert sigma_t > 1e-4 or float((out - x_t).abs().max()) < 1e-4
 
 
 @pytest.mark.parametrize("sigma_t", [0.0, 1e-9, 1e-5])
