@@ -16,7 +16,7 @@ from mrunfold.operators import LinearOperator
 from mrunfold.priors import Prior
 from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
-from mrunfold.solvers import Solution, Start
+from mrunfold.solvers import Solution, Start, inner
 
 __all__ = ["Levels", "PosteriorDenoiser"]
 
@@ -90,8 +90,7 @@ def _samples(y: Tensor, batch: int) -> Tensor:
 
 def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
     """Return ‖y − A x‖² / (n σ_y²) per item."""
-    axes = tuple(range(sigma_y.ndim, residual.ndim))
-    return residual.abs().square().sum(dim=axes) / (samples * sigma_y**2)
+    return inner(residual, residual, residual.ndim - sigma_y.ndim) / (samples * sigma_y**2)
 
 
 @dataclass(frozen=True)

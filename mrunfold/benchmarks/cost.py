@@ -246,6 +246,8 @@ def network_stages(problem: Problem, weights: str | None, repeats: int, best: Ma
             network.prior(k)(problem.A.adjoint(problem.y), problem.sigma_y)
     flops = counter.get_total_flops()
     middle = statistics.median
+    # Aᴴy and A x₀ are a pair of transforms together.
+    others, said = (2, "Aᴴy, A x₀, AᴴA u") if network.x0_has_noise else (1, "Aᴴy, A x₀")
     speed = flops / middle(priors) / 1e9
     return [
         Stage("first solve", middle(firsts), "FFT", steps[0] * pair, f"{steps[0]} normal operators"),
@@ -253,7 +255,7 @@ def network_stages(problem: Problem, weights: str | None, repeats: int, best: Ma
             "priors", middle(priors), "convolution", flops / best.half_gflops / 1e9, f"{speed:.0f} GFLOP/s"
         ),
         Stage("data consistency", middle(blocks), "FFT", steps[1] * pair, f"{steps[1]} normal operators"),
-        Stage("levels and misfit", middle(rests), "FFT", pair, "Aᴴy, A x₀"),
+        Stage("levels and misfit", middle(rests), "FFT", others * pair, said),
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from mrunfold.errors import InputError
 from mrunfold.operators.base import LinearOperator, Space
 from mrunfold.solvers import Solution
 
-__all__ = ["FourierMask", "Identity", "fft2c", "ifft2c"]
+__all__ = ["FourierMask", "Identity", "centring", "fft2c", "ifft2c"]
 
 AXES = (-2, -1)
 
@@ -26,6 +26,21 @@ def ifft2c(y: Tensor) -> Tensor:
     """Return the inverse of `fft2c`, (…, y, x)."""
     y = torch.fft.ifftshift(y, dim=AXES)
     return torch.fft.fftshift(torch.fft.ifft2(y, norm="ortho"), dim=AXES)
+
+
+def centring(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the phases p (y, x) that centre a transform without shifts: fft2c(x) = p · FFT(p · x), unitary.
+
+    With c = N // 2, exp(−2πi (k − c)(n − c) / N) is p_k p_n exp(−2πi k n / N) along each axis of length N,
+    where p_n = exp(2πi (c n − c²/2) / N).
+    """
+    ramps = []
+    for n in shape:
+        place, c = torch.arange(n, dtype=torch.float64), n // 2
+        # Whole turns are taken off first, exactly: 2(c n) − c² is an integer.
+        turns = torch.remainder(2 * c * place - c * c, 2 * n) / (2 * n)
+        ramps.append(torch.polar(torch.ones_like(turns), 2 * torch.pi * turns))
+    return (ramps[0][:, None] * ramps[1]).to(device=device, dtype=dtype)
 
 
 def item_solution(x: Tensor, ndim: int) -> Solution:

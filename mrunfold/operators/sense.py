@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.operators.base import LinearOperator, Space
-from mrunfold.operators.fourier import AXES, fft2c, ifft2c
+from mrunfold.operators.fourier import AXES, centring
 
 __all__ = ["Sense"]
 
@@ -22,7 +22,7 @@ class Sense(LinearOperator):
     maps: (*batch, set, coil, y, x) complex, with Σ_c |maps_sc|² ≤ 1 so that ‖A‖ ≤ 1 for one set;
     mask: (*batch, y, x) or broadcastable (1 along an axis that is fully sampled), real or bool;
     coil_chunk: coils worked on at a time, the same result whatever it is; by default 4 on a CPU, whose caches
-    then hold the coil images, and all of them elsewhere.
+    then hold the coil images, the rest as 2 and 1, and all of them elsewhere.
     Pruessmann et al., Magn. Reson. Med. 42 (1999), eq. 1; several sets as in Uecker et al.,
     Magn. Reson. Med. 71 (2014), eq. 20 (soft SENSE).
     """
@@ -33,9 +33,12 @@ class Sense(LinearOperator):
     # The normal operator without shifts: FᴴM²F is a circular convolution, which commutes with the shifts
     # of the centred transform, so they cancel; only the mask must be laid out uncentred, once.
     _weights: Tensor = field(init=False)
+    # Phases in place of the shifts where they do not cancel, and the mask with them.
+    _phases: Tensor = field(init=False)
+    _centred_mask: Tensor = field(init=False)
+    # What real and imaginary parts are multiplied by: ×_weights, conjugated, in one real product.
+    _conjugating: Tensor = field(init=False)
     _axes: tuple[int, ...] = field(init=False)
-    # Laid out once: PyTorch would conjugate a copy of the maps for every product.
-    _conjugate: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         if self.maps.ndim < 4 or not self.maps.is_complex():
@@ -61,13 +64,17 @@ class Sense(LinearOperator):
         # An axis along which the mask does not vary needs no transform in AᴴA: it is unitary there.
         axes = tuple(a for a in AXES if not bool((full == full.narrow(a, 0, 1)).all()))
         object.__setattr__(self, "_axes", axes)
+        phases = centring(tuple(size), self.maps.dtype, self.maps.device)
+        object.__setattr__(self, "_phases", phases)
+        object.__setattr__(self, "_centred_mask", mask[..., None, :, :] * phases)
         reduced = full
         for axis in AXES:
             if axis not in axes:
                 reduced = reduced.narrow(axis, 0, 1)
         uncentred = torch.fft.ifftshift(reduced, dim=axes) if axes else reduced
-        object.__setattr__(self, "_weights", (uncentred**2).contiguous())
-        object.__setattr__(self, "_conjugate", self.maps.conj().resolve_conj())
+        weights = (uncentred**2).contiguous()
+        object.__setattr__(self, "_weights", weights)
+        object.__setattr__(self, "_conjugating", torch.stack([weights, -weights], dim=-1)[..., None, :, :, :])
 
     @property
     def domain(self) -> Space:
@@ -89,7 +96,10 @@ class Sense(LinearOperator):
 
     def _chunks(self) -> list[slice]:
         coils = self.maps.shape[-3]
-        step = self.coil_chunk or (4 if self.maps.device.type == "cpu" else coils)
+        if self.coil_chunk is None and self.maps.device.type == "cpu":
+            # An odd number of transforms leaves one of two threads idle: 3 are as slow as 4.
+            return _in_powers(coils, 4)
+        step = self.coil_chunk or coils
         return [slice(c, min(c + step, coils)) for c in range(0, coils, step)]
 
     def _expand(self, x: Tensor, maps: Tensor) -> Tensor:
@@ -98,42 +108,56 @@ class Sense(LinearOperator):
             return maps[..., 0, :, :, :] * x
         return (maps * x[..., :, None, :, :]).sum(dim=-4)
 
-    def _combine(self, images: Tensor, conjugate: Tensor) -> Tensor:
-        """Σ_c conj(maps_sc) images_c: (*batch, coil, y, x) → (*batch, set, y, x)."""
-        images = images[..., None, :, :, :]
-        total = conjugate[..., 0, :, :] * images[..., 0, :, :]
+    def _combine(self, conjugates: Tensor, maps: Tensor) -> Tensor:
+        """Σ_c maps_sc conjugates_c, of conjugate coil images: (*batch, coil, y, x) → (*batch, set, y, x).
+
+        Its conjugate is Σ_c conj(maps_sc) images_c.  So the maps are read from memory once for `_expand` and
+        here, where conjugate maps would be another array or a copy for every product.
+        """
+        conjugates = conjugates[..., None, :, :, :]
+        total = maps[..., 0, :, :] * conjugates[..., 0, :, :]
         # Coil by coil in place: one pass over the images, where a product and its sum would take two.
-        for c in range(1, conjugate.shape[-3]):
-            total.addcmul_(conjugate[..., c, :, :], images[..., c, :, :])
+        for c in range(1, maps.shape[-3]):
+            total.addcmul_(maps[..., c, :, :], conjugates[..., c, :, :])
         return total
 
     def _forward(self, x: Tensor) -> Tensor:
-        mask = self.mask[..., None, :, :]
-        parts = [mask * fft2c(self._expand(x, self.maps[..., c, :, :])) for c in self._chunks()]
+        x = self._phases * x
+        parts = []
+        for c in self._chunks():
+            k = torch.fft.fft2(self._expand(x, self.maps[..., c, :, :]), norm="ortho")
+            parts.append(k.mul_(self._centred_mask))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-3)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        mask = self.mask[..., None, :, :]
-        return _total(
-            self._combine(ifft2c(mask * y[..., c, :, :]), self._conjugate[..., c, :, :])
-            for c in self._chunks()
-        )
+        def part(c: slice) -> Tensor:
+            # The conjugate of an inverse FFT is the FFT of the conjugate.
+            k = torch.conj_physical(y[..., c, :, :]).mul_(self._centred_mask)
+            return self._combine(torch.fft.fft2(k, norm="ortho"), self.maps[..., c, :, :])
+
+        return (_total(part(c) for c in self._chunks()) * self._phases).conj_physical_()
 
     def _normal(self, x: Tensor) -> Tensor:
-        weights = self._weights[..., None, :, :]
-
         def part(c: slice) -> Tensor:
             maps = self.maps[..., c, :, :]
             images = self._expand(x, maps)
-            if self._axes:
-                k = torch.fft.fftn(images, dim=self._axes, norm="ortho")
-                k *= weights
-                images = torch.fft.ifftn(k, dim=self._axes, norm="ortho")
-            else:
-                images = images * weights
-            return self._combine(images, self._conjugate[..., c, :, :])
+            k = torch.fft.fftn(images, dim=self._axes, norm="ortho") if self._axes else images
+            torch.view_as_real(k).mul_(self._conjugating)
+            conjugates = torch.fft.fftn(k, dim=self._axes, norm="ortho") if self._axes else k
+            return self._combine(conjugates, maps)
 
-        return _total(part(c) for c in self._chunks())
+        return _total(part(c) for c in self._chunks()).conj_physical_()
+
+
+def _in_powers(number: int, most: int) -> list[slice]:
+    """Return slices of 0 to `number`, of `most` each as long as it can be, the rest by halves of it."""
+    slices, begin = [], 0
+    while begin < number:
+        while begin + most > number:
+            most //= 2
+        slices.append(slice(begin, begin + most))
+        begin += most
+    return slices
 
 
 def _total(parts: Iterator[Tensor]) -> Tensor:

@@ -28,11 +28,11 @@ def _expand(x: Tensor, maps: Tensor) -> Tensor:
     return (maps * x.unsqueeze(-3)).sum(dim=-4)
 
 
-def _combine(images: Tensor, conjugate: Tensor) -> Tensor:
-    images = images.unsqueeze(-4)
-    total = conjugate[..., 0, :, :] * images[..., 0, :, :]
-    for c in range(1, conjugate.shape[-3]):
-        total.addcmul_(conjugate[..., c, :, :], images[..., c, :, :])
+def _combine(conjugates: Tensor, maps: Tensor) -> Tensor:
+    conjugates = conjugates.unsqueeze(-4)
+    total = maps[..., 0, :, :] * conjugates[..., 0, :, :]
+    for c in range(1, maps.shape[-3]):
+        total.addcmul_(maps[..., c, :, :], conjugates[..., c, :, :])
     return total
 
 
@@ -50,23 +50,42 @@ def _weights(mask: Tensor) -> Tensor:
     return (mask * mask).contiguous()
 
 
-def _normal(x: Tensor, maps: Tensor, conjugate: Tensor, weights: Tensor, chunk: int) -> Tensor:
-    """AᴴA x, transformed only along the axes on which `weights` varies."""
+def _phases(maps: Tensor) -> Tensor:
+    """mrunfold.operators.fourier.centring for the size of the maps."""
+    ramps: list[Tensor] = []
+    for n in maps.shape[-2:]:
+        place, c = torch.arange(n, dtype=torch.float64), n // 2
+        turns = torch.remainder(2 * c * place - c * c, 2 * n) / (2 * n)
+        ramps.append(torch.polar(torch.ones_like(turns), 2 * 3.141592653589793 * turns))
+    return (ramps[0].unsqueeze(-1) * ramps[1]).to(maps.dtype)
+
+
+def _conjugating(weights: Tensor) -> Tensor:
+    """What real and imaginary parts are multiplied by, ±weights (…, 1, y, x, 2): mrunfold.operators.Sense."""
+    return torch.stack([weights, -weights], dim=-1).unsqueeze(-4)
+
+
+def _normal(x: Tensor, maps: Tensor, conjugating: Tensor, chunk: int) -> Tensor:
+    """AᴴA x, transformed only along the axes on which the weights vary."""
     axes: list[int] = []
     for axis in [-2, -1]:
-        if weights.shape[axis] > 1:
+        if conjugating.shape[axis - 1] > 1:
             axes.append(axis)
     total = torch.zeros_like(x)
-    for start in range(0, maps.shape[-3], chunk):
+    start, coils = 0, maps.shape[-3]
+    while start < coils:
+        while start + chunk > coils:
+            chunk = chunk // 2
         part = maps[..., start : start + chunk, :, :]
         images = _expand(x, part)
         if len(axes) > 0:
-            k = torch.fft.fftn(images, dim=axes, norm="ortho") * weights.unsqueeze(-3)
-            images = torch.fft.ifftn(k, dim=axes, norm="ortho")
-        else:
-            images = images * weights.unsqueeze(-3)
-        total = total + _combine(images, conjugate[..., start : start + chunk, :, :])
-    return total
+            images = torch.fft.fftn(images, dim=axes, norm="ortho")
+        torch.view_as_real(images).mul_(conjugating)
+        if len(axes) > 0:
+            images = torch.fft.fftn(images, dim=axes, norm="ortho")
+        total = total + _combine(images, part)
+        start += chunk
+    return total.conj_physical_()
 
 
 def _inner(a: Tensor, b: Tensor) -> Tensor:
@@ -75,7 +94,7 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _solve(
-    maps: Tensor, conjugate: Tensor, weights: Tensor, chunk: int, rhs: Tensor, weight: Tensor, shift: Tensor,
+    maps: Tensor, conjugating: Tensor, chunk: int, rhs: Tensor, weight: Tensor, shift: Tensor,
     x0: Tensor, normal_x0: Tensor, warm: bool, tolerance: float, steps: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """mrunfold.solvers.conjugate_gradient on `_normal`, from x0 if `warm`, else from zero: the same steps,
@@ -95,7 +114,7 @@ def _solve(
     for _ in range(steps):
         if not bool(active.any()):
             break
-        n_p = _normal(p, maps, conjugate, weights, chunk)
+        n_p = _normal(p, maps, conjugating, chunk)
         q = a * n_p + b * p
         curvature = _inner(p, q)
         alpha = torch.where(active, rr / torch.where(active, curvature, one), none)
@@ -122,6 +141,8 @@ class _Scripted(NamedTuple):
     expand: Any
     combine: Any
     weights: Any
+    conjugating: Any
+    phases: Any
     normal: Any
     solve: Any
     scale: Any
@@ -130,7 +151,7 @@ class _Scripted(NamedTuple):
 @lru_cache(maxsize=1)
 def _scripted() -> _Scripted:
     with no_deprecation():
-        functions = (_expand, _combine, _weights, _normal, _solve, _scale)
+        functions = (_expand, _combine, _weights, _conjugating, _phases, _normal, _solve, _scale)
         return _Scripted(*(torch.jit.script(f) for f in functions))
 
 
@@ -152,7 +173,9 @@ class _TracedSense(Sense):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_weights", _scripted().weights(self.mask))
-        object.__setattr__(self, "_conjugate", self.maps.conj().resolve_conj())
+        object.__setattr__(self, "_conjugating", _scripted().conjugating(self._weights))
+        object.__setattr__(self, "_phases", _scripted().phases(self.maps))
+        object.__setattr__(self, "_centred_mask", self.mask[:, None] * self._phases)
 
     def _chunks(self) -> list[slice]:
         return [slice(None)]
@@ -160,8 +183,8 @@ class _TracedSense(Sense):
     def _expand(self, x: Tensor, maps: Tensor) -> Tensor:
         return _scripted().expand(x, maps)
 
-    def _combine(self, images: Tensor, conjugate: Tensor) -> Tensor:
-        return _scripted().combine(images, conjugate)
+    def _combine(self, conjugates: Tensor, maps: Tensor) -> Tensor:
+        return _scripted().combine(conjugates, maps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._forward(x)
@@ -172,7 +195,7 @@ class _TracedSense(Sense):
         return self._adjoint(y)
 
     def normal(self, x: Tensor) -> Tensor:
-        return _scripted().normal(x, self.maps, self._conjugate, self._weights, COIL_CHUNK)
+        return _scripted().normal(x, self.maps, self._conjugating, COIL_CHUNK)
 
     def solve_with_statistics(
         self, rhs, weight, shift, x0=None, *, tolerance=1e-5, max_iterations=100, gradient="implicit"
@@ -180,7 +203,7 @@ class _TracedSense(Sense):
         """As Sense has it, from nothing or from a Start; the steps and the residual are not told."""
         start = Start(rhs, rhs) if x0 is None else x0
         given = rhs, weight, shift, start.x, start.normal, x0 is not None, tolerance, max_iterations
-        fixed = self.maps, self._conjugate, self._weights, COIL_CHUNK
+        fixed = self.maps, self._conjugating, COIL_CHUNK
         x, normal = _scripted().solve(*fixed, *given)
         untold = torch.zeros(len(rhs))
         return Solution(x, untold, untold, untold, normal)

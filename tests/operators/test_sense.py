@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mrunfold.operators import Sense, fft2c, ifft2c
+from mrunfold.operators import Sense, centring, fft2c, ifft2c
 
 
 def random(*shape, seed=0):
@@ -24,7 +24,7 @@ def test_chunks_do_not_change_the_result(sets, chunk):
 
 
 def test_the_formula():
-    maps, mask, x = random(2, 3, 6, 5), torch.rand(6, 5) < 0.5, random(2, 6, 5, seed=4)
+    maps, mask, x = random(2, 3, 6, 5), random(6, 5, seed=3).real < 0, random(2, 6, 5, seed=4)
     for c in range(3):
         image = maps[0, c] * x[0] + maps[1, c] * x[1]
         torch.testing.assert_close(Sense(maps, mask)(x)[c], mask * fft2c(image))
@@ -79,3 +79,17 @@ def test_equal_to_sigpy():
     np.testing.assert_allclose(ours(x).numpy(), peer(x[0].numpy()), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.adjoint(y)[0].numpy(), peer.H(y.numpy()), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours.normal(x)[0].numpy(), peer.N(x[0].numpy()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(320, 181), (33, 47), (1, 2), (1024, 3)])
+def test_phases_centre_a_transform_as_shifts_do(shape):
+    x = random(2, *shape)
+    phases = centring(shape, x.dtype, x.device)
+    torch.testing.assert_close(phases * torch.fft.fft2(phases * x, norm="ortho"), fft2c(x), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("coils", [1, 2, 3, 7, 15])
+def test_chunks_hold_every_coil_once_and_none_is_odd_but_the_last(coils):
+    chunks = Sense(torch.ones(1, coils, 4, 4, dtype=torch.complex64), torch.ones(4, 4))._chunks()
+    assert [c for chunk in chunks for c in range(coils)[chunk]] == list(range(coils))
+    assert all(chunk.stop - chunk.start in (2, 4) for chunk in chunks[:-1])

@@ -128,12 +128,12 @@ def solves(tolerance, steps, start=None, empty=False):
         rhs[0] = 0
     # Two slices that need different numbers of steps.
     weight, shift = torch.tensor([1.0, 1.0]), torch.tensor([5.0, 0.05])
-    weights = graph._scripted().weights(mask)
+    scripted = graph._scripted()
+    conjugating = scripted.conjugating(scripted.weights(mask))
     begin = Start(rhs, rhs) if start is None else Start(start, A.normal(start))
     given = (
         maps,
-        maps.conj().resolve_conj(),
-        weights,
+        conjugating,
         3,
         rhs,
         weight,
