@@ -55,7 +55,7 @@ def conjugate_gradient(
     shift: Tensor,
     ndim: int,
     x0: Tensor | Start | None = None,
-    tolerance: float = 1e-5,
+    tolerance: Tensor | float = 1e-5,
     max_iterations: int = 100,
     early_stop: bool = True,
 ) -> Solution:
@@ -64,9 +64,10 @@ def conjugate_gradient(
     rhs: (*batch, *item) with `ndim` item axes; weight, shift: (*batch,) or broadcastable to it, ≥ 0,
     with weight·N + shift·I positive definite; x0: warm start, as rhs, default zero; with N x0 known (Start),
     as a solve of the same N leaves it, the first normal operator is not needed.
-    An item stops by itself when its relative residual is ≤ `tolerance`, so that its result does not
-    depend on what it is batched with.  early_stop: False takes all steps, finished items steps of length
-    zero, for graphs that cannot branch on data.  Hestenes and Stiefel (1952), eqs. 3:1 a-f.
+    An item stops by itself when its relative residual is ≤ `tolerance`, a number or one each (*batch,), so
+    that its result does not depend on what it is batched with.  early_stop: False takes all steps, finished
+    items steps of length zero, for graphs that cannot branch on data.  Hestenes and Stiefel (1952), eqs. 3:1
+    a-f.
     """
     batch = rhs.shape[: rhs.ndim - ndim]
     item = (...,) + (None,) * ndim

@@ -25,7 +25,9 @@ START = 0.5  # error of the first guess, z = 0, for images of height about 1
 DOUBT = 30.0
 PULL = 30.0
 SIGMA_T_MIN = 1e-6
-START_TOLERANCE = 1e-3
+# The first solve ends where its residual is this share of the noise in Aᴴy: a quiet scan needs more steps.
+START_RESIDUAL = 0.1
+START_TOLERANCE = (1e-5, 0.1)  # bounds of what that is, relative to the right-hand side
 # With little noise x_k explains y within any useful tolerance: z_k must still be heard.
 BLOCK_TOLERANCE = 1e-5
 # Above this noise of y over that of z and x_t, what y's noise has in common with x₀'s no longer matters.
@@ -95,10 +97,14 @@ def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Given:
-    """What the data-consistency blocks of one evaluation share: A, Aᴴy, x_t (or None) and σ_t (*batch,)."""
+    """What the data-consistency blocks of one evaluation share: A, Aᴴy, its noise, x_t (or None), σ_t.
+
+    noise: √E‖Aᴴn‖² = σ_y √tr(AᴴA) (*batch,); sigma_t: (*batch,).
+    """
 
     A: LinearOperator
     back: Tensor
+    noise: Tensor
     x_t: Tensor | None
     sigma_t: Tensor
 
@@ -108,12 +114,12 @@ class _Given:
         rho: Tensor,
         z: Tensor | None,
         start: Tensor | Start | None,
-        tolerance: float,
         steps: int,
         common: bool = False,
     ) -> Solution:
         """Return argmin_x ‖y − A x‖²/noise² + ‖x − x_t‖²/σ_t² + ρ‖x − z‖², z = 0 for None, from `start`.
 
+        Without a start it is solved to a share of the noise in Aᴴy, else to BLOCK_TOLERANCE.
         common: the noise of y is what is not in A x₀, see PosteriorDenoiser.
         """
         item = (...,) + (None,) * self.A.domain.ndim
@@ -129,6 +135,11 @@ class _Given:
                 share = (state + pull).clamp(max=COMMON_NOISE)
                 weight = 1 - share
                 right = right - (share / (state + pull))[item] * self.A.normal(known)
+            tolerance = torch.full_like(variance, BLOCK_TOLERANCE)
+            if start is None:
+                norm = inner(right, right, self.A.domain.ndim).sqrt()
+                tolerance = START_RESIDUAL * self.noise / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+                tolerance = tolerance.clamp(*START_TOLERANCE)
             # A few steps do not reach the solution: in training the steps themselves are differentiated.
             return self.A.solve_with_statistics(
                 right,
@@ -149,8 +160,9 @@ class PosteriorDenoiser(nn.Module):
                 = (AᴴA/(m_k σ_y)² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/(m_k σ_y)² + x_t/σ_t² + ρ_k z_k)
 
     x_0 is the same solve with z = 0, ρ = 4 and m = 1, and x_t where nothing was measured.  Where an operator
-    has no closed form, it is by conjugate gradients: x_0 until a relative residual of 1e-3, in
-    `start_iterations` steps at most; the blocks, which begin near their solution, in `cg_iterations` steps.
+    has no closed form, it is by conjugate gradients: x_0 until the residual is a tenth of the noise in Aᴴy,
+    σ_y √tr(AᴴA), in `start_iterations` steps at most; the blocks, which begin near their solution, in
+    `cg_iterations` steps.
     Nothing depends on the operator's class: any LinearOperator works, and the closed form of its `solve` is
     used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
     x0_has_noise: x₀ is what the full measurement would show, noise included, as the target of a scan is.  Of
@@ -215,12 +227,13 @@ class PosteriorDenoiser(nn.Module):
         sigma_y = sigma_y.expand(batch)
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
-        given = _Given(A, A.adjoint(y), x_t, sigma_t)
         fraction = A.measured_fraction().to(sigma_y).expand(batch)
+        noise = sigma_y * (fraction * math.prod(A.domain.shape)).sqrt()
+        given = _Given(A, A.adjoint(y), noise, x_t, sigma_t)
         nothing = fraction == 0
         # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
         first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)
-        found = given.solve(sigma_y, first, None, None, START_TOLERANCE, self.start_iterations)
+        found = given.solve(sigma_y, first, None, None, self.start_iterations)
         with torch.autocast(y.device.type, enabled=False):
             count = _samples(y, sigma_y.ndim)
             misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(nothing, 0.0)
@@ -232,7 +245,7 @@ class PosteriorDenoiser(nn.Module):
             # The solve before knows AᴴA x_k: this one begins without a normal operator.
             common = self.x0_has_noise and k == self.blocks - 1
             noise = doubt[..., k] * sigma_y
-            return given.solve(noise, rho[..., k], z, x_k.start, BLOCK_TOLERANCE, self.cg_iterations, common)
+            return given.solve(noise, rho[..., k], z, x_k.start, self.cg_iterations, common)
 
         for k in range(self.blocks):
             if self.checkpointing and torch.is_grad_enabled():

@@ -45,6 +45,15 @@ def test_each_item_stops_by_itself():
     assert solution.iterations.tolist() == [1, 7]
 
 
+def test_each_item_has_a_tolerance_of_its_own():
+    matrix, rhs = matrix_with(np.linspace(0.1, 1, 20)), random(1, 20).expand(3, 20)
+    asked = torch.tensor([1e-1, 1e-3, 1e-6]).double()
+    solution = conjugate_gradient(normal_of(matrix), rhs, ones(3), ones(3), 1, tolerance=asked)
+    assert (solution.residual <= asked).all()
+    assert solution.converged.all()
+    assert solution.iterations[0] < solution.iterations[1] < solution.iterations[2]
+
+
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-6])
 def test_an_item_is_the_same_in_any_batch(tolerance):
     # Well conditioned: conjugate gradients amplify round-off with the condition number.

@@ -112,11 +112,10 @@ def test_a_block_costs_a_normal_operator_a_step_and_none_to_begin(training, monk
     calls = []
     normal = Sense._normal
     monkeypatch.setattr(Sense, "_normal", lambda A, x: calls.append(None) or normal(A, x))
-    A, net = sense(coils=4), network(cg_iterations=3)
-    assert net.start_iterations == 8
+    A, net = sense(coils=4), network(cg_iterations=3, start_iterations=5)
     with torch.set_grad_enabled(training):
         net.mean(Problem(A(noise((1, *A.domain.shape))), A, tensor(0.001), tensor(1.0)))
-    assert len(calls) == 8 + 3 * net.blocks
+    assert len(calls) == 5 + 3 * net.blocks
 
 
 @pytest.mark.parametrize("coils", [1, 2, 8])
@@ -250,18 +249,40 @@ def test_gradient_is_that_of_finite_differences(cg_iterations, sigma_t, monkeypa
         assert numeric == pytest.approx(analytic, rel=1e-4, abs=1e-8), name
 
 
-def test_the_first_solve_goes_further_than_the_blocks(monkeypatch):
-    A, net, asked = sense(), network(cg_iterations=3, start_iterations=9), []
+def first_solves(monkeypatch, A, net, y, sigma_y):
+    """The right-hand side, the options and the solution of every solve of a mean."""
+    seen = []
     solve = type(A).solve_with_statistics
 
-    def recorded(self, *args, **options):
-        asked.append((options["max_iterations"], options["tolerance"]))
-        return solve(self, *args, **options)
+    def recorded(self, rhs, *args, **options):
+        seen.append((rhs, options, solve(self, rhs, *args, **options)))
+        return seen[-1][-1]
 
-    monkeypatch.setattr(type(A), "solve_with_statistics", recorded)
-    with torch.no_grad():
-        net(None, tensor(math.inf), A(noise((1, *A.domain.shape))), A, tensor(0.05))
-    assert asked == [(9, 1e-3)] + [(3, 1e-5)] * net.blocks
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(type(A), "solve_with_statistics", recorded)
+        net(None, tensor(math.inf), y, A, sigma_y)
+    return seen
+
+
+def test_the_first_solve_goes_further_than_the_blocks(monkeypatch):
+    A, net = sense(), network(cg_iterations=3, start_iterations=9)
+    first, *blocks = first_solves(monkeypatch, A, net, A(noise((1, *A.domain.shape))), tensor(0.05))
+    assert first[1]["max_iterations"] == 9
+    assert [(o["max_iterations"], float(o["tolerance"])) for _, o, _ in blocks] == [(3, 1e-5)] * net.blocks
+
+
+def test_the_first_solve_ends_where_its_residual_is_a_tenth_of_the_noise(monkeypatch):
+    A, net, steps = sense(coils=4), network(start_iterations=100), []
+    clean = A(noise((1, *A.domain.shape)))
+    for sigma_y in (0.1, 0.01, 0.001):
+        y = clean + sigma_y * A(A.adjoint(noise(clean.shape, seed=1)))
+        rhs, _, found = first_solves(monkeypatch, A, net, y, tensor(sigma_y))[0]
+        # E‖Aᴴn‖² of white noise: σ_y² tr(AᴴA).
+        expected = sigma_y * math.sqrt(float(A.measured_fraction()) * math.prod(A.domain.shape))
+        residual = rhs - (A.normal(found.x) + 4 * sigma_y**2 * found.x)
+        assert float(residual.abs().square().sum().sqrt()) <= 0.1 * expected * 1.001
+        steps.append(int(found.iterations))
+    assert 0 < steps[0] < steps[1] < steps[2] < 100
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -83,7 +83,7 @@ class LinearOperator(ABC):
         weight: Tensor,
         shift: Tensor,
         x0: Tensor | Start | None,
-        tolerance: float,
+        tolerance: Tensor,
         steps: int,
     ) -> Solution:
         """Solve by differentiable steps; a subclass with a closed form overrides this."""
@@ -113,13 +113,13 @@ class LinearOperator(ABC):
         shift: Tensor | float,
         x0: Tensor | Start | None = None,
         *,
-        tolerance: float = 1e-5,
+        tolerance: Tensor | float = 1e-5,
         max_iterations: int = 100,
         gradient: Gradient = "implicit",
     ) -> Tensor:
         """Return (weight·AᴴA + shift·I)⁻¹ rhs, by a closed form or by conjugate gradients from x0.
 
-        rhs, x0: (*batch, *domain.shape); weight, shift: numbers or (*batch,), weight ≥ 0, shift > 0.
+        rhs, x0: (*batch, *domain.shape); weight ≥ 0, shift > 0 and tolerance: numbers or (*batch,).
         Conjugate gradients stop per item at ‖residual‖ ≤ tolerance·‖rhs‖ or after max_iterations.
         gradient: "implicit" differentiates the exact solution in rhs, weight and shift by one more solve,
         whatever the steps were, and x0 only says where to begin; "unrolled" differentiates the steps that
@@ -136,7 +136,7 @@ class LinearOperator(ABC):
         shift: Tensor | float,
         x0: Tensor | Start | None = None,
         *,
-        tolerance: float = 1e-5,
+        tolerance: Tensor | float = 1e-5,
         max_iterations: int = 100,
         gradient: Gradient = "implicit",
     ) -> Solution:
@@ -153,6 +153,7 @@ class LinearOperator(ABC):
                     f"got {describe(given)}; give one start for each item"
                 )
         weight, shift = self._per_item("weight", weight, rhs), self._per_item("shift", shift, rhs)
+        tolerance = self._per_item("tolerance", tolerance, rhs)
         if gradient == "unrolled":
             return self._solve(rhs, weight, shift, x0, tolerance, max_iterations)
         return Solution(*_Solve.apply(rhs, weight, shift, x0, self, tolerance, max_iterations))
@@ -328,7 +329,7 @@ class _Solve(torch.autograd.Function):
                 type(operator).__name__,
                 float(solution.residual.max()),
                 steps,
-                tolerance,
+                float(tolerance.min()),
             )
         ctx.operator, ctx.tolerance, ctx.steps = operator, tolerance, steps
         ctx.save_for_backward(solution.x, weight, shift)

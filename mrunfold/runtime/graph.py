@@ -95,7 +95,7 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
 
 def _solve(
     maps: Tensor, conjugating: Tensor, chunk: int, rhs: Tensor, weight: Tensor, shift: Tensor,
-    x0: Tensor, normal_x0: Tensor, warm: bool, tolerance: float, steps: int,
+    x0: Tensor, normal_x0: Tensor, warm: bool, tolerance: Tensor, steps: int,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """mrunfold.solvers.conjugate_gradient on `_normal`, from x0 if `warm`, else from zero: the same steps,
     and the same end, each slice at its own residual and all at the last one's; and AᴴA of the solution."""
@@ -201,6 +201,7 @@ class _TracedSense(Sense):
         self, rhs, weight, shift, x0=None, *, tolerance=1e-5, max_iterations=100, gradient="implicit"
     ) -> Solution:
         """As Sense has it, from nothing or from a Start; the steps and the residual are not told."""
+        tolerance = torch.as_tensor(tolerance)
         start = Start(rhs, rhs) if x0 is None else x0
         given = rhs, weight, shift, start.x, start.normal, x0 is not None, tolerance, max_iterations
         fixed = self.maps, self._conjugating, COIL_CHUNK

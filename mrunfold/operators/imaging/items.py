@@ -118,10 +118,9 @@ class Items(LinearOperator):
         ndim = self.domain.ndim
         x0 = x0.x if isinstance(x0, Start) else x0
         starts = [None] * len(self.operators) if x0 is None else _items(x0, ndim)
-        parts = zip(
-            self.operators, _items(rhs, ndim), weight.unbind(-1), shift.unbind(-1), starts, strict=True
-        )
-        found = [A._solve(r, w, d, start, tolerance, steps) for A, r, w, d, start in parts]
+        numbers = (v.unbind(-1) for v in (weight, shift, tolerance))
+        parts = zip(self.operators, _items(rhs, ndim), *numbers, starts, strict=True)
+        found = [A._solve(r, w, d, start, until, steps) for A, r, w, d, until, start in parts]
         return Solution(
             torch.stack([s.x for s in found], -ndim - 1),
             torch.stack([s.iterations for s in found], -1),
