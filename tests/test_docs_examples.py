@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def test_tables_of_results_are_what_was_measured():
         assert all(digest in m for m in made_by), (
             f"{name} was measured with other weights than those that ship"
         )
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ("brain, 8 coils", "brain_8ch"),
+        ("brain, 16 coils, little noise", "mchiew_16ch"),
+        ("head, 1 coil", "larson_1ch"),
+    ],
+)
+def test_gains_in_the_readme_are_those_of_the_results(row, name):
+    summary = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))["summary"]
+    gains = {(line["mask"], line["R"]): f"{line['gain']:+.2f}" for line in summary}
+    expected = [gains[key] for key in (("poisson", 4.0), ("poisson", 8.0), ("random", 4.0))]
+    assert f"| {row} | {' | '.join(expected)} |\n" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_restorations_is_what_was_measured():

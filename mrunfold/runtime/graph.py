@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mrunfold.operators import Sense
+from mrunfold.operators.sense import MOST_COILS
 from mrunfold.solvers import Solution, Start
 from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["Mean", "no_deprecation", "trace"]
-
-COIL_CHUNK = 4  # as Sense on a CPU: the coil images then stay in its caches
 
 
 # The functions of this block are compiled by TorchScript, so that what they decide (axes, chunks, ranks)
@@ -73,6 +72,7 @@ def _normal(x: Tensor, maps: Tensor, conjugating: Tensor, chunk: int) -> Tensor:
             axes.append(axis)
     total = torch.zeros_like(x)
     start, coils = 0, maps.shape[-3]
+    chunk = max(1, min(chunk, 2 * chunk // x.shape[0]))
     while start < coils:
         while start + chunk > coils:
             chunk = chunk // 2
@@ -195,7 +195,7 @@ class _TracedSense(Sense):
         return self._adjoint(y)
 
     def normal(self, x: Tensor) -> Tensor:
-        return _scripted().normal(x, self.maps, self._conjugating, COIL_CHUNK)
+        return _scripted().normal(x, self.maps, self._conjugating, MOST_COILS)
 
     def solve_with_statistics(
         self, rhs, weight, shift, x0=None, *, tolerance=1e-5, max_iterations=100, gradient="implicit"
@@ -204,7 +204,7 @@ class _TracedSense(Sense):
         tolerance = torch.as_tensor(tolerance)
         start = Start(rhs, rhs) if x0 is None else x0
         given = rhs, weight, shift, start.x, start.normal, x0 is not None, tolerance, max_iterations
-        fixed = self.maps, self._conjugating, COIL_CHUNK
+        fixed = self.maps, self._conjugating, MOST_COILS
         x, normal = _scripted().solve(*fixed, *given)
         untold = torch.zeros(len(rhs))
         return Solution(x, untold, untold, untold, normal)

@@ -143,7 +143,7 @@ def solves(tolerance, steps, start=None, empty=False):
         start is not None,
     )
     with torch.profiler.profile() as profile:
-        x, normal = graph._scripted().solve(*given, tolerance, steps)
+        x, normal = graph._scripted().solve(*given, torch.tensor(tolerance), steps)
     counts = {event.key: event.count for event in profile.key_averages()}
     python = conjugate_gradient(A.normal, rhs, weight, shift, 3, start, tolerance, steps)
     torch.testing.assert_close(normal, python.normal, rtol=0, atol=1e-5 * float(rhs.abs().max()))
