@@ -22,7 +22,7 @@ __all__ = ["cache_folder", "cached_maps"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise when the maps change for the same calibration block and settings
+FORMAT = 2  # raise when the maps change for the same calibration block and settings
 LIMIT_BYTES = 4 << 30
 
 

@@ -12,6 +12,7 @@ import torch
 from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.espirit_torch import covariance_kernels, eigen_maps
 from mrunfold.coils.noise import live_coils
+from mrunfold.coils.phase import smooth_phase
 from mrunfold.errors import InputError
 
 __all__ = ["EspiritSettings", "espirit_maps", "maps_from_block"]
@@ -68,9 +69,9 @@ def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings
     """Return coil sensitivities, complex64 (set, coil, y, x), Σ_c |s_c|² = 1 in a set's support, 0 outside.
 
     kspace: (coil, y, x); mask: bool (y, x), the samples that may be looked at; only the fully sampled centre
-    is.  The phase is that of the coils' principal component.  Never NaN: a coil that is zero has a zero map;
-    maps are zero everywhere where k-space is.  One coil has the map 1 everywhere.  Raises InputError where
-    the centre is smaller than the kernel.
+    is.  Their phase winds nowhere in the object (`smooth_phase`).  Never NaN: a coil that is zero has a zero
+    map; maps are zero everywhere where k-space is.  One coil has the map 1 everywhere.  Raises InputError
+    where the centre is smaller than the kernel.
     Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001.
     """
     settings = settings or EspiritSettings()
@@ -98,7 +99,7 @@ def maps_from_block(
             "ESPIRiT: %d pixels of %d where no coil has signal, left out of the support", bad.sum(), bad.size
         )
         found[:, :, bad] = 0
-    found[0] = _principal_phase(found[0], block[live])
+    found[0] = smooth_phase(found[0], block[live])
     norm = np.sqrt((np.abs(found) ** 2).sum(axis=1, keepdims=True))
     maps[:, live] = np.divide(found, norm, out=np.zeros_like(found), where=norm > 0)
     if not maps.any():
@@ -153,17 +154,3 @@ def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSett
             show_pbar=False,
         )
         return np.ascontiguousarray(app.run())[None]
-
-
-def _principal_phase(maps: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """Return maps (coil, y, x) whose projection on the calibration data's principal component is real.
-
-    SigPy makes the first coil real, whose own phase then is in the image and may wind about points where that
-    coil is blind.
-    """
-    data = block.reshape(len(block), -1).astype(np.complex128)
-    principal = np.linalg.eigh(data @ data.conj().T)[1][:, -1].astype(np.complex64)
-    projection = np.tensordot(principal.conj(), maps, axes=1)  # (y, x)
-    size = np.abs(projection)
-    turn = np.divide(projection.conj(), size, out=np.ones_like(projection), where=size > 0)
-    return maps * turn

@@ -1,0 +1,68 @@
+"""The phase of coil maps: which coil combination is real, in every pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["smooth_phase"]
+
+GRID = 64  # places an axis at which combinations are judged
+APART = 4  # every so many of them is a candidate
+OBJECT = 0.2  # of the brightest place of the calibration image
+VANISHING = 0.1  # of a map's norm
+
+Array = np.ndarray
+
+
+def smooth_phase(maps: Array, block: Array) -> Array:
+    """Return maps (coil, y, x) turned in each pixel so that one combination of the coils, vᴴs, is real.
+
+    block: the calibration region (coil, h, w) that the maps come from.  v is the principal component of its
+    coils, as in BART's ecalib, unless |vᴴs| < 0.1 |s| somewhere in the object: it may vanish there, as that
+    of a ring of coils can in the middle of the head, and the phase of the maps, and so of the image, would
+    wind about that point.  Then v is the map of that place of the object whose |vᴴs| has the largest minimum.
+    """
+    data = block.reshape(len(block), -1).astype(np.complex128)
+    principal = np.linalg.eigh(data @ data.conj().T)[1][:, -1]
+    seen = _object_maps(maps, block)
+    reference = principal
+    if seen.size and _least(principal[:, None], seen.reshape(len(maps), -1))[0] < VANISHING:
+        candidates = seen[:, ::APART, ::APART].reshape(len(maps), -1)
+        candidates = candidates[:, np.abs(candidates).any(axis=0)]
+        if candidates.size:
+            worst = _least(candidates, seen.reshape(len(maps), -1))
+            reference = candidates[:, worst.argmax()]
+    projection = np.tensordot(reference.conj().astype(np.complex64), maps, axes=1)  # (y, x)
+    size = np.abs(projection)
+    turn = np.divide(projection.conj(), size, out=np.ones_like(projection), where=size > 0)
+    return maps * turn
+
+
+def _least(combinations: Array, seen: Array) -> Array:
+    """Return the least |vᴴs|/(|v||s|) of each v (coil, n) over the maps s (coil, place) that are not 0."""
+    size = np.linalg.norm(seen, axis=0)
+    there = seen[:, size > 0] / size[size > 0]
+    if not there.size:
+        return np.ones(combinations.shape[1])
+    overlap = np.abs(combinations.conj().T @ there)
+    return (overlap / np.linalg.norm(combinations, axis=0)[:, None]).min(axis=1)
+
+
+def _object_maps(maps: Array, block: Array) -> Array:
+    """Return the maps at places of a grid (coil, gy, gx), 0 where the calibration image shows no object."""
+    sides = [min(GRID, n) for n in maps.shape[1:]]
+    window = np.zeros((len(block), *sides), np.complex64)
+    parts = []
+    for n, m in zip(sides, block.shape[1:], strict=True):
+        half = min(n, m) // 2
+        parts.append((slice(n // 2 - half, n // 2 + half), slice(m // 2 - half, m // 2 + half)))
+    (wy, by), (wx, bx) = parts
+    window[:, wy, wx] = block[:, by, bx]
+    axes = (1, 2)
+    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(window, axes=axes), axes=axes), axes=axes)
+    bright = np.sqrt((np.abs(image) ** 2).sum(axis=0))
+    places = [
+        np.clip(np.rint((np.arange(m) - m // 2) * n / m).astype(int) + n // 2, 0, n - 1)
+        for n, m in zip(maps.shape[1:], sides, strict=True)
+    ]
+    return maps[:, places[0][:, None], places[1]] * (bright > OBJECT * bright.max())
