@@ -24,7 +24,7 @@ from mrunfold.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "docs/performance.md": {"speed.json", "scaling.json", "compile.json"},
+    "docs/performance.md": {"speed.json", "scaling.json", "compile.json", "compression.json"},
     "docs/concepts/training.md": {"optimiser.json"},
 }
 
