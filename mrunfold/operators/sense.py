@@ -102,7 +102,7 @@ class Sense(LinearOperator):
         coils = self.maps.shape[-3]
         if self.coil_chunk is None and self.maps.device.type == "cpu":
             # An odd number of transforms leaves one of two threads idle: 3 are as slow as 4.
-            return _in_powers(coils, max(1, min(MOST_COILS, 2 * MOST_COILS // math.prod(self.batch))))
+            return _in_powers(coils, max(1, min(MOST_COILS, 2 * MOST_COILS // max(1, math.prod(self.batch)))))
         step = self.coil_chunk or coils
         return [slice(c, min(c + step, coils)) for c in range(0, coils, step)]
 

@@ -99,3 +99,8 @@ def test_chunks_hold_every_coil_once_and_none_is_odd_but_the_last(coils):
 def test_a_batch_takes_fewer_coils_at_a_time(batch, most):
     A = Sense(random(1, 1, 8, 2, 2).expand(batch, 1, 8, 2, 2), torch.ones(batch, 2, 2))
     assert {chunk.stop - chunk.start for chunk in A._chunks()} == {most}
+
+
+def test_a_batch_of_none_has_none():
+    A = Sense(torch.zeros(0, 1, 3, 4, 4, dtype=torch.complex64), torch.ones(0, 4, 4))
+    assert A.normal(torch.zeros(0, 1, 4, 4, dtype=torch.complex64)).shape == (0, 1, 4, 4)
