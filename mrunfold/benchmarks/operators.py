@@ -1,4 +1,4 @@
-"""What the normal operator of Sense costs, beside the two batched FFTs that it cannot do without."""
+"""What A, Aᴴ and AᴴA of Sense cost, beside the batched FFTs that they cannot do without."""
 
 from __future__ import annotations
 
@@ -39,12 +39,18 @@ def run(coils: int = 15, size: int = 320, repeats: int = 41) -> float:
         for _ in range(3):
             operator.normal(x), transforms()
         pairs = [(_seconds(lambda: operator.normal(x)), _seconds(transforms)) for _ in range(repeats)]
+        y = operator(x)
+        once = [statistics.median(_seconds(f) for _ in range(repeats)) for f in (
+            lambda: operator(x), lambda: operator.adjoint(y), lambda: torch.fft.fft2(images, norm="ortho")
+        )]  # fmt: skip
     normal, alone = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     print(f"Sense, {coils} coils, {size}×{size}, complex64, {torch.get_num_threads()} CPU threads")
     print(f"  normal()             {normal * 1e3:8.2f} ms")
     print(f"  its two FFTs alone   {alone * 1e3:8.2f} ms")
     print(f"  ratio                {ratio:8.2f}     (median of {repeats}; target ≤ {TARGET})")
+    for name, seconds in zip(("A x", "Aᴴ y", "one FFT alone"), once, strict=True):
+        print(f"  {name:20s} {seconds * 1e3:8.2f} ms")
     return ratio
 
 

@@ -69,9 +69,9 @@ def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings
     """Return coil sensitivities, complex64 (set, coil, y, x), Σ_c |s_c|² = 1 in a set's support, 0 outside.
 
     kspace: (coil, y, x); mask: bool (y, x), the samples that may be looked at; only the fully sampled centre
-    is.  Their phase winds nowhere in the object (`smooth_phase`).  Never NaN: a coil that is zero has a zero
-    map; maps are zero everywhere where k-space is.  One coil has the map 1 everywhere.  Raises InputError
-    where the centre is smaller than the kernel.
+    is.  In their phase a coil combination is real that does not vanish in the object (`smooth_phase`).  Never
+    NaN: a coil that is zero has a zero map; maps are zero everywhere where k-space is.  One coil has the map
+    1 everywhere.  Raises InputError where the centre is smaller than the kernel.
     Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001.
     """
     settings = settings or EspiritSettings()

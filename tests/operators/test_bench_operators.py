@@ -14,6 +14,7 @@ def test_it_prints_the_ratio_that_it_returns(capsys):
     assert ratio > 0
     assert f"ratio                {ratio:8.2f}" in out
     assert "3 coils, 24×24" in out
+    assert all(f"\n  {name} " in out for name in ("A x", "Aᴴ y", "one FFT alone"))
 
 
 @pytest.mark.parametrize("bad", [{"coils": 0}, {"size": 0}, {"repeats": 0}])
