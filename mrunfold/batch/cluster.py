@@ -82,7 +82,7 @@ class Fleet:
                     yield future.result()
                 except KilledWorker:
                     yield failure(
-                        task.volume,
+                        task,
                         f"{task.volume.path.name}: its worker died {DEATHS + 1} times, most likely out of "
                         "memory; try fewer coils (--coils 8) or fewer workers",
                     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,14 @@ from filelock import FileLock, Timeout
 
 from mrunfold.errors import InputError
 from mrunfold.export.record import plain
+from mrunfold.io.source import open_regular
+from mrunfold.text import utf8_json
 
 __all__ = ["MANIFEST", "Manifest", "only_batch"]
 
 MANIFEST = "manifest.jsonl"
 LOCK = ".mrunfold-batch.lock"
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Manifest:
@@ -25,7 +29,8 @@ class Manifest:
 
     A line is a JSON object, with "settings" and "settings_digest" where a batch began, else of a volume
     ("name", "status", …).  A last line that a crash tore is cut off when the file is opened, so open it under
-    `only_batch` alone.  Raises InputError where any other line is not readable.
+    `only_batch` alone.  Raises InputError where any other line is not one that a batch writes: names in it
+    become paths, and what it lists may be replaced.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,11 +40,12 @@ class Manifest:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.listed: set[str] = set()
         """Names of all volumes that were ever written, under earlier settings too."""
-        if self._path.exists():
+        if os.path.lexists(self._path):
             self._load()
 
     def _load(self) -> None:
-        data = self._path.read_bytes()
+        with open_regular(self._path) as file:
+            data = file.read()
         whole = data.rfind(b"\n") + 1
         lines = data[:whole].splitlines(keepends=True)
         records = [_record(line) for line in lines]
@@ -53,9 +59,9 @@ class Manifest:
                 )
             self._take(record)
         if whole < len(data):
-            with open(self._path, "rb+") as file:
-                file.truncate(whole)
-                os.fsync(file.fileno())
+            with open(self._path, "rb+") as torn:
+                torn.truncate(whole)
+                os.fsync(torn.fileno())
 
     def _take(self, record: dict[str, Any]) -> None:
         if "settings" in record:
@@ -75,7 +81,7 @@ class Manifest:
         self._add({**record, "settings_digest": self.digest})
 
     def _add(self, record: dict[str, Any]) -> None:
-        line = json.dumps(plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+        line = utf8_json(plain(record)) + "\n"
         with open(self._path, "ab", buffering=0) as file:
             rest = memoryview(line.encode("utf-8"))
             while rest:
@@ -88,10 +94,33 @@ def _record(line: bytes) -> dict[str, Any] | None:
     """Return a line's object, None where it is not one of ours."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    needed = {"settings", "settings_digest"}, {"name", "status", "settings_digest"}
-    return record if isinstance(record, dict) and any(keys <= record.keys() for keys in needed) else None
+    if not isinstance(record, dict) or not _is_digest(record.get("settings_digest")):
+        return None
+    good = isinstance(record["settings"], dict) if "settings" in record else _is_volume(record)
+    return record if good else None
+
+
+def _is_volume(record: dict[str, Any]) -> bool:
+    """Whether a line's name is that of a file in the folder, and its fields are what a batch writes."""
+    name, status = record.get("name"), record.get("status")
+    if not isinstance(name, str) or not _is_plain(f"{name}.h5"):
+        return False
+    digests = record.get("input_sha256"), record.get("output_sha256")
+    if not isinstance(record.get("message", ""), str):
+        return False
+    if status == "ok":
+        return all(map(_is_digest, digests))
+    return status == "failed" and all(one is None or _is_digest(one) for one in digests)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and SHA256.fullmatch(value) is not None
+
+
+def _is_plain(name: str) -> bool:
+    return "\0" not in name and "/" not in name and Path(name).name == name
 
 
 @contextmanager

@@ -90,12 +90,12 @@ def check_outputs(volumes: Sequence[Volume], listed: Iterable[str]) -> None:
 
 def _is_ours(path: Path) -> bool:
     """Whether `path` is a volume that a batch wrote and died before it could say so."""
-    import h5py
+    from mrunfold.io.hdf5 import open_h5, reading
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_h5(path) as file, reading(path, "its contents"):
             return "settings_digest" in file.attrs and "reconstruction" in file and "kspace" not in file
-    except OSError:
+    except InputError:
         return False
 
 

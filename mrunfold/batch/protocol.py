@@ -10,7 +10,7 @@ from typing import Any
 
 from mrunfold.batch.plan import Volume, find_volumes
 from mrunfold.errors import InputError
-from mrunfold.io import sha256_of
+from mrunfold.io import scan_digest
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline import ReconSettings
 from mrunfold.protocols.reconstruction import (
@@ -162,7 +162,7 @@ def freeze(
     for done, volume in enumerate(listed):
         if progress is not None:
             progress(done, len(listed))
-        hashes[volume.path.name] = sha256_of(volume.path)
+        hashes[volume.path.name] = scan_digest(volume.path)
     if progress is not None:
         progress(len(listed), len(listed))
     return ReconProtocol(

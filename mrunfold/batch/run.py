@@ -151,13 +151,17 @@ def _settle(manifest: Manifest, folder: Path, facts: dict[str, Any], digest: str
     """Have the manifest hold these settings, or raise InputError."""
     if manifest.digest == digest:
         return
-    if manifest.settings is not None and not overwrite:
+    others = {n: r for n, r in manifest.volumes.items() if r["settings_digest"] != digest}
+    if (manifest.settings is not None or others) and not overwrite:
+        differ = "unknown, its line in the manifest is gone"
+        if manifest.settings is not None:
+            differ = differences(manifest.settings, facts)
         raise InputError(
-            f"{folder} holds a batch with other settings: {differences(manifest.settings, facts)}; choose "
-            "another --out, or add --overwrite to do all of it again"
+            f"{folder} holds a batch with other settings: {differ}; choose another --out, or add "
+            "--overwrite to do all of it again"
         )
     # Removed before the new settings hold: a folder never mixes volumes of two settings.
-    for name, record in manifest.volumes.items():
+    for name, record in others.items():
         path = folder / f"{name}.h5"
         if record["status"] == "ok" and path.is_file() and sha256_of(path) == record["output_sha256"]:
             path.unlink()

@@ -17,7 +17,9 @@ import torch
 from mrunfold.batch.plan import Volume
 from mrunfold.batch.volume import Work, reconstruct_volume
 from mrunfold.errors import InputError
-from mrunfold.io import sha256_of
+from mrunfold.io import scan_digest, sha256_of
+from mrunfold.io.source import Stamp
+from mrunfold.text import printable
 
 __all__ = ["Outcome", "Task", "attend", "cpu_threads", "failure"]
 
@@ -57,7 +59,11 @@ def attend(task: Task, work: Work, progress: Callable[[float, int], None] | None
     record = _begun(volume)
     began = time.perf_counter()
     try:
-        record["input_sha256"] = digest = sha256_of(volume.path)
+        stamp, digest = Stamp.of(volume.path), scan_digest(volume.path)
+    except (InputError, OSError) as error:
+        return _out_of_reach(task, _message(error, volume))
+    record["input_sha256"] = digest
+    try:
         if before is not None and before["input_sha256"] == digest:
             if before["status"] == "ok" and _intact(volume.final, before["output_sha256"]):
                 return Outcome(volume.name, "kept")
@@ -68,23 +74,41 @@ def attend(task: Task, work: Work, progress: Callable[[float, int], None] | None
                 f"{volume.path}: not the file that the protocol froze (sha256 {digest[:12]}…, there "
                 f"{task.expected[:12]}…); get that file, or freeze a protocol anew"
             )
-        record |= reconstruct_volume(volume, digest, work, progress)
+        record |= reconstruct_volume(volume, digest, stamp, work, progress)
         record |= {"status": "ok", "message": ""}
     except Exception as error:
         _raise_if_fatal(error)
-        return failure(volume, _message(error, volume), record, began)
+        return _failed(task, record | {"message": _message(error, volume)}, began)
     return Outcome(volume.name, "ok", record=_ended(record, began))
 
 
-def failure(
-    volume: Volume, message: str, record: dict[str, Any] | None = None, began: float | None = None
-) -> Outcome:
-    """Return the outcome of a volume that failed, without output; record: what is known of it so far."""
-    record = _begun(volume) if record is None else record
+def failure(task: Task, message: str) -> Outcome:
+    """Return the outcome of a volume whose worker could not say itself that it failed, and why."""
+    try:
+        digest = scan_digest(task.volume.path)
+    except (InputError, OSError):
+        return _out_of_reach(task, message)
+    if task.before is not None and task.before["input_sha256"] == digest:
+        return _out_of_reach(task, message)  # not this content's fault: it was read before
+    return _failed(task, _begun(task.volume) | {"input_sha256": digest, "message": message}, None)
+
+
+def _out_of_reach(task: Task, message: str) -> Outcome:
+    """Return the outcome of a raw file that cannot be read: what it gave before stays, and its line holds."""
+    message = printable(message)
+    if task.before is not None and task.before["status"] == "ok":
+        return Outcome(task.volume.name, "failed", f"{message}; its earlier output is kept")
+    record = _begun(task.volume) | {"status": "failed", "output_sha256": None, "message": message}
+    return Outcome(task.volume.name, "failed", message, _ended(record, None))
+
+
+def _failed(task: Task, record: dict[str, Any], began: float | None) -> Outcome:
+    """Return the outcome of a raw file that was read and failed, without output."""
+    message = printable(record["message"])
     record |= {"status": "failed", "output_sha256": None, "message": message}
     # What an earlier state of the file gave is not this file's reconstruction.
-    volume.final.unlink(missing_ok=True)
-    return Outcome(volume.name, "failed", message, _ended(record, began))
+    task.volume.final.unlink(missing_ok=True)
+    return Outcome(task.volume.name, "failed", message, _ended(record, began))
 
 
 @contextmanager

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from mrunfold.batch.plan import Volume
-from mrunfold.errors import InputError
 from mrunfold.export import peak_memory_mb
 from mrunfold.io import atomic_path, open_scan, sha256_of
+from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.base import Method
 from mrunfold.pipeline import ReconSettings, parse_slices
 from mrunfold.pipeline.clock import Clock
@@ -40,9 +38,11 @@ class Work:
 
 
 def reconstruct_volume(
-    volume: Volume, digest: str, work: Work, progress: SliceProgress | None = None
+    volume: Volume, digest: str, stamp: Stamp, work: Work, progress: SliceProgress | None = None
 ) -> dict[str, Any]:
-    """Write the volume's file and return what the manifest says of it; digest: sha256 of the raw file.
+    """Write the volume's file and return what the manifest says of it.
+
+    digest, stamp: of the raw file, the stamp taken first; InputError where it is no longer that at the end.
 
     The file holds `reconstruction` float32 (slice, readout, phase), cropped, as fastMRI's submissions do,
     `std`, `quantile_05` and `quantile_95` where samples were drawn, and where it came from as attributes.
@@ -50,7 +50,6 @@ def reconstruct_volume(
     system refuses; what was at `volume.final` stays then.
     """
     clock = Clock()
-    before = _stamp(volume.path)
     with open_scan(volume.path) as scan:
         indices = parse_slices(work.settings.slices, len(scan))
         kind = target_kind(scan, work.settings, indices[0])
@@ -66,8 +65,7 @@ def reconstruct_volume(
                 )
                 if work.protocol_digest is not None:
                     writer.describe({"protocol_digest": work.protocol_digest})
-            if _stamp(volume.path) != before:
-                raise InputError(f"{volume.path}: changed while it was read; run the same command again")
+            unchanged(volume.path, stamp, digest)
             written = sha256_of(part)
     spent = sum(clock.seconds.values())
     on_cuda = work.device.type == "cuda"
@@ -98,9 +96,3 @@ def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: SliceProgr
         done.add(place, images)
     if progress is not None:
         progress(total, total)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change: they differ if somebody writes to the file meanwhile."""
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns

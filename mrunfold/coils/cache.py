@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 import sys
-import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,16 @@ import numpy as np
 
 from mrunfold.coils.espirit import EspiritSettings, maps_from_block
 from mrunfold.errors import InputError
+from mrunfold.io.source import open_regular
 
 __all__ = ["cache_folder", "cached_maps"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # raise when the maps change for the same calibration block and settings
+FORMAT = 3  # raise when the maps change for the same calibration block and settings, or their file
 LIMIT_BYTES = 4 << 30
+DIGEST = 32  # bytes of a sha256
+MOST_AROUND = DIGEST + 4096  # and of a .npy header
 
 
 def cache_folder() -> Path:
@@ -46,17 +49,19 @@ def cached_maps(
     """Return ESPIRiT maps (set, coil, y, x) of a calibration block (coil, h, w), and where they came from.
 
     folder: where maps are kept, None to compute them anew and keep nothing.  The name of a file is the
-    sha256 of the block, the image shape, the settings and SigPy's version.  A file that is damaged is
-    computed again, one that cannot be written is done without; either is logged.
+    sha256 of the block, the image shape, the settings and SigPy's version.  A file whose maps are not those
+    that were written, or cannot be maps, is computed again; one that cannot be written is done without;
+    either is logged.
     """
     if folder is None:
         return maps_from_block(block, shape, settings), "computed"
-    path = folder / "maps" / f"{_key(block, shape, settings)}.npz"
+    path = folder / "maps" / f"{_key(block, shape, settings)}.npy"
     maps = _read(path, (settings.sets, len(block), *shape))
     if maps is not None:
         return maps, "cache"
     maps = maps_from_block(block, shape, settings)
-    _write(path, maps)
+    if _fault(maps) is None:  # a block without signal has none, and that is found again in no time
+        _write(path, maps)
     return maps, "computed"
 
 
@@ -75,27 +80,52 @@ def _key(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the kept maps, None where there are none or they are damaged (npz has a checksum)."""
+    """Return the kept maps, None where there are none or they are not as they were written.
+
+    The file is a .npy and the sha256 of its bytes: no header is believed before all of it is checked.
+    """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            maps = file["maps"]
+        with open_regular(path) as file:
+            expected = 8 * int(np.prod(shape)) + MOST_AROUND
+            data = file.read(expected + 1)
+        content, digest = data[:-DIGEST], data[-DIGEST:]
+        if len(data) > expected or hashlib.sha256(content).digest() != digest:
+            raise ValueError("its sha256 differs")
+        maps = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         if maps.shape != shape or maps.dtype != np.complex64:
             raise ValueError(f"holds {maps.shape} {maps.dtype}, expected {shape} complex64")
+        if (fault := _fault(maps)) is not None:
+            raise ValueError(fault)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        log.warning("cached maps %s are damaged (%s); computing them again", path, error)
+    except (OSError, ValueError) as error:
+        log.warning("cached maps %s are damaged (%s); computing them again", path.name, error)
         return None
     return maps
+
+
+def _fault(maps: np.ndarray) -> str | None:
+    """Return why (set, coil, y, x) cannot be maps, else None: Σ_c |s_c|² is 1, and 0 outside."""
+    if not np.isfinite(maps).all():
+        return "values that are not finite"
+    energy = np.square(np.abs(maps)).sum(axis=1)
+    inside = energy > 0
+    if not inside.any():
+        return "zero everywhere"
+    return None if np.allclose(energy[inside], 1, atol=1e-3) else "not normalised"
 
 
 def _write(path: Path, maps: np.ndarray) -> None:
     from mrunfold.io.atomic import atomic_path
 
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(maps), allow_pickle=False)
+    content = buffer.getbuffer()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, maps=maps)
+            file.write(content)
+            file.write(hashlib.sha256(content).digest())
         _prune(path.parent)
     except (OSError, InputError) as error:
         log.warning("maps are not kept in %s (%s); set MRUNFOLD_CACHE to a folder that can be written",
@@ -104,7 +134,8 @@ def _write(path: Path, maps: np.ndarray) -> None:
 
 def _prune(folder: Path) -> None:
     """Remove the files that were written first until at most LIMIT_BYTES are left."""
-    known = sorted(((p.stat().st_mtime, p.stat().st_size, p) for p in folder.glob("*.npz")), reverse=True)
+    files = [p for kind in ("*.npy", "*.npz") for p in folder.glob(kind)]  # .npz of earlier versions too
+    known = sorted(((p.stat().st_mtime, p.stat().st_size, p) for p in files), reverse=True)
     total = 0
     for _, size, path in known:
         total += size

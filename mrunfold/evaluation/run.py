@@ -11,7 +11,7 @@ from mrunfold.evaluation.bootstrap import Interval, bootstrap_means
 from mrunfold.evaluation.files import TARGETS
 from mrunfold.evaluation.pairing import pair_folders
 from mrunfold.evaluation.volumes import METRICS, VolumeScore, load_pair, score_pair
-from mrunfold.io.atomic import sha256_of
+from mrunfold.io.source import sha256_of
 from mrunfold.perceptual import Lpips
 
 __all__ = ["ALL", "Run", "evaluate_folder"]

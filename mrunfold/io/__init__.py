@@ -1,10 +1,11 @@
 """Raw data in, files out: readers that recognise their format, and writing that leaves no half file."""
 
-from mrunfold.io.atomic import atomic_path, sha256_of
+from mrunfold.io.atomic import atomic_path
 from mrunfold.io.crimes import data_crimes
 from mrunfold.io.grid import crop_image, remove_oversampling
 from mrunfold.io.recognise import open_scan
 from mrunfold.io.scan import Geometry, Header, Scan
+from mrunfold.io.source import scan_digest, sha256_of
 
 __all__ = [
     "Geometry",
@@ -15,5 +16,6 @@ __all__ = [
     "data_crimes",
     "open_scan",
     "remove_oversampling",
+    "scan_digest",
     "sha256_of",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -12,7 +11,9 @@ from pathlib import Path
 
 from mrunfold.errors import InputError
 
-__all__ = ["atomic_path", "sha256_of"]
+__all__ = ["atomic_path", "beside"]
+
+LONGEST = 255  # bytes of a name, on every file system in common use
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -31,7 +32,7 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError(f"{final} is a folder; name a file to write")
     if not final.parent.is_dir():
         raise InputError(f"cannot write {final}: no folder {final.parent}; create it first")
-    temporary = final.parent / f".part-{secrets.token_hex(4)}-{final.name}"
+    temporary = beside(final, f".part-{secrets.token_hex(4)}-")
     with _disk_errors(final, temporary):
         # Made here rather than by the writer, so that an unwritable folder is known before any work is done.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -47,13 +48,13 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
             _fsync(final.parent)
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def beside(final: Path, before: str, after: str = "") -> Path:
+    """Return `final` with its name between `before` and `after`, its beginning cut where that is too long."""
+    room = LONGEST - len(os.fsencode(before + after))
+    name = final.name
+    while len(os.fsencode(name)) > room:
+        name = name[1:]
+    return final.parent / f"{before}{name}{after}"
 
 
 def _fsync(path: Path) -> None:

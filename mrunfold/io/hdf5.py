@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 
 from mrunfold.errors import InputError
+from mrunfold.io.source import open_regular
 
 __all__ = ["MAX_SLICE_BYTES", "check_size", "find", "open_h5", "reading"]
 
@@ -39,6 +40,10 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 def open_h5(path: Path) -> h5py.File:
     """Open an HDF5 file read-only, or raise InputError."""
+    try:
+        open_regular(path).close()  # HDF5 would wait for the writer of a pipe
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
     with reading(path, "it as HDF5"):
         return h5py.File(path, "r")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mrunfold.errors import InputError
+from mrunfold.io.atomic import beside
 
 __all__ = ["check_target", "result_folder"]
 
@@ -115,7 +116,7 @@ def _replace(work: Path, final: Path) -> None:
 
 def _beside(final: Path, suffix: str) -> Path:
     """Make an empty folder with an unused hidden name next to `final`."""
-    path = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}{suffix}"
+    path = beside(final, ".", f".{uuid.uuid4().hex[:8]}{suffix}")
     path.mkdir()
     return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 
 from mrunfold.export import ZERO_FILLED, Stack, stacks, write_json, write_nifti
-from mrunfold.io import open_scan, sha256_of
+from mrunfold.io import open_scan, scan_digest, sha256_of
+from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.folder import check_target, result_folder
@@ -60,14 +62,16 @@ def reconstruct(
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     clock = Clock()
+    with contextlib.suppress(OSError):  # what is not there, open_scan says better
+        stamp = Stamp.of(Path(path))
     with open_scan(Path(path)) as scan:
+        with clock("hash"):
+            digest = scan_digest(scan.path)
         indices = parse_slices(settings.slices, len(scan))
         places = stacks(scan.header, indices)  # a geometry that cannot be written is known before the work
         kind = target_kind(scan, settings, indices[0])
         drawn = draw_mask(scan, settings)
         job = Job(scan, settings, method, kind, drawn, scan.noise(), device, clock)
-        with clock("hash"):
-            digest = sha256_of(scan.path)
         with result_folder(final, overwrite) as folder:
             done = Done(indices)
             with open_writer(folder / "recon.h5", len(indices), scan.header.crop) as writer:
@@ -77,6 +81,8 @@ def reconstruct(
                 _write_stacks(folder, places, scan.header.crop, tuple(done.images.uncertainty))
                 scores = _scores(job, done, folder / "recon.h5")
                 write_preview(folder / "preview.png", make_preview(job, done, scores))
+            with clock("hash"):
+                unchanged(scan.path, stamp, digest)
             record = run_record(job, done, digest, scores)
             record["recon_sha256"] = sha256_of(folder / "recon.h5")  # HDF5 itself does not notice a change
             write_json(folder / "record.json", record)

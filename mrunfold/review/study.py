@@ -16,7 +16,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.export import open_reconstruction, radiological_view, versions, write_json
-from mrunfold.io.atomic import sha256_of
+from mrunfold.io.source import sha256_of
 from mrunfold.review.cases import WINDOW, Case, Panel, Progress, load
 from mrunfold.review.page import asset, case_data, html
 

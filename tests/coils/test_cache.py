@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,8 @@ def count(monkeypatch) -> list[int]:
 
     def fake(block, shape, settings):
         calls.append(1)
-        return np.full((1, len(block), *shape), block.ravel()[0], np.complex64)
+        unit = block.ravel()[0] / abs(block.ravel()[0])
+        return np.full((1, len(block), *shape), unit * len(block) ** -0.5, np.complex64)
 
     monkeypatch.setattr(cache, "maps_from_block", fake)
     return calls
@@ -63,15 +67,29 @@ def test_real_maps_come_back_equal(tmp_path, block):
     np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "wrong shape"])
+def with_digest(maps: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, maps)
+    return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
+
+
+WRONG = {
+    "wrong shape": np.full((1, 3, 4, 4), 3**-0.5, np.complex64),
+    "NaN": np.full((1, 3, *SHAPE), np.nan, np.complex64),
+    "zero": np.zeros((1, 3, *SHAPE), np.complex64),
+    "not normalised": np.ones((1, 3, *SHAPE), np.complex64),
+}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", *WRONG])
 def test_a_damaged_file_is_computed_again(tmp_path, block, count, caplog, damage):
     expected, _ = cached_maps(block, SHAPE, SETTINGS, tmp_path)
     (path,) = kept(tmp_path)
     data = bytearray(path.read_bytes())
     if damage == "flipped":
         data[len(data) // 2] ^= 0x40
-    if damage == "wrong shape":
-        np.savez(path, maps=np.zeros((1, 3, 4, 4), np.complex64))
+    if damage in WRONG:
+        path.write_bytes(with_digest(WRONG[damage]))
     else:
         path.write_bytes(
             {"truncated": data[: len(data) // 2], "empty": b"", "text": b"maps"}.get(damage, data)
@@ -82,6 +100,29 @@ def test_a_damaged_file_is_computed_again(tmp_path, block, count, caplog, damage
     assert "damaged" in caplog.text
     np.testing.assert_array_equal(maps, expected)
     assert cached_maps(block, SHAPE, SETTINGS, tmp_path)[1] == "cache"
+
+
+def test_no_flipped_bit_passes(tmp_path, block, count):
+    expected, _ = cached_maps(block, SHAPE, SETTINGS, tmp_path)
+    (path,) = kept(tmp_path)
+    whole = path.read_bytes()
+    places = [*range(128), *range(128, len(whole), 97), *range(len(whole) - 32, len(whole))]
+    for place in places:
+        for bit in (0, 6):
+            data = bytearray(whole)
+            data[place] ^= 1 << bit
+            path.write_bytes(data)
+            maps, source = cached_maps(block, SHAPE, SETTINGS, tmp_path)
+            assert source == "computed", (place, bit)
+            np.testing.assert_array_equal(maps, expected)
+
+
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path, block, count):
+    cached_maps(block, SHAPE, SETTINGS, tmp_path)
+    (path,) = kept(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert cached_maps(block, SHAPE, SETTINGS, tmp_path)[1] == "computed"
 
 
 def test_no_cache_keeps_nothing(tmp_path, block, count, monkeypatch):
@@ -102,8 +143,6 @@ def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, block, count, ca
 def test_the_oldest_make_room(tmp_path, block, count, monkeypatch):
     cached_maps(block, SHAPE, SETTINGS, tmp_path)
     (oldest,) = kept(tmp_path)
-    import os
-
     os.utime(oldest, (1, 1))
     monkeypatch.setattr(cache, "LIMIT_BYTES", int(1.5 * oldest.stat().st_size))
     cached_maps(block * 2, SHAPE, SETTINGS, tmp_path)
