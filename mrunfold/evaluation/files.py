@@ -6,12 +6,12 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.attributes import read_attribute
 from mrunfold.io.fastmri import ACQUISITIONS
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 
@@ -138,13 +138,8 @@ def _digest(volume: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _attribute(path: Path, file: h5py.File, name: str) -> Any:
-    with reading(path, f"the attribute '{name}'"):
-        return file.attrs.get(name)
-
-
 def _text(path: Path, file: h5py.File, name: str) -> str | None:
-    value = _attribute(path, file, name)
+    value = read_attribute(path, file, name)
     value = value.decode("ascii", "replace") if isinstance(value, bytes) else value
     return value if isinstance(value, str) else None
 
@@ -160,5 +155,5 @@ def _word(path: Path, file: h5py.File, name: str, pattern: re.Pattern[str]) -> s
 
 
 def _flag(path: Path, file: h5py.File, name: str) -> bool:
-    value = np.asarray(_attribute(path, file, name) or False)
+    value = np.asarray(read_attribute(path, file, name) or False)
     return value.size == 1 and value.dtype.kind in "biu" and bool(value)

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.attributes import read_attribute
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.grid import crop_image
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
@@ -60,8 +61,7 @@ class FastmriScan(Scan):
                     f"{self.path}: '{self._reference.name[1:]}' must be (slice, y, x) with {shape[0]} "
                     f"slices, got {self._reference.shape}"
                 )
-        with reading(self.path, "its attributes"):
-            attributes = {name: self._file.attrs.get(name) for name in ("acquisition", "simulated")}
+        attributes = {n: read_attribute(self.path, self._file, n) for n in ("acquisition", "simulated")}
         self._mask = self._read_mask()
         self.header = _header(self.path, shape, self._read_encoding(), attributes, self._reference)
 

@@ -17,7 +17,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.hdf5 import reading
 
-__all__ = ["check_heaps", "read_field", "read_text"]
+__all__ = ["REFERENCE", "check_heaps", "damaged", "has_references", "heap_object", "read_field", "read_text"]
 
 HEADER = 16  # bytes, of a collection and of each object in it
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -35,7 +35,7 @@ def check_heaps(path: Path, dataset: h5py.Dataset) -> None:
         properties = dataset.file.id.get_create_plist()
         if properties.get_sizes() != (8, 8) or properties.get_userblock() != 0:
             raise InputError(f"{path}: an HDF5 file of an unusual layout; rewrite it with h5repack")
-    sizes: dict[int, dict[int, int]] = {}
+    collections: dict[int, dict[int, tuple[int, int]]] = {}
     with open(path, "rb") as file:
         end = os.fstat(file.fileno()).st_size
         for _, rows in _raw_rows(path, dataset, row):
@@ -44,10 +44,10 @@ def check_heaps(path: Path, dataset: h5py.Dataset) -> None:
                 for count, address, index in cells.reshape(-1).tolist():
                     if count == 0:
                         continue
-                    if address not in sizes:
-                        sizes[address] = _collection(path, file.fileno(), address, end)
-                    if sizes[address].get(index) != count * width:
-                        raise _damaged(path)
+                    if address not in collections:
+                        collections[address] = _collection(path, file.fileno(), address, end)
+                    if collections[address].get(index, (0, -1))[1] != count * width:
+                        raise damaged(path)
 
 
 def read_text(path: Path, dataset: h5py.Dataset | h5py.Group | None, limit: int) -> bytes | str:
@@ -68,6 +68,11 @@ def read_text(path: Path, dataset: h5py.Dataset | h5py.Group | None, limit: int)
     with reading(path, f"'{dataset.name}'"):
         value = np.asarray(dataset[()]).reshape(-1)[0]
     return value if isinstance(value, str) else bytes(value)
+
+
+def has_references(kind: h5py.h5t.TypeID) -> bool:
+    """Whether values of this type refer to a heap."""
+    return bool(_references(kind)[1])
 
 
 def _references(kind: h5py.h5t.TypeID) -> tuple[int, list[tuple[int, int]]]:
@@ -100,7 +105,7 @@ def _raw_rows(path: Path, dataset: h5py.Dataset, row: int) -> Iterator[tuple[int
         end = os.fstat(file.fileno()).st_size
         for first, start, length in places:
             if start + length > end:
-                raise _damaged(path)
+                raise damaged(path)
             raw = os.pread(file.fileno(), length, start)
             yield first, np.frombuffer(raw, np.uint8, len(raw) // row * row).reshape(-1, row)
 
@@ -122,7 +127,7 @@ def read_field(path: Path, dataset: h5py.Dataset, name: str) -> np.ndarray:
             blocks = [dataset.fields(name)[i : i + 256] for i in range(0, dataset.size, 256)]
             return np.concatenate(blocks)
         if kind.get_member_type(kind.get_member_index(name.encode())).get_size() != dtype.itemsize:
-            raise _damaged(path)
+            raise damaged(path)
     field = np.zeros(dataset.size, dtype)
     for first, rows in _raw_rows(path, dataset, row):
         count = min(len(rows), len(field) - first)
@@ -132,26 +137,38 @@ def read_field(path: Path, dataset: h5py.Dataset, name: str) -> np.ndarray:
     return field
 
 
-def _collection(path: Path, file: int, address: int, end: int) -> dict[int, int]:
-    """Return the size of each object of the collection at `address`; raise InputError where damaged."""
+def heap_object(path: Path, file: int, address: int, index: int, length: int, end: int, limit: int) -> bytes:
+    """Return object `index` of the collection at `address`, at most `limit` bytes, without the library.
+
+    file: a descriptor of `end` bytes; length: what refers to it says.  Raises InputError where damaged.
+    """
+    objects = _collection(path, file, address, end)
+    if index not in objects or objects[index][1] != length or length > limit:
+        raise damaged(path)
+    return os.pread(file, length, objects[index][0])
+
+
+def _collection(path: Path, file: int, address: int, end: int) -> dict[int, tuple[int, int]]:
+    """Return (place, size) of each object of the collection at `address`; raise InputError where damaged."""
     header = os.pread(file, HEADER, address) if address + HEADER <= end else b""
     if len(header) < HEADER or header[:5] != b"GCOL\x01":
-        raise _damaged(path)
+        raise damaged(path)
     size = struct.unpack("<Q", header[8:])[0]
     if size < 4096 or size > end - address:
-        raise _damaged(path)
-    sizes: dict[int, int] = {}
+        raise damaged(path)
+    objects: dict[int, tuple[int, int]] = {}
     position = HEADER
     while size - position >= HEADER:
         index, _, _, length = struct.unpack("<HHIQ", os.pread(file, HEADER, address + position))
         # The free space is object 0, and its length has its header in it.
         step = length if index == 0 else HEADER + (length + 7) // 8 * 8
-        if step < HEADER or step > size - position or index in sizes:
-            raise _damaged(path)
-        sizes[index] = length
+        if step < HEADER or step > size - position or index in objects:
+            raise damaged(path)
+        objects[index] = (address + position + HEADER, length)
         position += step
-    return sizes
+    return objects
 
 
-def _damaged(path: Path) -> InputError:
+def damaged(path: Path) -> InputError:
+    """Return the error that says so of what lies in a file's heaps."""
     return InputError(f"{path}: its variable-length data are damaged; copy the file again")
