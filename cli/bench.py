@@ -28,7 +28,7 @@ def operators(
     repeats: Annotated[int, typer.Option(min=1, help="Measurements; their median counts.")] = 41,
 ) -> None:
     """Time the normal operator of Sense against its two FFTs alone."""
-    from mrunfold.benchmarks.operators import run
+    from mrunfold.benchmarks.speed.operators import run
 
     run(coils, size, repeats)
 
@@ -36,7 +36,7 @@ def operators(
 @app.command()
 def masks() -> None:
     """Time the Poisson-disc masks against SigPy's."""
-    from mrunfold.benchmarks.masks import run
+    from mrunfold.benchmarks.speed.masks import run
 
     run()
 
@@ -64,7 +64,7 @@ def quality(
 ) -> None:
     """Compare the learned method with L1-wavelet and TV, each at its best weight, on fully sampled data."""
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.quality import CLASSICAL, Row, load, markdown, measure, merged, save
+    from mrunfold.benchmarks.quality.scans import CLASSICAL, Row, load, markdown, measure, merged, save
     from mrunfold.cli.options import parse_parameters
 
     laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
@@ -144,8 +144,8 @@ def pictures(
 ) -> None:
     """Draw the comparison of `quality` for the first slice: images, errors and standard deviation."""
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.pictures import write_comparison
-    from mrunfold.benchmarks.quality import GRID
+    from mrunfold.benchmarks.quality.pictures import write_comparison
+    from mrunfold.benchmarks.quality.scans import GRID
 
     first = next(iter(full_slices(data)))
     write_comparison(out, first, _law(law), GRID, weights=weights, samples=samples)
@@ -160,7 +160,7 @@ def prior(
     size: Annotated[int, typer.Option(min=16, help="Matrix size, square.")] = 96,
 ) -> None:
     """Draw images from the network without any measurement (A = 0)."""
-    from mrunfold.benchmarks.pictures import write_prior
+    from mrunfold.benchmarks.quality.pictures import write_prior
 
     write_prior(out, weights, count, size)
     print(f"wrote {out}")
@@ -173,7 +173,7 @@ def maps(
     calibration: Annotated[int, typer.Option(min=12, max=32, help="Calibration region, square.")] = 24,
 ) -> None:
     """Time coil calibration here against SigPy's and, where it is installed, BART's."""
-    from mrunfold.benchmarks.maps import MapsRow, measure
+    from mrunfold.benchmarks.speed.maps import MapsRow, measure
 
     def report(row: MapsRow) -> None:
         print(
@@ -197,9 +197,9 @@ def compression(
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Measure what the default compression of coils costs in quality and saves in time."""
-    from mrunfold.benchmarks.compression import CompressionRow, markdown, measure
     from mrunfold.benchmarks.datasets import full_slices
     from mrunfold.benchmarks.measured import save_measured
+    from mrunfold.benchmarks.quality.compression import CompressionRow, markdown, measure
 
     def report(row: CompressionRow) -> None:
         print(
@@ -230,7 +230,7 @@ def batch_layer(
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Measure what batches cost here: overhead, memory, workers; then count the full fastMRI sets."""
-    from mrunfold.benchmarks.batch import Sizes, fleet_markdown, measure, measured_markdown
+    from mrunfold.benchmarks.speed.batch import Sizes, fleet_markdown, measure, measured_markdown
     from mrunfold.cli.options import recon_options
     from mrunfold.export.record import to_json
     from mrunfold.io import atomic_path
@@ -253,7 +253,7 @@ def fleet(
     gpu_factor: Annotated[float, typer.Option(min=1, help="Speed assumed of a GPU, × a core.")] = 20,
 ) -> None:
     """Print what `batch` measured, and the full fastMRI sets counted from it, as Markdown tables."""
-    from mrunfold.benchmarks.batch import fleet_markdown, measured_markdown, read_measured
+    from mrunfold.benchmarks.speed.batch import fleet_markdown, measured_markdown, read_measured
 
     found = read_measured(file)
     print(f"{measured_markdown(found)}\n{fleet_markdown(found, gpu_factor)}")
@@ -282,7 +282,7 @@ def restore(
     """Compare the learned method with Tikhonov, TV and plug-and-play on photographs, many operators."""
     import torch
 
-    from mrunfold.benchmarks.restore_run import Comparison, compare
+    from mrunfold.benchmarks.photographs.run import Comparison, compare
     from mrunfold.cli.options import parse_parameters
 
     if threads is not None:
@@ -310,7 +310,7 @@ def restore_pictures(
     """Draw what `restore` compares: degraded, TV, plug-and-play, ours, its standard deviation, truth."""
     import torch
 
-    from mrunfold.benchmarks.restore_pictures import write_pictures
+    from mrunfold.benchmarks.photographs.pictures import write_pictures
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -327,7 +327,7 @@ def export(
     size: Annotated[int, typer.Option(min=8, help="Matrix size, square.")] = 320,
 ) -> None:
     """Time exports of a volume and its page, with peak memory, against reading it and against nibabel."""
-    from mrunfold.benchmarks.export import ExportRow, measure
+    from mrunfold.benchmarks.speed.export import ExportRow, measure
 
     names = {
         "read": "read only",

@@ -31,7 +31,7 @@ def speed(
     out: Out = None,
 ) -> None:
     """Time each stage of a slice against its peers (SigPy, BART) and its bound, in one run."""
-    from mrunfold.benchmarks import speed as bench
+    from mrunfold.benchmarks.speed import stages as bench
 
     found = bench.measure(
         coils, size, repeats, iterations, weights, _device(device), 16 if quick else 256, say
@@ -60,7 +60,7 @@ def methods(
     out: Out = None,
 ) -> None:
     """Time one slice of yours by each method and BART, maps given, with the PSNR of each."""
-    from mrunfold.benchmarks.methods import MethodRow, markdown, measure
+    from mrunfold.benchmarks.speed.methods import MethodRow, markdown, measure
 
     def report(row: MethodRow) -> None:
         start = f", start and files {row.overhead:.2f} s apart" if row.overhead else ""
@@ -82,7 +82,7 @@ def scaling(
     out: Out = None,
 ) -> None:
     """Show how the time of a slice grows with matrix size, coils and slices."""
-    from mrunfold.benchmarks import scaling as curves
+    from mrunfold.benchmarks.speed import scaling as curves
 
     small = {"matrix": (48, 64), "coils": (1, 2, 4), "slices": (1, 2)}
     options: dict[str, Any] = {"sizes": small, "coils": 2, "size": 48} if quick else {}
@@ -102,7 +102,7 @@ def compile(
     out: Out = None,
 ) -> None:
     """Time torch.compile and bfloat16 against plain float32: warm-up, gain, difference."""
-    from mrunfold.benchmarks.compiled import WAYS, markdown, measure
+    from mrunfold.benchmarks.speed.compiled import WAYS, markdown, measure
     from mrunfold.errors import InputError, did_you_mean
 
     for name in way or ():
@@ -124,7 +124,7 @@ def runtime(
     ] = None,
 ) -> None:
     """Time the C++ program against Python: the same slice, weights and threads, maps given."""
-    from mrunfold.benchmarks.runtime import measure
+    from mrunfold.benchmarks.speed.runtime import measure
 
     found = measure(coils, size, repeats, rounds, weights, build, say)
     print(

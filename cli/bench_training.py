@@ -22,7 +22,7 @@ def optimiser(
     out: Out = None,
 ) -> None:
     """Train a little with each optimiser, over the same batches: what it gains, and seconds a step."""
-    from mrunfold.benchmarks.optimiser import Arm, markdown, measure
+    from mrunfold.benchmarks.quality.optimiser import Arm, markdown, measure
     from mrunfold.protocols import load_protocol
 
     arms = [Arm(*_arm(text)) for text in arm or ["adam:3e-4", "muon:3e-4", "muon:1e-3"]]
@@ -57,7 +57,7 @@ def seen(
     from itertools import islice
 
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.seen import markdown, measure_seen, training_slices
+    from mrunfold.benchmarks.quality.seen import markdown, measure_seen, training_slices
     from mrunfold.protocols import load_protocol
 
     slices = list(training_slices(data, load_protocol(protocol), each))
@@ -72,7 +72,7 @@ def windows(
     scans: Annotated[int, typer.Option(min=1, help="Simulated scans.")] = 8,
 ) -> None:
     """Measure maps from few calibration lines against true ones, by the zeros around them."""
-    from mrunfold.benchmarks.maps import window_errors
+    from mrunfold.benchmarks.speed.maps import window_errors
     from mrunfold.protocols import load_protocol
     from mrunfold.training.images import ImageBank
 

@@ -34,8 +34,8 @@ def compile(
     size = None if shape is None else _shape(shape)
 
     from mrunfold.cli.console import print_table
+    from mrunfold.networks.weights import load_weights
     from mrunfold.runtime import SOURCE, export_mean
-    from mrunfold.weights import load_weights
 
     network, metadata = load_weights(weights)
     with _progress() as progress:

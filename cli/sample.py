@@ -21,7 +21,7 @@ def sample(
 
     Example: mrunfold sample scan.h5 --slices 1
     """
-    from mrunfold.sample import write_sample
+    from mrunfold.phantoms.brain import write_sample
 
     path = write_sample(out, coils=coils, slices=slices, seed=seed, noise=noise)
     size = path.stat().st_size / 1e6

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrunfold.errors import InputError, did_you_mean
-from mrunfold.protocols import FOLDER, tomllib
+from mrunfold.protocols.training import FOLDER, tomllib
 
 __all__ = [
     "RECON_SUFFIX", "CoilSettings", "Data", "MaskLaw", "MethodSpec", "ReconProtocol", "ScoreRule", "Target",

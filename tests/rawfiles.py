@@ -62,7 +62,7 @@ def coil_kspace(
     """
     import torch
 
-    from mrunfold.coils.simulated import simulated_maps
+    from mrunfold.phantoms.coils import simulated_maps
 
     rng = np.random.default_rng(seed)
     count, y, x = images.shape

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mrunfold.benchmarks.quality import load, markdown
-from mrunfold.weights import DEFAULT_WEIGHTS, FOLDER, weights_digest
+from mrunfold.benchmarks.quality.scans import load, markdown
+from mrunfold.networks.weights import DEFAULT_WEIGHTS, FOLDER, weights_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Pages whose examples stand by themselves; the others need a scan.
@@ -71,7 +71,8 @@ def test_gains_in_the_readme_are_those_of_the_results(row, name):
 
 
 def test_the_table_of_restorations_is_what_was_measured():
-    from mrunfold.benchmarks import restore_rows, restore_table
+    from mrunfold.benchmarks.photographs import rows as restore_rows
+    from mrunfold.benchmarks.photographs import table as restore_table
 
     text = (ROOT / "docs/results-restoration.md").read_text(encoding="utf-8")
     file = ROOT / "docs/results/restore.json"

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.methods import get_method
 from mrunfold.metrics import psnr, ssim
 from mrunfold.operators import FourierMask, LinearOperator, Sense, fft2c, ifft2c
+from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import Problem, rescale
 
 SHAPE = (96, 80)

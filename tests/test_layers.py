@@ -160,7 +160,7 @@ def test_the_command_line_starts_without_the_slow_packages():
     [
         ("mrunfold.solvers", "from mrunfold.methods import sense"),
         ("mrunfold.solvers", "def f():\n    import mrunfold.problem"),
-        ("mrunfold.solvers", "from . import unfold"),
+        ("mrunfold.solvers", "from . import networks"),
         ("mrunfold.operators.base", "from ..coils import espirit"),
         ("mrunfold.masks.draw", "if True:\n    from mrunfold import pipeline"),
         ("mrunfold.masks.draw", "import importlib\nimportlib.import_module('mrunfold.review')"),

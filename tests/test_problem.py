@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.io.scan import Header
 from mrunfold.masks import Mask, calibration_region
 from mrunfold.operators import FourierMask, Sense, fft2c, ifft2c
-from mrunfold.problem import Problem, ProblemSettings, build_problem, collate
+from mrunfold.phantoms.coils import simulated_maps
+from mrunfold.prepare import ProblemSettings, build_problem
+from mrunfold.problem import Problem, collate
 
 SHAPE = (48, 44)
 NO_CACHE = ProblemSettings(cache=None)

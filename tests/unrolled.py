@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from mrunfold.coils.simulated import simulated_maps
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.prior import Prior
 from mrunfold.operators import LinearOperator, Sense
-from mrunfold.priors import Prior
-from mrunfold.unfold import PosteriorDenoiser
+from mrunfold.phantoms.coils import simulated_maps
 
 SHAPE = (12, 10)
 

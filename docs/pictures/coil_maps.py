@@ -17,7 +17,7 @@ import torch
 from mrunfold.io import open_scan
 from mrunfold.masks import draw
 from mrunfold.operators import Sense, ifft2c
-from mrunfold.problem import ProblemSettings, build_problem
+from mrunfold.prepare import ProblemSettings, build_problem
 
 COILS = 6
 

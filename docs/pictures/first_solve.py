@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mrunfold import unfold
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
-from mrunfold.benchmarks.quality import scores
+from mrunfold.benchmarks.quality.scans import scores
 from mrunfold.masks import draw
-from mrunfold.precision import choose, convolutions_in
-from mrunfold.problem import Problem, build_problem
-from mrunfold.weights import load_weights
+from mrunfold.networks import posterior as unfold
+from mrunfold.networks.precision import choose, convolutions_in
+from mrunfold.networks.weights import load_weights
+from mrunfold.prepare import build_problem
+from mrunfold.problem import Problem
 
 SHARES = (1.0, 0.5, 0.2, 0.1)
 FIXED = 8

@@ -18,7 +18,7 @@ from mrunfold.coils import EspiritSettings
 from mrunfold.io.scan import Header
 from mrunfold.masks import draw
 from mrunfold.methods import get_method
-from mrunfold.problem import ProblemSettings, build_problem
+from mrunfold.prepare import ProblemSettings, build_problem
 
 METHODS = ("sense", "unfold")
 

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from mrunfold.benchmarks.datasets import full_slices, scanned
-from mrunfold.benchmarks.quality import GRID, measure
+from mrunfold.benchmarks.quality.scans import GRID, measure
 from mrunfold.operators import fft2c, ifft2c
 
 IMAGES = 4

@@ -20,12 +20,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
-from mrunfold.benchmarks.quality import scores
+from mrunfold.benchmarks.quality.scans import scores
 from mrunfold.coils import phase
 from mrunfold.masks import draw
 from mrunfold.methods import get_method
 from mrunfold.operators import Sense
-from mrunfold.problem import Problem, ProblemSettings, build_problem
+from mrunfold.prepare import ProblemSettings, build_problem
+from mrunfold.problem import Problem
 
 CHOICES = {"principal combination real": 0.0, "as mrunfold takes it": phase.VANISHING}
 LAWS = (("poisson", 8.0), ("random", 4.0))

@@ -15,9 +15,9 @@ import torch
 from mrunfold.errors import InputError
 from mrunfold.export.record import plain, versions
 from mrunfold.methods.base import Method
+from mrunfold.networks.weights import load_weights
 from mrunfold.pipeline import ReconSettings
 from mrunfold.protocols.reconstruction import ReconProtocol
-from mrunfold.weights import load_weights
 
 __all__ = ["Volume", "check_outputs", "differences", "digest_of", "find_volumes", "full_settings"]
 

@@ -12,6 +12,7 @@ from mrunfold.batch.plan import Volume, find_volumes
 from mrunfold.errors import InputError
 from mrunfold.io import scan_digest
 from mrunfold.methods.registry import get_method
+from mrunfold.networks.weights import load_weights
 from mrunfold.pipeline import ReconSettings
 from mrunfold.protocols.reconstruction import (
     CoilSettings,
@@ -21,7 +22,6 @@ from mrunfold.protocols.reconstruction import (
     ReconProtocol,
     Target,
 )
-from mrunfold.weights import load_weights
 
 __all__ = ["check_settings", "expected_hashes", "freeze", "protocol_settings", "protocol_volumes"]
 

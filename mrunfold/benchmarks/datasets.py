@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
 from mrunfold.io.scan import Header
 from mrunfold.operators import fft2c
+from mrunfold.phantoms.coils import simulated_maps
 
 __all__ = ["FullSlice", "full_slices", "scanned"]
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.io import open_scan
 from mrunfold.io.cfl import write_cfl
 from mrunfold.operators import Sense, fft2c
+from mrunfold.phantoms.coils import simulated_maps
+from mrunfold.phantoms.folder import generate_folder
 from mrunfold.problem import Problem, rescale
-from mrunfold.simulate import generate_folder
 
 __all__ = ["head_block", "head_problem", "head_slice", "write_head"]
 
@@ -26,7 +26,7 @@ NOISE = 0.01  # σ of the complex noise of a coil's image over the head's bright
 
 @lru_cache(maxsize=1)
 def _image(size: int) -> torch.Tensor:
-    """Return a head of ellipses (`mrunfold.simulate`) with a slow phase, complex64 (y, x), at most 1."""
+    """Return a head of ellipses (`phantoms.folder`) with a slow phase, complex64 (y, x), at most 1."""
     with tempfile.TemporaryDirectory(prefix="mrunfold-bench-") as folder:
         options: dict[str, Any] = {"volumes": 1, "kind": "brain", "slices": 1, "max_coils": 1, "noise": 0.0}
         (path,) = generate_folder(Path(folder) / "head", size=size, **options)

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks import compiled, compression, methods, optimiser, quality, scaling, seen, speed
 from mrunfold.benchmarks.measured import read_measured
+from mrunfold.benchmarks.quality import compression, optimiser, seen
+from mrunfold.benchmarks.quality import scans as quality
+from mrunfold.benchmarks.speed import compiled, methods, scaling
+from mrunfold.benchmarks.speed import stages as speed
 from mrunfold.errors import InputError
 from mrunfold.io import atomic_path
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mrunfold.coils.calibration import calibration_block
-from mrunfold.coils.espirit_torch import covariance_kernels, eigen_maps
+from mrunfold.coils.eigenmaps import covariance_kernels, eigen_maps
 from mrunfold.coils.noise import live_coils
 from mrunfold.coils.phase import smooth_phase
 from mrunfold.errors import InputError

@@ -12,7 +12,7 @@ from mrunfold.evaluation.files import TARGETS
 from mrunfold.evaluation.pairing import pair_folders
 from mrunfold.evaluation.volumes import METRICS, VolumeScore, load_pair, score_pair
 from mrunfold.io.source import sha256_of
-from mrunfold.perceptual import Lpips
+from mrunfold.metrics.lpips import Lpips
 
 __all__ = ["ALL", "Run", "evaluate_folder"]
 
@@ -74,7 +74,7 @@ def evaluate_folder(
     """Score each `NAME.h5` of `recons` against the file of that name in `targets`, one in memory at a time.
 
     kind: "rss", "esc" or "target", None for the only one that the files hold; lpips_features: AlexNet's, see
-    `mrunfold.perceptual.Lpips`, None for no LPIPS; progress: called with (volumes done, volumes in all).  A
+    `metrics.lpips.Lpips`, None for no LPIPS; progress: called with (volumes done, volumes in all).  A
     file that is missing, extra, broken or does not fit gets a row with its problem.
     InputError where nothing can be scored, or where targets are of several kinds.
     """

@@ -12,7 +12,7 @@ from mrunfold.errors import InputError
 from mrunfold.evaluation.files import Recon, Target, read_recon, read_target
 from mrunfold.io.grid import crop_image
 from mrunfold.metrics import coverage, score
-from mrunfold.perceptual import Lpips
+from mrunfold.metrics.lpips import Lpips
 
 __all__ = ["COVERAGE_RULE", "LPIPS_RULE", "METRICS", "RULE", "Pair", "VolumeScore", "load_pair", "score_pair"]
 

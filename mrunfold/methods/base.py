@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mrunfold.errors import InputError
+from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
 
-__all__ = ["Method", "Result", "Seeds"]
+__all__ = ["Method", "Result", "Seeds", "check_number", "mean_image"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,28 @@ class Method(Protocol):
     def __call__(
         self, problem: Problem, seeds: Seeds = ..., progress: Callable[[float], None] | None = None
     ) -> Result: ...
+
+
+def check_number(method: Any, field: str, low: float, integer: bool = False) -> None:
+    """Raise InputError unless the method's parameter `field` is a finite number ≥ `low` (or an integer)."""
+    value = getattr(method, field)
+    number = isinstance(value, int if integer else (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value < float("inf"):
+        kind = "an integer" if integer else "a number"
+        raise InputError(f"{method.name}: {field} must be {kind} of at least {low:g}, got {value!r}")
+
+
+def mean_image(A: LinearOperator, y: Tensor) -> Tensor:
+    """Return the flat image (*batch, channel, y, x), one value a channel, whose A x is nearest to y."""
+    batch, domain = A.domain.batch_of(A.adjoint(y)), A.domain
+    units = torch.eye(domain.shape[0], dtype=domain.dtype, device=y.device)
+    flats = units.reshape(-1, *(1,) * len(batch), domain.shape[0], 1, 1).expand(-1, *batch, *domain.shape)
+    seen = torch.stack([A(flat) for flat in flats]).flatten(start_dim=1 + len(batch))  # (channel, *batch, n)
+    gram = torch.einsum("c...n,d...n->...cd", seen.conj(), seen)
+    right = torch.einsum("c...n,...n->...c", seen.conj(), y.flatten(start_dim=len(batch)))
+    # Of channels that are not told apart (grey from colour), and of none seen, the least values.
+    scale = torch.diagonal(gram, dim1=-2, dim2=-1).real.sum(dim=-1).clamp_min(1e-12)[..., None, None]
+    values = torch.linalg.solve(gram + 1e-4 * scale * torch.eye(len(units)).to(gram), right[..., None])[
+        ..., 0
+    ]
+    return values[..., None, None].expand(*batch, *domain.shape)

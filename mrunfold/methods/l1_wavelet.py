@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
-from mrunfold.methods.base import Result, Seeds
-from mrunfold.methods.cartesian import check_number, run_app
+from mrunfold.methods.base import Result, Seeds, check_number
+from mrunfold.methods.sigpy_app import run_app
 from mrunfold.problem import Problem
 
 __all__ = ["L1Wavelet"]

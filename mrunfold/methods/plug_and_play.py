@@ -12,13 +12,11 @@ from typing import ClassVar
 import torch
 
 from mrunfold.errors import InputError
-from mrunfold.methods.base import Result, Seeds
-from mrunfold.methods.cartesian import check_number
-from mrunfold.methods.tikhonov import mean_image
-from mrunfold.precision import choose, convolutions_in
-from mrunfold.priors import Prior
+from mrunfold.methods.base import Result, Seeds, check_number, mean_image
+from mrunfold.networks.precision import choose, convolutions_in
+from mrunfold.networks.prior import Prior
+from mrunfold.networks.weights import weights_file
 from mrunfold.problem import Problem
-from mrunfold.weights import weights_file
 
 __all__ = ["PlugAndPlay"]
 

@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mrunfold.methods.base import Result, Seeds
-from mrunfold.methods.cartesian import check_number
+from mrunfold.methods.base import Result, Seeds, check_number
 from mrunfold.problem import Problem
 from mrunfold.solvers import conjugate_gradient
 

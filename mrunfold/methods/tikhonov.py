@@ -8,30 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from mrunfold.methods.base import Result, Seeds
-from mrunfold.methods.cartesian import check_number
-from mrunfold.operators import LinearOperator
+from mrunfold.methods.base import Result, Seeds, check_number, mean_image
 from mrunfold.problem import Problem
 
-__all__ = ["Tikhonov", "mean_image"]
-
-
-def mean_image(A: LinearOperator, y: Tensor) -> Tensor:
-    """Return the flat image (*batch, channel, y, x), one value a channel, whose A x is nearest to y."""
-    batch, domain = A.domain.batch_of(A.adjoint(y)), A.domain
-    units = torch.eye(domain.shape[0], dtype=domain.dtype, device=y.device)
-    flats = units.reshape(-1, *(1,) * len(batch), domain.shape[0], 1, 1).expand(-1, *batch, *domain.shape)
-    seen = torch.stack([A(flat) for flat in flats]).flatten(start_dim=1 + len(batch))  # (channel, *batch, n)
-    gram = torch.einsum("c...n,d...n->...cd", seen.conj(), seen)
-    right = torch.einsum("c...n,...n->...c", seen.conj(), y.flatten(start_dim=len(batch)))
-    # Of channels that are not told apart (grey from colour), and of none seen, the least values.
-    scale = torch.diagonal(gram, dim1=-2, dim2=-1).real.sum(dim=-1).clamp_min(1e-12)[..., None, None]
-    values = torch.linalg.solve(gram + 1e-4 * scale * torch.eye(len(units)).to(gram), right[..., None])[
-        ..., 0
-    ]
-    return values[..., None, None].expand(*batch, *domain.shape)
+__all__ = ["Tikhonov"]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrunfold.methods.base import Result, Seeds
-from mrunfold.methods.cartesian import check_number, run_app
+from mrunfold.methods.base import Result, Seeds, check_number
+from mrunfold.methods.sigpy_app import run_app
 from mrunfold.problem import Problem
 
 __all__ = ["TotalVariation"]

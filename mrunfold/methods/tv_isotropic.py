@@ -10,9 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mrunfold.methods.base import Result, Seeds
-from mrunfold.methods.cartesian import check_number
-from mrunfold.methods.tikhonov import mean_image
+from mrunfold.methods.base import Result, Seeds, check_number, mean_image
 from mrunfold.problem import Problem
 
 __all__ = ["IsotropicTotalVariation", "divergence", "gradient"]

@@ -13,10 +13,10 @@ from torch import Tensor
 from mrunfold.diffusion import karras, sample_heun, warm_start
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Result, Seeds
-from mrunfold.precision import choose, convolutions_in
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.precision import choose, convolutions_in
+from mrunfold.networks.weights import load_weights
 from mrunfold.problem import Problem
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import load_weights
 
 __all__ = ["Unfold"]
 
@@ -29,7 +29,7 @@ class Unfold:
     for the mean alone; steps: noise levels of the reverse process, which starts at sigma_start from
     D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al. (2022), Alg. 1).
     The mean is always D(∞); std and samples come from the draws.
-    precision: of the convolutions, one of mrunfold.precision.PRECISIONS; "auto" is bfloat16 where the
+    precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
     hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
     """
 

@@ -21,7 +21,8 @@ from mrunfold.metrics import sample_interval
 from mrunfold.operators import FourierMask, Sense
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.settings import ReconSettings
-from mrunfold.problem import Problem, ProblemSettings, TargetKind, build_problem
+from mrunfold.prepare import ProblemSettings, build_problem
+from mrunfold.problem import Problem, TargetKind
 
 __all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "magnitude", "target_kind"]
 

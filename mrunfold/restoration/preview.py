@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mrunfold.restoration.run import Outcome
+    from mrunfold.restoration.outcome import Outcome
 
 __all__ = ["panels", "write_preview"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +21,12 @@ from mrunfold.operators.imaging import observed
 from mrunfold.operators.imaging.colour import LUMA
 from mrunfold.problem import Problem
 from mrunfold.restoration.noise import estimate_noise
+from mrunfold.restoration.outcome import Outcome
 from mrunfold.restoration.settings import RestoreSettings, restoration_operator
 
-__all__ = ["Outcome", "photo_problem", "restore", "restore_file"]
+__all__ = ["photo_problem", "restore", "restore_file"]
 LEAST_NOISE = 0.002  # of 8 bits, and the least that the network was trained on
 MOST_PIXELS = 40_000_000
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A restored photograph: images float32 (channel, y, x), 1 channel if the photograph is grey.
-
-    degraded: what it was restored from; std: of the samples, or None; samples: (draw, channel, y, x) or None;
-    truth: of a simulation; sigma_y: noise, `estimated` or given; scores: of a simulation; files: what was
-    written; record: what the run log says.
-    """
-
-    degraded: np.ndarray
-    restored: np.ndarray
-    sigma_y: float
-    estimated: bool
-    std: np.ndarray | None = None
-    samples: np.ndarray | None = None
-    truth: np.ndarray | None = None
-    scores: dict[str, float] | None = None
-    files: tuple[Path, ...] = ()
-    record: dict[str, Any] | None = None
 
 
 def photo_problem(

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.operators import Sense
+from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import Problem, rescale
 from mrunfold.runtime.graph import no_deprecation, trace
-from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["FORMAT", "TOLERANCE", "Inputs", "example", "export_mean", "mean_in_python"]
 

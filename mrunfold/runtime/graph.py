@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.operators import Sense
 from mrunfold.operators.sense import MOST_COILS
 from mrunfold.solvers import Solution, Start
-from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["Mean", "no_deprecation", "trace"]
 

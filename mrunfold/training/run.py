@@ -18,7 +18,9 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from mrunfold.errors import InputError, did_you_mean
-from mrunfold.precision import has_bfloat16
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.precision import has_bfloat16
+from mrunfold.networks.weights import save_weights
 from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.callbacks import Checkpoints, StepBar, Validate
 from mrunfold.training.curve import write_curve
@@ -27,8 +29,6 @@ from mrunfold.training.natural import NaturalPriorStage, NaturalUnfoldStage
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.record import claim_folder
 from mrunfold.training.stages import PriorStage, TrainingStage, UnfoldStage
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 __all__ = [
     "STAGES",

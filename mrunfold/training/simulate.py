@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mrunfold.coils import EspiritSettings, espirit_maps
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.diffusion import complex_noise_like
 from mrunfold.masks import calibration_region, draw
 from mrunfold.operators import LinearOperator, Sense, fft2c, ifft2c
+from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import rescale
 from mrunfold.protocols import Blind, Measurements, Stage
 from mrunfold.training.images import ImageBank, random_image, uniform

@@ -14,14 +14,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mrunfold.diffusion import complex_noise_like
-from mrunfold.priors import Prior
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.prior import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
 from mrunfold.training.callbacks import SIGNALS
 from mrunfold.training.images import ImageBank, random_image
 from mrunfold.training.muon import Muon
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.simulate import draw_problem, draw_size, log_uniform
-from mrunfold.unfold import PosteriorDenoiser
 
 __all__ = ["PriorStage", "TrainingStage", "UnfoldStage"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mrunfold.benchmarks import compression
 from mrunfold.benchmarks.datasets import scanned
 from mrunfold.benchmarks.measured import save_measured
+from mrunfold.benchmarks.quality import compression
 from mrunfold.benchmarks.tables import markdown
 
 

@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 import torch
 
-from mrunfold.benchmarks.deepinv_tv import DeepinvTotalVariation, physics_of
+from mrunfold.benchmarks.photographs.deepinv_tv import DeepinvTotalVariation, physics_of
 from mrunfold.errors import InputError
 from mrunfold.methods import get_method
 from mrunfold.operators import Identity
@@ -94,9 +94,9 @@ def test_bad_input(monkeypatch):
     with pytest.raises(InputError, match="max_iter"):
         DeepinvTotalVariation(max_iter=0)
     p = problem(OPERATORS[0])
-    monkeypatch.setattr("mrunfold.benchmarks.deepinv_tv.installed", lambda: True)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.deepinv_tv.installed", lambda: True)
     with pytest.raises(InputError, match="batch axes"):
         DeepinvTotalVariation()(Problem(p.y[None], p.A, p.sigma_y[None], p.scale[None]))
-    monkeypatch.setattr("mrunfold.benchmarks.deepinv_tv.installed", lambda: False)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.deepinv_tv.installed", lambda: False)
     with pytest.raises(InputError, match=r"pip install 'mrunfold\[bench\]'"):
         DeepinvTotalVariation()(p)

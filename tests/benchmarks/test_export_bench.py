@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from mrunfold.benchmarks import export
-from mrunfold.benchmarks.export import load_seconds, measure
+from mrunfold.benchmarks.speed import export
+from mrunfold.benchmarks.speed.export import load_seconds, measure
 
 
 def test_every_way_is_measured(monkeypatch):

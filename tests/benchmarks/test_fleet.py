@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mrunfold.benchmarks.batch import SETS, fleet_markdown, measured_markdown, read_measured
+from mrunfold.benchmarks.speed.batch import SETS, fleet_markdown, measured_markdown, read_measured
 from mrunfold.errors import InputError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrunfold.benchmarks.maps import agreement, measure
+from mrunfold.benchmarks.speed.maps import agreement, measure
 
 
 def test_agreement_ignores_the_phase_of_a_pixel_and_sees_everything_else():

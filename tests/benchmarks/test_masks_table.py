@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrunfold.benchmarks.masks import MaskTiming, masks_table, run
+from mrunfold.benchmarks.speed.masks import MaskTiming, masks_table, run
 
 
 def test_table_has_both_and_says_where_sigpy_gives_up():
@@ -21,8 +21,8 @@ def test_run_prints_the_ratio(monkeypatch, capsys):
         MaskTiming((320, 320), 8.0, 0.02, 8.0, 2.0, 7.96),
         MaskTiming((96, 96), 8.0, 0.01, 8.0, None, None),
     ]
-    monkeypatch.setattr("mrunfold.benchmarks.masks.masks_table", lambda: rows)
-    monkeypatch.setattr("mrunfold.benchmarks.masks.compilation_seconds", lambda: 1.25)
+    monkeypatch.setattr("mrunfold.benchmarks.speed.masks.masks_table", lambda: rows)
+    monkeypatch.setattr("mrunfold.benchmarks.speed.masks.compilation_seconds", lambda: 1.25)
     run()
     printed = capsys.readouterr().out
     assert "100.0×" in printed

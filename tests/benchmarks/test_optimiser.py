@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 
 import tiny
 
-from mrunfold.benchmarks.optimiser import Arm, markdown, measure
+from mrunfold.benchmarks.quality.optimiser import Arm, markdown, measure
 from mrunfold.cli import main
+from mrunfold.networks.weights import save_weights
 from mrunfold.training.run import untrained
-from mrunfold.weights import save_weights
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mrunfold.benchmarks.pictures import draw_prior, write_prior
-from mrunfold.priors import Prior
+from mrunfold.benchmarks.quality.pictures import draw_prior, write_prior
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.prior import Prior
+from mrunfold.networks.weights import save_weights
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 SPEC = NetworkSpec(blocks=2, shared=True, prior=PriorSpec(widths=(8, 8), blocks=1))
 
@@ -45,7 +45,7 @@ def test_a_draw_begins_above_the_longest_wave_of_an_image(weights, monkeypatch):
         begun.append((x, float(sigmas[0])))
         return x
 
-    monkeypatch.setattr("mrunfold.benchmarks.pictures.sample_ancestral", recorded)
+    monkeypatch.setattr("mrunfold.benchmarks.quality.pictures.sample_ancestral", recorded)
     draw_prior(weights, count=2, size=24)
     x, sigma = begun[0]
     longest = torch.fft.fft2(torch.ones(24, 24), norm="ortho").abs().max()

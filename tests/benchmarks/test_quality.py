@@ -11,15 +11,15 @@ import torch
 from rawfiles import coil_kspace
 from typer.testing import CliRunner
 
-from mrunfold.benchmarks import quality
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.benchmarks.quality import Row, load, markdown, measure, merged, save, summary
+from mrunfold.benchmarks.quality import scans as quality
+from mrunfold.benchmarks.quality.scans import Row, load, markdown, measure, merged, save, summary
 from mrunfold.cli import main
 from mrunfold.errors import InputError
 from mrunfold.io.scan import Header
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import save_weights
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 SPEC = NetworkSpec(blocks=1, shared=True, cg_iterations=3, prior=PriorSpec(widths=(4, 4), blocks=1))
 

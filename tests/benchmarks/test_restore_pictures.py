@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrunfold.benchmarks import restore_pictures
-from mrunfold.benchmarks.restore import tasks
-from mrunfold.benchmarks.restore_pictures import GAP, HEADING, LEFT, PICTURED, draw_row, write_pictures
+from mrunfold.benchmarks.photographs import pictures as restore_pictures
+from mrunfold.benchmarks.photographs.pictures import GAP, HEADING, LEFT, PICTURED, draw_row, write_pictures
+from mrunfold.benchmarks.photographs.restore import tasks
 from mrunfold.errors import InputError
 from mrunfold.io.images import read_photo, write_photo
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import save_weights
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mrunfold.benchmarks import restore_run
-from mrunfold.benchmarks.restore_rows import RestoreRow, RestoreSpeed, load, load_speed, save
-from mrunfold.benchmarks.restore_run import Comparison, compare
-from mrunfold.benchmarks.restore_speed import colour_image, tuned_options
-from mrunfold.benchmarks.restore_table import markdown
+from mrunfold.benchmarks.photographs import run as restore_run
+from mrunfold.benchmarks.photographs.rows import RestoreRow, RestoreSpeed, load, load_speed, save
+from mrunfold.benchmarks.photographs.run import Comparison, compare
+from mrunfold.benchmarks.photographs.speed import colour_image, tuned_options
+from mrunfold.benchmarks.photographs.table import markdown
 from mrunfold.cli.main import run
 from mrunfold.errors import InputError
 from mrunfold.io.images import write_photo
-from mrunfold.priors import Prior
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.prior import Prior
+from mrunfold.networks.weights import save_weights
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 PRIOR = {"kind": "real", "channels": 3, "widths": [4, 6], "blocks": 1, "fold": 2}
 SPEED = RestoreSpeed(256, 2, ("gaussian", "x4"), 0.5, 2.0, 16.0, "weights")
@@ -82,10 +82,10 @@ def test_it_is_kept_with_the_rows(tmp_path):
 def test_a_comparison_times_once_for_the_same_weights(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(
-        "mrunfold.benchmarks.restore.GRIDS",
+        "mrunfold.benchmarks.photographs.restore.GRIDS",
         {"tikhonov": ({"lamda": 16.0},), "plug_and_play": ({"max_iter": 2, "sigma_start": 0.2},)},
     )
-    monkeypatch.setattr("mrunfold.benchmarks.restore.installed", lambda: True)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.restore.installed", lambda: True)
     out, said = tmp_path / "rows.json", []
     wanted = Comparison(
         ("denoise",), crop=64, weights=str(folder / "tiny.safetensors"),
@@ -106,7 +106,7 @@ def test_a_comparison_times_once_for_the_same_weights(folder, tmp_path, monkeypa
     def no_more(*_, **__):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("mrunfold.benchmarks.restore_run.measure_speed", no_more)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.run.measure_speed", no_more)
     written: list[int] = []
     save = restore_run.save
     monkeypatch.setattr(
@@ -121,7 +121,7 @@ def test_a_speed_of_nothing_or_on_too_few_cores_is_refused(folder, tmp_path, mon
     with pytest.raises(InputError, match="--prior"):
         compare([folder], tmp_path / "rows.json", Comparison(speed=True), print)
     assert not (tmp_path / "rows.json").exists()
-    from mrunfold.benchmarks.restore_speed import _threads
+    from mrunfold.benchmarks.photographs.speed import _threads
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
     with pytest.raises(InputError, match="on 2 cores, here are 1"), _threads(2):

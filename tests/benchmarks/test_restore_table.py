@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mrunfold.benchmarks.restore import (
+from mrunfold.benchmarks.photographs.restore import (
     GRIDS,
     SEEN,
     UNSEEN,
@@ -17,13 +17,13 @@ from mrunfold.benchmarks.restore import (
     tasks,
     write_shake,
 )
-from mrunfold.benchmarks.restore_rows import RestoreRow, load, merged, save
-from mrunfold.benchmarks.restore_table import claims, markdown, swap_gains
+from mrunfold.benchmarks.photographs.rows import RestoreRow, load, merged, save
+from mrunfold.benchmarks.photographs.table import claims, markdown, swap_gains
 from mrunfold.errors import InputError
 from mrunfold.io.images import read_kernel, write_photo
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import save_weights
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_rows_resume_and_print(folder, tmp_path, monkeypatch):
     def no_more(*_):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("mrunfold.benchmarks.restore.run_method", no_more)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.restore.run_method", no_more)
     assert measure("Set", images, chosen, **options, done=held) == rows
     assert markdown(rows).count("\n") == 2 + 5
     # The same image in another size is another measurement, and takes the place of the first.
@@ -103,10 +103,10 @@ def test_what_is_measured_anew_replaces_what_was():
 
 def test_without_deepinv_its_row_is_left_out_and_that_is_said(monkeypatch):
     said = []
-    monkeypatch.setattr("mrunfold.benchmarks.restore.installed", lambda: False)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.restore.installed", lambda: False)
     assert rivals_here(said.append) == ("tikhonov", "tv_isotropic", "plug_and_play")
     assert len(said) == 1
     assert "pip install 'mrunfold[bench]'" in said[0]
-    monkeypatch.setattr("mrunfold.benchmarks.restore.installed", lambda: True)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.restore.installed", lambda: True)
     assert rivals_here(said.append) == tuple(GRIDS)
     assert len(said) == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrunfold.benchmarks import quality, seen
-from mrunfold.benchmarks.quality import Row
+from mrunfold.benchmarks.quality import scans as quality
+from mrunfold.benchmarks.quality import seen
+from mrunfold.benchmarks.quality.scans import Row
 from mrunfold.protocols import ImageSet, load_protocol
 
 

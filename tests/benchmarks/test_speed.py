@@ -12,15 +12,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from mrunfold.benchmarks import compiled, cost, head, methods, recon, scaling, speed, tables
+from mrunfold.benchmarks import head, tables
 from mrunfold.benchmarks.measured import read_measured, save_measured
+from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
+from mrunfold.benchmarks.speed import stages as speed
 from mrunfold.cli import main
 from mrunfold.errors import InputError
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import save_weights
 from mrunfold.operators import Sense, ifft2c
 from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {

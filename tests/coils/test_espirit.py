@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mrunfold.coils import EspiritSettings, espirit_maps, maps_from_block
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.operators import fft2c, ifft2c
+from mrunfold.phantoms.coils import simulated_maps
 
 
 def scan(shape: tuple[int, int] = (48, 44), coils: int = 5, noise: float = 1e-3):

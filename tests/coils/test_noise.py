@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mrunfold.coils import covariance_of, live_coils, noise_model, unwhitening, whiten
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.operators import fft2c
+from mrunfold.phantoms.coils import simulated_maps
 
 COILS = 8
 

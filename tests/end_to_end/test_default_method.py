@@ -12,7 +12,7 @@ from rawfiles import coil_kspace, letter_f, write_fastmri
 from typer.testing import CliRunner
 
 from mrunfold.cli import main
-from mrunfold.weights import DEFAULT_WEIGHTS, FOLDER, weights_digest
+from mrunfold.networks.weights import DEFAULT_WEIGHTS, FOLDER, weights_digest
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,9 +12,9 @@ from rawfiles import coil_kspace, letter_f, write_mrd
 from typer.testing import CliRunner
 
 from mrunfold.cli import main
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import save_weights, weights_digest
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import save_weights, weights_digest
 
 SPEC = NetworkSpec(blocks=1, shared=True, cg_iterations=3, prior=PriorSpec(widths=(4, 4), blocks=1))
 

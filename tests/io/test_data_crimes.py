@@ -8,9 +8,9 @@ import pytest
 import torch
 from rawfiles import fft2c, ifft2c
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.errors import InputError
 from mrunfold.io import Header, data_crimes, open_scan
+from mrunfold.phantoms.coils import simulated_maps
 
 
 def header(kspace, **more):

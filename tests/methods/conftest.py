@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.operators import FourierMask, LinearOperator, Sense
+from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import Problem, rescale
 
 

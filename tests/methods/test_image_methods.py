@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from mrunfold.errors import InputError
 from mrunfold.methods import get_method
-from mrunfold.methods.tikhonov import mean_image
+from mrunfold.methods.base import mean_image
 from mrunfold.methods.tv_isotropic import divergence, gradient
+from mrunfold.networks.prior import Prior
 from mrunfold.operators import Identity
 from mrunfold.operators.imaging import (
     Blur,
@@ -22,7 +23,6 @@ from mrunfold.operators.imaging import (
     gaussian_kernel,
     grey,
 )
-from mrunfold.priors import Prior
 from mrunfold.problem import Problem
 from mrunfold.testing import dense_matrix
 

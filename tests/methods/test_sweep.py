@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from mrunfold.benchmarks.sweep import best_of_sweep
+from mrunfold.benchmarks.quality.sweep import best_of_sweep
 from mrunfold.errors import InputError
 from mrunfold.methods import get_method
 from mrunfold.problem import Problem

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-import mrunfold.weights as weights_module
-from mrunfold.coils.simulated import simulated_maps
+import mrunfold.networks.weights as weights_module
 from mrunfold.errors import InputError
 from mrunfold.methods import Seeds, get_method
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import load_weights, save_weights, weights_digest
 from mrunfold.operators import FourierMask, Sense
+from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import Problem, rescale
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import load_weights, save_weights, weights_digest
 
 SPEC = NetworkSpec(blocks=2, shared=True, cg_iterations=4, prior=PriorSpec(widths=(8, 8), blocks=1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrunfold.benchmarks.operators import run
+from mrunfold.benchmarks.speed.operators import run
 from mrunfold.errors import InputError
 
 

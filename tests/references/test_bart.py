@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from mrunfold.coils.simulated import simulated_maps
 from mrunfold.methods import get_method
 from mrunfold.operators import Sense, fft2c
+from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import Problem
 
 pytestmark = pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")

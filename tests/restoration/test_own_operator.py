@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mrunfold.weights import FOLDER
+from mrunfold.networks.weights import FOLDER
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "concepts" / "restoration.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

@@ -11,13 +11,13 @@ from PIL import Image
 
 from mrunfold.errors import InputError
 from mrunfold.io.images import Photo, read_photo, write_photo
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.weights import FOLDER, save_weights
 from mrunfold.operators.imaging import Blur, Downsample, Inpaint
 from mrunfold.protocols import NetworkSpec, PriorSpec
 from mrunfold.restoration import RestoreSettings, restore_file
 from mrunfold.restoration.run import photo_problem, restore
 from mrunfold.restoration.settings import blur_kernel, drawn_mask, restoration_operator
-from mrunfold.unfold import PosteriorDenoiser
-from mrunfold.weights import FOLDER, save_weights
 
 TV = {"method": "tv_isotropic", "parameters": {"max_iter": 40, "lamda": 0.005}}
 

@@ -7,12 +7,12 @@ import torch
 from typer.testing import CliRunner
 from untrained import SPEC, random_network
 
-from mrunfold.benchmarks import runtime
+from mrunfold.benchmarks.speed import runtime
 from mrunfold.cli import main
 from mrunfold.errors import InputError
+from mrunfold.networks.weights import load_weights, save_weights
 from mrunfold.runtime.export import example, mean_in_python
 from mrunfold.runtime.graph import no_deprecation
-from mrunfold.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.unfold import PosteriorDenoiser
 
 SPEC = NetworkSpec(blocks=2, shared=False, cg_iterations=4, prior=PriorSpec(widths=(4, 6), blocks=1))
 

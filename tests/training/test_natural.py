@@ -11,6 +11,7 @@ import torch
 
 from mrunfold.errors import InputError
 from mrunfold.io.images import write_photo
+from mrunfold.networks.weights import load_weights
 from mrunfold.operators.imaging import observed
 from mrunfold.problem import Problem
 from mrunfold.protocols import (
@@ -26,7 +27,6 @@ from mrunfold.training.natural import draw_natural_problem
 from mrunfold.training.natural_images import PhotoBank, random_photo
 from mrunfold.training.natural_operators import draw_measurement
 from mrunfold.training.run import TrainingSettings, train
-from mrunfold.weights import load_weights
 
 QUIET = TrainingSettings(
     accelerator="cpu", devices=1, precision="32-true", progress=False, checkpoint_every=2

@@ -7,8 +7,8 @@ import tiny
 import torch
 
 from mrunfold.errors import InputError
+from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.protocols import load_protocol, protocol_names
-from mrunfold.unfold import PosteriorDenoiser
 
 
 @pytest.mark.parametrize("name", ["mri-compact", "mri-paper", "mri-fastmri", "natural-compact"])

@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from mrunfold.errors import InputError
+from mrunfold.networks.weights import load_weights
 from mrunfold.protocols import Measurements, Stage
 from mrunfold.training.curve import read_log
 from mrunfold.training.run import TrainingSettings, choose_precision, start_from_file, train, untrained
-from mrunfold.weights import load_weights
 
 QUIET = TrainingSettings(
     accelerator="cpu", devices=1, precision="32-true", progress=False, checkpoint_every=5

@@ -1,0 +1,1 @@
+"""Benchmarks of photographs restored: quality and speed against rivals."""

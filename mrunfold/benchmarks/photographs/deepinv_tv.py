@@ -1,0 +1,101 @@
+"""deepinv's total variation, with the signature of our methods: a rival by other people's code."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mrunfold.errors import InputError
+from mrunfold.methods import Result, Seeds
+from mrunfold.methods.base import mean_image
+from mrunfold.methods.tv_isotropic import IsotropicTotalVariation
+from mrunfold.operators import LinearOperator
+from mrunfold.problem import Problem
+
+__all__ = ["DeepinvTotalVariation", "installed", "physics_of"]
+
+INSTALL = "pip install 'mrunfold[bench]'"
+
+
+def installed() -> bool:
+    """Return whether deepinv can be imported."""
+    return importlib.util.find_spec("deepinv") is not None
+
+
+def physics_of(A: LinearOperator) -> Any:
+    """Return deepinv's LinearPhysics of an operator; its images have one batch axis more.
+
+    prox_l2 is A's `solve`: argmin_x γ/2 ‖Ax − y‖² + ½ ‖x − z‖².
+    """
+    from deepinv.physics import LinearPhysics
+
+    class Physics(LinearPhysics):  # type: ignore[misc, unused-ignore]
+        def A(self, x: Tensor, **_: Any) -> Tensor:
+            return A(x)
+
+        def A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
+            return A.adjoint(y)
+
+        def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: Any) -> Tensor:
+            weight = torch.as_tensor(gamma, dtype=z.dtype).flatten().expand(len(z))
+            right = weight[:, None, None, None] * A.adjoint(y) + z
+            return A.solve(right, weight, 1.0, z, tolerance=1e-4, max_iterations=20)
+
+    return Physics()
+
+
+@dataclass(frozen=True)
+class DeepinvTotalVariation(IsotropicTotalVariation):
+    """argmin_x ½‖y − Ax‖² + lamda Σ_pixels ‖(Gx)_pixel‖₂ by deepinv: its PDCP, L2, L12Prior and gradient.
+
+    Its options are those of `tv_isotropic`, whose minimum it shares (the norm over both directions and all
+    channels); the solver is not.  One photograph at a time; InputError for batches, and where deepinv is not
+    installed.
+    """
+
+    name: ClassVar[str] = "deepinv_tv"
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        problem: Problem,
+        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
+        progress: Callable[[float], None] | None = None,
+    ) -> Result:
+        if not installed():
+            raise InputError(f"deepinv_tv needs deepinv; {INSTALL}")
+        if problem.y.ndim != 3 or problem.y.is_complex():
+            raise InputError("deepinv_tv takes one real image (channel, y, x); leave batch axes out")
+        from deepinv.models import TVDenoiser
+        from deepinv.optim import L2, PDCP
+        from deepinv.optim.prior import L12Prior
+
+        start = time.perf_counter()
+        channels = problem.A.domain.shape[0]
+
+        def edges(x: Tensor) -> Tensor:  # the norm, quick over the last axis alone, is over both of these
+            return TVDenoiser.nabla(x).movedim(1, -2).flatten(-2)  # (1, y, x, channel · direction)
+
+        def edges_adjoint(g: Tensor) -> Tensor:
+            return TVDenoiser.nabla_adjoint(g.unflatten(-1, (channels, 2)).movedim(-2, 1))
+
+        x = mean_image(problem.A, problem.y)[None].contiguous()
+        dual = torch.zeros_like(edges(x))
+        prior = L12Prior(l2_axis=-1)
+        step = 10.0  # ‖G‖² ≤ 8
+        solver = PDCP(
+            K=edges, K_adjoint=edges_adjoint, data_fidelity=L2(), prior=prior,
+            lambda_reg=self.lamda, stepsize=step, stepsize_dual=1 / (8 * step), g_first=True,
+            max_iter=self.max_iter, custom_init=lambda y, physics: {"est": (x, x, dual)},
+        )  # fmt: skip
+        found = solver(problem.y[None], physics_of(problem.A))[0]
+        if progress is not None:
+            progress(1.0)
+        record = {"method": self.name, "parameters": asdict(self)}
+        return Result(found, seconds=time.perf_counter() - start, record=record)

@@ -1,0 +1,1 @@
+"""Benchmarks of image quality: of methods, compression, training images and optimisers."""

@@ -1,0 +1,99 @@
+"""What the methods that run SigPy's apps share: maps and mask of a problem, the loop over its items."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrunfold.errors import InputError
+from mrunfold.methods.base import Result
+from mrunfold.operators import FourierMask, Sense
+from mrunfold.problem import Problem
+
+__all__ = ["cartesian", "run_app"]
+
+# SigPy's names for what `run_app` gives an app: y, maps, weights, and the bound of ‖A‖² for its step sizes.
+MakeApp = Callable[[np.ndarray, np.ndarray, np.ndarray, float], Any]
+
+
+def cartesian(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Return the maps (*batch, set, coil, y, x) and mask (*batch, y, x) of a problem, for each of its items.
+
+    A single coil of uniform sensitivity has maps of one.  InputError for an operator that is not Cartesian.
+    """
+    A, y = problem.A, problem.y
+    if isinstance(A, Sense):
+        maps = A.maps
+    elif isinstance(A, FourierMask):
+        maps = torch.ones(1, 1, *A.mask.shape[-2:], dtype=A.dtype, device=A.mask.device)
+    else:
+        raise InputError(
+            f"this method needs Cartesian k-space (Sense or FourierMask), got {type(A).__name__}; "
+            "use sense or zero_filled, which take any operator"
+        )
+    batch, size = A.range.batch_of(y), maps.shape[-2:]
+    return maps.expand(*batch, *maps.shape[-4:]), A.mask.expand(*batch, *size)
+
+
+@torch.no_grad()
+def run_app(
+    method: Any, problem: Problem, make_app: MakeApp, progress: Callable[[float], None] | None
+) -> Result:
+    """Run one of SigPy's apps on each item by itself and return their images (*batch, 1, y, x)."""
+    start = time.perf_counter()
+    maps, mask = cartesian(problem)
+    if maps.shape[-4] != 1:
+        raise InputError(
+            f"{method.name} takes one set of maps, got {maps.shape[-4]}; estimate one set, or use sense"
+        )
+    batch = problem.A.range.batch_of(problem.y)
+    items = zip(
+        problem.y.reshape(-1, *problem.y.shape[-3:]),
+        maps.reshape(-1, *maps.shape[-3:]),
+        mask.reshape(-1, *mask.shape[-2:]),
+        strict=True,
+    )
+    count, images, iterations = batch.numel(), [], []
+    for index, (y, s, m) in enumerate(items):
+        app = make_app(*_arguments(y.cpu().numpy(), s.cpu().numpy(), m.cpu().numpy()))
+        while not app.alg.done():  # what app.run() does, with our progress instead of its bar
+            app.alg.update()
+            if progress is not None:
+                progress((index + min(1.0, app.alg.iter / app.alg.max_iter)) / count)
+        images.append(torch.from_numpy(app.x))
+        iterations.append(int(app.alg.iter))
+    if progress is not None:
+        progress(1.0)
+    mean = torch.stack(images).reshape(*batch, 1, *images[0].shape).to(problem.y)
+    record = {
+        "method": method.name,
+        "parameters": asdict(method),
+        "iterations": iterations,
+        "data_residual": _residual(problem, mean),
+    }
+    return Result(mean, seconds=time.perf_counter() - start, record=record)
+
+
+def _arguments(y: np.ndarray, maps: np.ndarray, mask: np.ndarray) -> tuple[Any, ...]:
+    """Return y, maps, weights and a bound of ‖A‖² such that SigPy's data term is ½‖y − M F S x‖².
+
+    SigPy has √weights where we have the mask, and multiplies its y by it.  Given the weights it does not take
+    zeros for unsampled; given step sizes from the bound it draws no random start for a power iteration.
+    """
+    unweighted = np.divide(y, mask, out=np.zeros_like(y), where=mask != 0)
+    bound = float((np.abs(maps) ** 2).sum(axis=0).max() * (mask**2).max())
+    return unweighted, maps, mask**2, bound
+
+
+def _residual(problem: Problem, x: Tensor) -> list[float]:
+    """Return ‖y − Ax‖ / ‖y‖ per item, 0 where y is zero."""
+    dims = (-3, -2, -1)
+    difference = torch.linalg.vector_norm(problem.y - problem.A(x), dim=dims)
+    norm = torch.linalg.vector_norm(problem.y, dim=dims)
+    return torch.where(norm > 0, difference / norm, difference).flatten().tolist()

@@ -1,0 +1,276 @@
+"""Diff-Unfolding: the posterior denoiser D(x_t; y, A, σ_y, σ_t) = E[x₀ | x_t, y] as an unrolled network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mrunfold.errors import InputError
+from mrunfold.networks.prior import Prior
+from mrunfold.operators import LinearOperator
+from mrunfold.problem import Problem
+from mrunfold.protocols import NetworkSpec
+from mrunfold.solvers import Solution, Start, inner
+
+__all__ = ["Levels", "PosteriorDenoiser"]
+
+TAU = (0.003, 1.0)
+START = 0.5  # error of the first guess, z = 0, for images of height about 1
+DOUBT = 30.0
+PULL = 30.0
+SIGMA_T_MIN = 1e-6
+# The first solve ends where its residual is this share of the noise in Aᴴy: a quiet scan needs more steps.
+START_RESIDUAL = 0.1
+START_TOLERANCE = (1e-5, 0.1)  # bounds of what that is, relative to the right-hand side
+# With little noise x_k explains y within any useful tolerance: z_k must still be heard.
+BLOCK_TOLERANCE = 1e-5
+# Above this noise of y over that of z and x_t, what y's noise has in common with x₀'s no longer matters.
+COMMON_NOISE = 0.9
+
+
+class Levels(nn.Module):
+    """What each block is told: the noise level τ_k, the precision ρ_k of z_k and the trust in y.
+
+    They follow from (σ_y, σ_t, fraction, samples, misfit).  fraction: tr(AᴴA)/dim, the measured share of the
+    unknown; samples: numbers in y for each unknown, so that many coils are told from dense sampling; misfit:
+    ‖y − A x₀‖² over its expectation for white noise of σ_y at the start x₀, well above 1 where A itself is
+    off, as coil maps from few calibration lines are.  A two-layer network moves every level between fixed
+    bounds, so that none can drift away:
+        τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)        the state x_t bounds the error that is left
+        ρ_k  = 1/s_k² + p_k/(σ_t² + τ_min²)   s_k the error of z_k without a state, p_k from 1 to 30
+        m_k  from 1 to 30                     block k takes the noise of y as m_k σ_y
+    Of x_t alone z_k makes far better than x_t, which p_k says; τ_min lets D go to x_t as σ_t goes to 0.
+    Where nothing was measured the start x₀ is x_t, and τ_1 = σ_t.
+    """
+
+    def __init__(self, blocks: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.blocks = blocks
+        last = nn.Linear(hidden, 4 * blocks)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(5, hidden), nn.ReLU(), last)
+        steps = torch.linspace(0, 1, blocks)
+        levels = torch.cat([0.2 * (0.02 / 0.2) ** steps, 0.12 * (0.03 / 0.12) ** steps])
+        share = (levels / TAU[0]).log() / math.log(TAU[1] / TAU[0])
+        trust, pull = torch.full((blocks,), -4.0), torch.full((blocks,), -0.4)  # m = 1.06, p = 4
+        self.register_buffer("base", torch.cat([torch.logit(share), trust, pull]))
+
+    def forward(
+        self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor, samples: Tensor, misfit: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (τ, ρ, m), each (*batch, K), for σ_y, σ_t, fraction, samples, misfit (*batch,)."""
+        features = torch.stack(
+            [
+                sigma_y.clamp(1e-4, 1.0).log10() + 2.0,
+                torch.log1p(1.0 / sigma_t) / 2.0,
+                fraction.clamp(1e-3, 1.0).log() + 1.5,
+                misfit.clamp(0.1, 100.0).log() / 2.0,
+                samples.clamp(1e-3, 100.0).log() / 2.0,
+            ],
+            dim=-1,
+        )
+        tau, s, m, p = torch.sigmoid(self.base + self.mlp(features)).split(self.blocks, dim=-1)
+        ratio = TAU[1] / TAU[0]
+        state = sigma_t[..., None] ** 2
+        tau = ((TAU[0] * ratio**tau) ** -2 + 1 / state) ** -0.5
+        blind = ((fraction == 0) & sigma_t.isfinite())[..., None]
+        tau = torch.cat([torch.where(blind, sigma_t[..., None], tau[..., :1]), tau[..., 1:]], dim=-1)
+        return tau, (TAU[0] * ratio**s) ** -2 + PULL**p / (state + TAU[0] ** 2), DOUBT**m
+
+
+def _samples(y: Tensor, batch: int) -> Tensor:
+    """Return the number n of samples per item, at least 1 (a sample has noise, so is never 0)."""
+    return (y != 0).sum(dim=tuple(range(batch, y.ndim))).clamp_min(1)
+
+
+def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
+    """Return ‖y − A x‖² / (n σ_y²) per item."""
+    return inner(residual, residual, residual.ndim - sigma_y.ndim) / (samples * sigma_y**2)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the data-consistency blocks of one evaluation share: A, Aᴴy, its noise, x_t (or None), σ_t.
+
+    noise: √E‖Aᴴn‖² = σ_y √tr(AᴴA) (*batch,); sigma_t: (*batch,).
+    """
+
+    A: LinearOperator
+    back: Tensor
+    noise: Tensor
+    x_t: Tensor | None
+    sigma_t: Tensor
+
+    def solve(
+        self,
+        noise: Tensor,
+        rho: Tensor,
+        z: Tensor | None,
+        start: Tensor | Start | None,
+        steps: int,
+        common: bool = False,
+    ) -> Solution:
+        """Return argmin_x ‖y − A x‖²/noise² + ‖x − x_t‖²/σ_t² + ρ‖x − z‖², z = 0 for None, from `start`.
+
+        Without a start it is solved to a share of the noise in Aᴴy, else to BLOCK_TOLERANCE.
+        common: the noise of y is what is not in A x₀, see PosteriorDenoiser.
+        """
+        item = (...,) + (None,) * self.A.domain.ndim
+        # Everything times noise²: the system is then AᴴA + shift with a shift of moderate size.
+        variance = noise**2
+        state, pull = variance / self.sigma_t**2, variance * rho
+        known = torch.zeros_like(self.back) if z is None else pull[item] * z
+        known = known if self.x_t is None else known + state[item] * self.x_t
+        # Autocast is for the priors only: bfloat16 has three digits, and the system needs more.
+        with torch.autocast(self.back.device.type, enabled=False):
+            weight, right = torch.ones_like(variance), self.back + known
+            if common:
+                share = (state + pull).clamp(max=COMMON_NOISE)
+                weight = 1 - share
+                right = right - (share / (state + pull))[item] * self.A.normal(known)
+            tolerance = torch.full_like(variance, BLOCK_TOLERANCE)
+            if start is None:
+                norm = inner(right, right, self.A.domain.ndim).sqrt()
+                tolerance = START_RESIDUAL * self.noise / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+                tolerance = tolerance.clamp(*START_TOLERANCE)
+            # A few steps do not reach the solution: in training the steps themselves are differentiated.
+            return self.A.solve_with_statistics(
+                right,
+                weight,
+                state + pull,
+                start,
+                tolerance=tolerance,
+                max_iterations=steps,
+                gradient="unrolled" if torch.is_grad_enabled() else "implicit",
+            )
+
+
+class PosteriorDenoiser(nn.Module):
+    """K blocks of learned prior and exact data consistency, by half-quadratic splitting.
+
+        z_k     = R_θ(x_k, τ_k)
+        x_{k+1} = argmin_x ‖y − A x‖²/(m_k σ_y)² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
+                = (AᴴA/(m_k σ_y)² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/(m_k σ_y)² + x_t/σ_t² + ρ_k z_k)
+
+    x_0 is the same solve with z = 0, ρ = 4 and m = 1, and x_t where nothing was measured.  Where an operator
+    has no closed form, it is by conjugate gradients: x_0 until the residual is a tenth of the noise in Aᴴy,
+    σ_y √tr(AᴴA), in `start_iterations` steps at most; the blocks, which begin near their solution, in
+    `cg_iterations` steps.
+    Nothing depends on the operator's class: any LinearOperator works, and the closed form of its `solve` is
+    used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
+    x0_has_noise: x₀ is what the full measurement would show, noise included, as the target of a scan is.  Of
+    the noise of y only what is not in A x₀ then counts, n ~ CN(0, σ_y²(I − AAᴴ)), ‖A‖ ≤ 1, and the last
+    block, whose x is the answer, solves with this covariance; with δ = (m σ_y)²(1/σ_t² + ρ), times (I − AᴴA):
+        (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
+    Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
+    shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
+    backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
+    the blocks is this project's own (docs/concepts/diff-unfolding.md).
+    """
+
+    def __init__(
+        self,
+        blocks: int = 6,
+        shared: bool = False,
+        cg_iterations: int = 4,
+        start_iterations: int = 8,
+        prior: Callable[[], Prior] = Prior,
+        checkpointing: bool = False,
+        x0_has_noise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
+        self.start_iterations, self.checkpointing = start_iterations, checkpointing
+        self.x0_has_noise = x0_has_noise
+        self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
+        self.levels = Levels(blocks)
+
+    @classmethod
+    def from_spec(cls, spec: NetworkSpec, checkpointing: bool = False) -> PosteriorDenoiser:
+        """Build the untrained network that a protocol describes."""
+
+        def prior() -> Prior:
+            return Prior(**spec.prior.model_dump())
+
+        iterations = spec.cg_iterations, spec.start_iterations
+        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise)
+
+    def load_prior(self, state: dict[str, Tensor]) -> None:
+        """Start every block from one pretrained prior."""
+        for prior in self.priors:
+            prior.load_state_dict(state)
+
+    def prior(self, k: int) -> Prior:
+        """Return the prior of block k."""
+        chosen = self.priors[0 if self.shared else k]
+        assert isinstance(chosen, Prior)
+        return chosen
+
+    def forward(
+        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
+    ) -> Tensor:
+        """Return E[x₀ | x_t, y]: (*batch, *A.domain.shape).
+
+        x_t: diffusion state, as the result, or None with σ_t = ∞; sigma_t: (*batch,), > 0 or ∞; y: (*batch,
+        *A.range.shape), 0 where nothing was measured; sigma_y: (*batch,) > 0.  Units of
+        mrunfold.problem.rescale: images of height about 1.
+        """
+        batch = A.range.batch_of(y)
+        sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
+        sigma_y = sigma_y.expand(batch)
+        if x_t is None and not bool(sigma_t.isinf().all()):
+            raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
+        fraction = A.measured_fraction().to(sigma_y).expand(batch)
+        noise = sigma_y * (fraction * math.prod(A.domain.shape)).sqrt()
+        given = _Given(A, A.adjoint(y), noise, x_t, sigma_t)
+        nothing = fraction == 0
+        # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
+        first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)
+        found = given.solve(sigma_y, first, None, None, self.start_iterations)
+        with torch.autocast(y.device.type, enabled=False):
+            count = _samples(y, sigma_y.ndim)
+            misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(nothing, 0.0)
+            samples = (count.to(sigma_y) / math.prod(A.domain.shape)).masked_fill(nothing, 0.0)
+            tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)
+
+        def block(k: int, x_k: Solution) -> Solution:
+            z = self.prior(k)(x_k.x, tau[..., k])
+            # The solve before knows AᴴA x_k: this one begins without a normal operator.
+            common = self.x0_has_noise and k == self.blocks - 1
+            noise = doubt[..., k] * sigma_y
+            return given.solve(noise, rho[..., k], z, x_k.start, self.cg_iterations, common)
+
+        for k in range(self.blocks):
+            if self.checkpointing and torch.is_grad_enabled():
+                found = checkpoint(block, k, found, use_reentrant=False)
+            else:
+                found = block(k, found)
+        return found.x
+
+    def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:
+        """Return the denoiser (x_t, σ_t) → E[x₀ | x_t, y] of one problem, for any sampler."""
+
+        def denoiser(x_t: Tensor | None, sigma_t: Tensor) -> Tensor:
+            return self(x_t, sigma_t, problem.y, problem.A, problem.sigma_y)
+
+        return denoiser
+
+    def mean(self, problem: Problem) -> Tensor:
+        """Return E[x₀ | y] in one network evaluation (σ_t = ∞)."""
+        return self(None, torch.full_like(problem.sigma_y, torch.inf), problem.y, problem.A, problem.sigma_y)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the run log says of the network."""
+        count = sum(p.numel() for p in self.parameters())
+        return {
+            "blocks": self.blocks,
+            "parameters": count,
+            "cg_iterations": [self.start_iterations, self.cg_iterations],
+        }

@@ -1,0 +1,99 @@
+"""Trained weights: safetensors files with a model card, verified by sha256 when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from mrunfold.errors import InputError
+from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.protocols import NetworkSpec
+
+__all__ = ["DEFAULT_WEIGHTS", "load_weights", "save_weights", "weights_digest", "weights_file"]
+
+FOLDER = Path(__file__).parent
+DEFAULT_WEIGHTS = "mri-compact"
+
+
+def weights_digest(path: Path) -> str:
+    """Return the sha256 of a weights file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else (
+            hashlib.sha256(file.read()).hexdigest()
+        )  # fmt: skip
+
+
+def save_weights(
+    path: Path, network: PosteriorDenoiser, spec: NetworkSpec, metadata: dict[str, str] | None = None
+) -> None:
+    """Write the network's weights in half precision with its specification, whole or not at all.
+
+    Half precision halves the file; the weights are used as float32.
+    """
+    from safetensors.torch import save_file
+
+    state = {
+        name: value.half().contiguous() if name.startswith("priors") else value.contiguous()
+        for name, value in network.state_dict().items()
+    }
+    part = path.with_name(path.name + ".part")
+    save_file(state, part, {"network": spec.model_dump_json(), **(metadata or {})})
+    part.replace(path)
+
+
+def weights_file(name_or_file: str | Path) -> Path:
+    """Return the file of weights: one that ships, by its name, its sha256 checked, or a .safetensors file.
+
+    InputError where there is none, or where a shipped file is not as it was shipped.
+    """
+    path = Path(name_or_file)
+    shipped = path.suffix != ".safetensors"
+    if shipped:
+        path = FOLDER / f"{name_or_file}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.safetensors"))) or "none in this installation"
+        raise InputError(f"no weights {name_or_file}; give a .safetensors file or one that ships ({known})")
+    if shipped:
+        expected = json.loads((FOLDER / "sha256.json").read_text(encoding="utf-8")).get(path.name)
+        if weights_digest(path) != expected:
+            raise InputError(
+                f"{path.name} is not the file that was shipped (sha256 differs); reinstall mrunfold"
+            )
+    return path
+
+
+def load_weights(name_or_file: str | Path | None = None) -> tuple[PosteriorDenoiser, dict[str, str]]:
+    """Return the network in evaluation mode, and what its file says of it, its sha256 included.
+
+    name_or_file: a shipped network's name, a .safetensors file, or None for the default.  A shipped file
+    whose sha256 is not the one it was shipped with, or a file without a network, is an InputError.
+    """
+    return _load(str(name_or_file or DEFAULT_WEIGHTS))
+
+
+@lru_cache(maxsize=2)
+def _load(name: str) -> tuple[PosteriorDenoiser, dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    path = weights_file(name)
+    digest = weights_digest(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        network = PosteriorDenoiser.from_spec(NetworkSpec.model_validate_json(metadata["network"]))
+        network.load_state_dict(state)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{path.name} does not hold a network of this version ({reason}); train again, or use the "
+            "mrunfold that made it"
+        ) from None
+    network.eval().requires_grad_(False)
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise InputError(f"{path.name} holds values that are not finite; train again or take another file")
+    return network, {**metadata, "sha256": digest, "file": path.name}

@@ -1,0 +1,1 @@
+"""Simulated scans: the sample from a brain template, folders in fastMRI's format, coil sensitivities."""

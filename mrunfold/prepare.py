@@ -1,0 +1,245 @@
+"""From k-space and a mask to (y, A, σ_y, scale): coils, maps, noise, units and target of a slice."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrunfold.coils.cache import cache_folder, cached_maps
+from mrunfold.coils.calibration import calibration_block
+from mrunfold.coils.espirit import EspiritSettings
+from mrunfold.coils.transform import CoilTransform, find_whitening
+from mrunfold.errors import InputError
+from mrunfold.operators import FourierMask, LinearOperator, Sense, ifft2c
+from mrunfold.problem import Problem, TargetKind, rescale
+
+if TYPE_CHECKING:
+    from mrunfold.io.scan import Header
+    from mrunfold.masks import Mask
+
+__all__ = ["ProblemSettings", "build_problem"]
+
+log = logging.getLogger(__name__)
+
+AUTO_COILS = 8
+
+
+@dataclass(frozen=True)
+class ProblemSettings:
+    """How a problem is built.
+
+    compression: virtual coils to keep (int), or the fraction of energy they hold (float), None for all coils,
+    "auto" for what `compression_matrix` has for it, where there are more than `AUTO_COILS` coils;
+    espirit: parameters of the coil maps; cache: folder where maps are kept, "auto" for
+    `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any.
+    """
+
+    compression: int | float | Literal["auto"] | None = "auto"
+    espirit: EspiritSettings = field(default_factory=EspiritSettings)
+    cache: Path | Literal["auto"] | None = "auto"
+    oversampling: bool = True
+
+
+def build_problem(
+    kspace: np.ndarray,
+    header: Header,
+    mask: Mask,
+    *,
+    noise: np.ndarray | None = None,
+    acquired: np.ndarray | None = None,
+    settings: ProblemSettings | None = None,
+    target: TargetKind = "combined",
+    reference: np.ndarray | None = None,
+) -> Problem:
+    """Return the problem of one slice, y (coil, y, x), from k-space (coil, readout, phase) and a mask.
+
+    mask: on the grid after oversampling is removed, or on the stored one, of whose rows the nearest are then
+    taken; noise: the noise scan (coil, samples) or None; acquired: what the file holds, bool (readout,
+    phase), by default wherever a coil is not zero; reference: the file's own root-sum-of-squares image, the
+    target `rss` where k-space is not fully sampled.  Maps, covariance, σ_y and scale come from samples that
+    are both acquired and in the mask; the target is None unless all k-space inside its padding was acquired.
+    An all-zero slice gives y = 0, scale 1 and uniform maps.
+    Raises InputError for NaN, for shapes that do not fit and for a calibration region that is too small.
+    """
+    settings = settings or ProblemSettings()
+    run = _Steps()
+    with run("data crimes"):
+        from mrunfold.io.crimes import data_crimes
+
+        held = _checked(kspace, header, acquired)
+        flags = tuple(data_crimes(kspace, held, header))
+    with run("oversampling"):
+        full, held = _on_final_grid(kspace, held, header, settings, run.record)
+    with run("mask"):
+        keep = _kept(mask, held, header, full.shape[1:], not kspace.any())
+        measured = np.where(keep, full, np.complex64(0))
+    with run("noise"):
+        coils = find_whitening(measured, keep, noise, run.record)
+        white = coils.apply(measured)
+    block = None
+    if len(white) > 1 and coils.signal:
+        with run("calibration"):
+            espirit = settings.espirit
+            block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
+            run.record["calibration"] = list(block.shape[1:])
+            few = settings.compression == "auto" and len(white) <= AUTO_COILS
+            if settings.compression is not None and not few:
+                coils, block = coils.compressed(block, settings.compression, run.record)
+                white = coils.apply(measured)
+    with run("maps"):
+        A = _operator(white, keep, block, settings, run.record)
+    with run("scale"):
+        y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0))
+    with run("target"):
+        image = _target(target, full, held, header, coils, A, scale, reference)
+    kind: TargetKind = "none" if image is None else target
+    return Problem(y, A, sigma_y, scale, image, kind, _coil_gain(A, coils), flags, run.record)
+
+
+class _Steps:
+    """Times the named steps and keeps what they say."""
+
+    def __init__(self) -> None:
+        self.record: dict[str, Any] = {"steps": [], "seconds": {}}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.record["steps"].append(name)
+        self.record["seconds"][name] = round(time.perf_counter() - start, 4)
+
+
+def _checked(kspace: np.ndarray, header: Header, acquired: np.ndarray | None) -> np.ndarray:
+    """Check k-space and return what of it was acquired, bool (readout, phase)."""
+    if kspace.ndim != 3 or kspace.shape[1:] != tuple(header.matrix) or not np.iscomplexobj(kspace):
+        raise InputError(
+            f"build_problem expects complex k-space (coil, readout, phase) = (coil, {header.matrix[0]}, "
+            f"{header.matrix[1]}) as its header says, got {kspace.shape} {kspace.dtype}; give one slice"
+        )
+    bad = int(kspace.size - np.isfinite(kspace).sum())
+    if bad:
+        raise InputError(
+            f"k-space has {bad} values that are NaN or infinite; leave the slice out or export again"
+        )
+    if acquired is None:
+        return (kspace != 0).any(axis=0)
+    if acquired.shape != kspace.shape[1:]:
+        raise InputError(
+            f"k-space is {kspace.shape} and what was acquired of it {acquired.shape}; give (readout, phase)"
+        )
+    return acquired.astype(bool)
+
+
+def _on_final_grid(
+    kspace: np.ndarray, held: np.ndarray, header: Header, settings: ProblemSettings, record: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return k-space complex64 and what was acquired of it, without readout oversampling."""
+    kspace = kspace.astype(np.complex64, copy=False)
+    stored, wanted = header.matrix[0], header.unoversampled
+    if not settings.oversampling or wanted == stored:
+        record["oversampling"] = f"kept: {stored} readout samples"
+        return kspace, held
+    from mrunfold.io.grid import remove_oversampling
+
+    record["oversampling"] = f"removed: {stored} → {wanted} readout samples"
+    return remove_oversampling(kspace, header), _rows(held, wanted)
+
+
+def _rows(array: np.ndarray, wanted: int) -> np.ndarray:
+    """Return the rows of (stored, phase) nearest to where `wanted` rows over the same extent lie."""
+    stored = len(array)
+    rows = stored // 2 + np.rint((np.arange(wanted) - wanted // 2) * stored / wanted).astype(int)
+    return array[np.clip(rows, 0, stored - 1)]
+
+
+def _kept(mask: Mask, held: np.ndarray, header: Header, shape: tuple[int, ...], zero: bool) -> np.ndarray:
+    """Return which samples enter, bool (y, x): in the mask and acquired; all of the mask in a zero slice."""
+    array = np.asarray(mask.array)
+    if array.shape != shape and array.shape == tuple(header.matrix):
+        array = _rows(array, shape[0])
+    if array.shape != shape:
+        raise InputError(
+            f"the mask is {array.shape} and k-space {tuple(shape)} (readout, phase) without readout "
+            f"oversampling, {tuple(header.matrix)} as stored; draw the mask for one of these"
+        )
+    keep = array if zero else array & held
+    if not keep.any():
+        raise InputError(
+            f"the mask keeps none of the {int(held.sum())} samples that were acquired; "
+            "choose another seed, a lower acceleration or --mask acquired"
+        )
+    return keep
+
+
+def _operator(
+    white: np.ndarray,
+    keep: np.ndarray,
+    block: np.ndarray | None,
+    settings: ProblemSettings,
+    record: dict[str, Any],
+) -> LinearOperator:
+    mask = torch.from_numpy(keep.astype(np.float32))
+    if len(white) == 1:
+        record["maps"] = "one coil"
+        return FourierMask(mask)
+    maps = None
+    if block is not None:
+        folder = cache_folder() if settings.cache == "auto" else settings.cache
+        maps, record["maps"] = cached_maps(block, (white.shape[1], white.shape[2]), settings.espirit, folder)
+        record["support"] = round(float((maps != 0).any(axis=(0, 1)).mean()), 4)
+    if maps is None or not maps.any():
+        # Neither zero k-space nor pure noise has a support; A = 0 would leave methods nothing to step by.
+        log.warning("no coil maps can be found (no signal): they are taken as uniform")
+        record["maps"] = "uniform"
+        maps = np.full((1, *white.shape), len(white) ** -0.5, np.complex64)
+    return Sense(torch.from_numpy(maps), mask)
+
+
+def _target(
+    kind: TargetKind, full: np.ndarray, held: np.ndarray, header: Header, coils: CoilTransform,
+    A: LinearOperator, scale: Tensor, reference: np.ndarray | None,
+) -> Tensor | None:  # fmt: skip
+    left, right = header.padding or (0, held.shape[1])
+    if kind == "none":
+        return None
+    if not held[:, max(left, 0) : right].all():
+        return _from_reference(reference, held.shape, scale) if kind == "rss" else None
+    if kind == "rss":
+        images = ifft2c(torch.from_numpy(full))
+        return images.abs().square().sum(dim=0, keepdim=True).sqrt() / scale
+    images = ifft2c(torch.from_numpy(coils.apply(full)))
+    combined = (A.maps.conj() * images).sum(dim=-3) if isinstance(A, Sense) else images
+    return combined / scale
+
+
+def _from_reference(reference: np.ndarray | None, shape: tuple[int, ...], scale: Tensor) -> Tensor | None:
+    """Return the file's own image, centred on the grid and zero around it, (1, y, x)."""
+    if reference is None:
+        return None
+    if any(m > n for m, n in zip(reference.shape, shape, strict=True)):
+        raise InputError(
+            f"the file's own image is {reference.shape} and k-space {shape}; it cannot be compared"
+        )
+    image = np.zeros(shape, np.float32)
+    y, x = (n // 2 - m // 2 for n, m in zip(shape, reference.shape, strict=True))
+    image[y : y + reference.shape[0], x : x + reference.shape[1]] = reference
+    return torch.from_numpy(image)[None] / scale
+
+
+def _coil_gain(A: LinearOperator, coils: CoilTransform) -> Tensor:
+    """Return ‖W⁻¹ s‖ over the file's coils, real (1, y, x)."""
+    back = torch.from_numpy(coils.inverse().astype(np.complex64))
+    if not isinstance(A, Sense):
+        return torch.full(A.domain.shape, float(torch.linalg.vector_norm(back)))
+    unwhitened = torch.einsum("dc,scyx->sdyx", back, A.maps)
+    return torch.linalg.vector_norm(unwhitened, dim=(0, 1))[None]

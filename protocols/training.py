@@ -1,0 +1,238 @@
+"""Protocols of training: everything that training depends on besides its data, frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mrunfold.errors import InputError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "Blind",
+    "Degradations",
+    "ImageSet",
+    "NetworkSpec",
+    "PriorSpec",
+    "TrainingProtocol",
+    "load_protocol",
+    "protocol_names",
+]
+
+FOLDER = Path(__file__).parent
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _a_range(sizes: tuple[int, int]) -> tuple[int, int]:
+    if not 32 <= sizes[0] <= sizes[1]:
+        raise ValueError(f"sizes are a range from 32 up, got {list(sizes)}")
+    return sizes
+
+
+Sizes = Annotated[tuple[int, int], AfterValidator(_a_range)]
+
+
+class ImageSet(_Frozen):
+    """A set of training images: files below the data folder, how they are read, how often they are drawn.
+
+    "leaves" are made, not read, and have no pattern.
+    """
+
+    pattern: str = ""
+    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri", "photo", "leaves"]
+    weight: float = Field(gt=0)
+    licence: str
+    least_content: float = 0.1
+
+    @model_validator(mode="after")
+    def _files_or_none(self) -> ImageSet:
+        if bool(self.pattern) == (self.reader == "leaves"):
+            raise ValueError("images need a pattern of files, but for the reader leaves, which has none")
+        return self
+
+
+class PriorSpec(_Frozen):
+    """The network R_θ, see mrunfold.networks.prior.Prior."""
+
+    kind: Literal["complex", "real"] = "complex"
+    channels: int = 1
+    widths: tuple[int, ...] = (48, 80, 128)
+    blocks: int = 2
+    fold: int = 2
+
+
+class NetworkSpec(_Frozen):
+    """The unrolled network, see mrunfold.networks.posterior.PosteriorDenoiser.
+
+    x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had.
+    """
+
+    blocks: int = Field(ge=1)
+    shared: bool
+    cg_iterations: int = Field(default=4, ge=1)
+    start_iterations: int = Field(default=8, ge=1)
+    x0_has_noise: bool = False
+    prior: PriorSpec = PriorSpec()
+
+
+class Stage(_Frozen):
+    """One stage of training; sizes are image heights and widths drawn between the two.
+
+    The learning rate climbs for `warmup` steps, stays, and falls to `final_fraction` of itself by a cosine
+    over the last `cooldown` share of the steps; ema: decay of the averaged weights a step; clip: norm of the
+    gradient; checkpointing: blocks are computed again in the backward pass instead of stored (stage two);
+    loss: of stage two, "rms" or "relative", see mrunfold.training.stages.UnfoldStage;
+    optimiser: "muon" for convolutions, with Adam at `levels_rate` for the network of the levels, or "adam".
+    """
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    sizes: Sizes
+    learning_rate: float = Field(gt=0)
+    optimiser: Literal["adam", "muon"] = "adam"
+    loss: Literal["rms", "relative"] = "rms"
+    levels_rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=200, ge=1)
+    cooldown: float = Field(default=0.5, gt=0, le=1)
+    final_fraction: float = Field(default=0.05, gt=0, le=1)
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    checkpointing: bool = False
+
+
+class Blind(_Frozen):
+    """Batches without any measurement, A = 0: their share, the items in each, their sizes and noise levels.
+
+    sigma_t has to reach far above the energy of an image's longest wave, the root of its number of pixels:
+    a draw from the prior begins there, and below it pure noise looks like an empty image.
+    """
+
+    share: float = Field(gt=0, lt=1)
+    batch: int = Field(ge=1)
+    sizes: Sizes
+    sigma_t: tuple[float, float]
+
+
+class Measurements(_Frozen):
+    """The law of simulated measurements: ranges are drawn log-uniformly, coils too.
+
+    mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
+    share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
+    blind: whole batches without any measurement, besides.
+    """
+
+    accelerations: tuple[float, float] = (2.0, 12.0)
+    coils: tuple[int, int] = (1, 16)
+    sigma_y: tuple[float, float] = (0.002, 0.05)
+    sigma_t: tuple[float, float] = (0.005, 2.0)
+    mean_fraction: float = Field(default=0.6, ge=0, le=1)
+    dropout: float = Field(default=0.04, ge=0, le=1)
+    calibrated: float = Field(default=0.8, ge=0, le=1)
+    blind: Blind | None = None
+
+
+Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]
+
+
+class Degradations(_Frozen):
+    """The law of degraded photographs, every item by itself; ranges are drawn log-uniformly.
+
+    tasks: how often each is drawn; sigma_y_usual: noise of a `usual_fraction` of the items, sigma_y that of
+    the others, sigma_y_denoise that of denoising; grey: share of images without colour; zoom: images are made
+    smaller to this share in `zoomed` of the draws; dropout: share of items of which nothing is measured;
+    real_borders: share of blurs that go beyond the border, as a camera's do, while the operator takes it for
+    replicated; misjudged: share of blurs whose operator has a slightly wrong kernel.
+    """
+
+    tasks: dict[Task, float]
+    sigma_y: tuple[float, float] = (0.002, 0.1)
+    sigma_y_usual: tuple[float, float] = (0.005, 0.05)
+    usual_fraction: float = Field(default=0.8, ge=0, le=1)
+    sigma_y_denoise: tuple[float, float] = (0.005, 0.2)
+    sigma_t: tuple[float, float] = (0.005, 2.0)
+    mean_fraction: float = Field(default=0.6, ge=0, le=1)
+    dropout: float = Field(default=0.05, ge=0, le=1)
+    real_borders: float = Field(default=0.3, ge=0, le=1)
+    misjudged: float = Field(default=0.15, ge=0, le=1)
+    grey: float = Field(default=0.12, ge=0, le=1)
+    zoom: tuple[float, float] = (0.5, 1.0)
+    zoomed: float = Field(default=0.4, ge=0, le=1)
+
+
+class TrainingProtocol(_Frozen):
+    """Everything that training depends on besides the data folder.
+
+    degradations: for photographs; then `measurements`, which are of MRI, have no part in it.
+    """
+
+    name: str
+    seed: int
+    images: tuple[ImageSet, ...]
+    network: NetworkSpec
+    prior_stage: Stage
+    unfold_stage: Stage
+    measurements: Measurements = Measurements()
+    degradations: Degradations | None = None
+    noise_levels: tuple[float, float] = (0.003, 1.0)
+
+    @model_validator(mode="after")
+    def _images_are_of_one_kind(self) -> TrainingProtocol:
+        photos = self.degradations is not None
+        if photos and any(s.reader != "photo" for s in self.images):
+            raise ValueError('degradations are of photographs: images need reader = "photo"')
+        if (self.network.prior.kind == "real") != photos or (photos and self.network.prior.channels != 3):
+            raise ValueError('photographs need a prior of kind "real" with 3 channels, MRI a "complex" one')
+        return self
+
+    def with_steps(self, prior: int | None = None, unfold: int | None = None) -> TrainingProtocol:
+        """Return the protocol with other numbers of steps; None keeps a stage's own."""
+        stages = {"prior_stage": prior, "unfold_stage": unfold}
+        changed = {
+            name: getattr(self, name).model_copy(update={"steps": steps})
+            for name, steps in stages.items()
+            if steps is not None
+        }
+        return self.model_copy(update=changed)
+
+    def digest(self) -> str:
+        """Return the sha256 of the protocol's content, whatever the layout of its file."""
+        # None is left out: protocols that are older than an optional part keep their digests.
+        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()
+
+
+def _reason(error: ValidationError | tomllib.TOMLDecodeError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
+
+
+def protocol_names() -> list[str]:
+    """Return the names of the protocols of training that ship; those of reconstruction end in .recon.toml."""
+    return sorted(p.stem for p in FOLDER.glob("*.toml") if not p.stem.endswith(".recon"))
+
+
+def load_protocol(name_or_file: str) -> TrainingProtocol:
+    """Read a shipped protocol by name, or a TOML file by path."""
+    file = Path(name_or_file)
+    if file.suffix != ".toml":
+        file = FOLDER / f"{name_or_file}.toml"
+    if not file.is_file():
+        raise InputError(
+            f"no protocol {name_or_file}{did_you_mean(Path(name_or_file).stem, protocol_names())}"
+        )
+    try:
+        return TrainingProtocol(**tomllib.loads(file.read_text(encoding="utf-8")))
+    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"protocol {file.name} does not hold: {_reason(error)}; mend that line") from error
