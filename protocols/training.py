@@ -20,8 +20,10 @@ __all__ = [
     "Blind",
     "Degradations",
     "ImageSet",
+    "Large",
     "NetworkSpec",
     "PriorSpec",
+    "Scanner",
     "TrainingProtocol",
     "load_protocol",
     "protocol_names",
@@ -46,14 +48,16 @@ Sizes = Annotated[tuple[int, int], AfterValidator(_a_range)]
 class ImageSet(_Frozen):
     """A set of training images: files below the data folder, how they are read, how often they are drawn.
 
-    "leaves" are made, not read, and have no pattern.
+    "leaves" are made, not read, and have no pattern.  held_back: patterns of files, below the data folder,
+    that are kept from training to measure on: whole subjects.
     """
 
     pattern: str = ""
-    reader: Literal["nifti", "nifti-all-axes", "mat", "labels", "fastmri", "photo", "leaves"]
+    reader: Literal["nifti", "nifti-all-axes", "mat", "npz", "labels", "heads", "fastmri", "photo", "leaves"]
     weight: float = Field(gt=0)
     licence: str
     least_content: float = 0.1
+    held_back: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _files_or_none(self) -> ImageSet:
@@ -124,12 +128,74 @@ class Blind(_Frozen):
     sigma_t: tuple[float, float]
 
 
+class Large(_Frozen):
+    """Batches of larger matrices than the stage's: their share, the items in each, their sizes."""
+
+    share: float = Field(gt=0, lt=1)
+    batch: int = Field(ge=1)
+    sizes: Sizes
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Scanner(_Frozen):
+    """What scanners and calibration do besides: each with its share of the draws, drawn by itself.
+
+    coils: pattern of files with measured sensitivities, below the data folder; measured_coils: share that
+    has them; one_sided: share of loops on one side only, they are all around otherwise;
+    shading: share whose image is brighter near the coils, by a factor in shading_range;
+    cut: objects that the edges of the field of view cut; folded: canvases up to fold_extent times as wide;
+    bright: rims and spots as of fat, which set the 99th percentile;
+    rescaled: share whose height is in heights, instead of 1;
+    filtered: k-space under a window; zero_padded: within a box of zeros; partial_fourier: one side left out;
+    correlated: noise that is not white over coils, whitened by an estimate of it;
+    misjudged: σ_y told wrong by up to a factor misjudged_by; fat_shift: bright tissue moved along y;
+    motion: displacements between lines; spikes: a few samples far too large; the target has neither;
+    two_sets: share of batches with two sets of maps; uncropped: maps that no crop of ESPIRiT's cuts;
+    map_errors: share of the maps that are not estimated: displaced, with wrong phases.
+    """
+
+    coils: str = ""
+    measured_coils: Share = 0.0
+    one_sided: Share = 0.0
+    shading: Share = 0.0
+    shading_range: tuple[float, float] = (1.5, 30.0)
+    cut: Share = 0.0
+    folded: Share = 0.0
+    fold_extent: float = Field(default=1.3, ge=1, le=2)
+    bright: Share = 0.0
+    rescaled: Share = 0.0
+    heights: tuple[float, float] = (0.1, 4.0)
+    filtered: Share = 0.0
+    zero_padded: Share = 0.0
+    partial_fourier: Share = 0.0
+    correlated: Share = 0.0
+    misjudged: Share = 0.0
+    misjudged_by: float = Field(default=3.0, ge=1)
+    fat_shift: Share = 0.0
+    motion: Share = 0.0
+    spikes: Share = 0.0
+    two_sets: Share = 0.0
+    uncropped: Share = 0.0
+    map_errors: Share = 0.0
+
+    @model_validator(mode="after")
+    def _measured_coils_have_files(self) -> Scanner:
+        if (self.measured_coils > 0) != bool(self.coils):
+            raise ValueError(
+                "measured_coils need coils, a pattern of files with sensitivities, and the other way"
+            )
+        return self
+
+
 class Measurements(_Frozen):
     """The law of simulated measurements: ranges are drawn log-uniformly, coils too.
 
     mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
     share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
-    blind: whole batches without any measurement, besides.
+    blind: whole batches without any measurement, besides; large: whole batches of larger matrices; scanner:
+    what is simulated beyond a mask and white noise.
     """
 
     accelerations: tuple[float, float] = (2.0, 12.0)
@@ -140,6 +206,8 @@ class Measurements(_Frozen):
     dropout: float = Field(default=0.04, ge=0, le=1)
     calibrated: float = Field(default=0.8, ge=0, le=1)
     blind: Blind | None = None
+    large: Large | None = None
+    scanner: Scanner | None = None
 
 
 Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]

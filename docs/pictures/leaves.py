@@ -15,8 +15,9 @@ import matplotlib.pyplot as plt
 import torch
 
 from mrunfold.protocols import ImageSet
-from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.images import ImageBank
 from mrunfold.training.leaves import DeadLeaves
+from mrunfold.training.scenes import random_image
 
 COUNT = 6
 

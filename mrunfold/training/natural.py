@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from mrunfold.diffusion import complex_noise_like
 from mrunfold.operators.imaging import Items, observed
 from mrunfold.protocols import Degradations, Stage, TrainingProtocol
-from mrunfold.training.images import uniform
+from mrunfold.training.chance import log_uniform, uniform
 from mrunfold.training.natural_images import PhotoBank, random_photo
 from mrunfold.training.natural_operators import draw_measurement
-from mrunfold.training.simulate import TrainingProblem, draw_size, log_uniform
+from mrunfold.training.sampling import draw_size
+from mrunfold.training.simulate import TrainingProblem
 from mrunfold.training.stages import PriorStage, UnfoldStage
 
 __all__ = ["NaturalPriorStage", "NaturalUnfoldStage", "draw_natural_problem"]

@@ -16,7 +16,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.images import photo_size, read_photo
 from mrunfold.operators.imaging.colour import LUMA
 from mrunfold.protocols import Degradations, ImageSet
-from mrunfold.training.images import uniform
+from mrunfold.training.chance import uniform
 
 __all__ = ["PhotoBank", "random_photo"]
 

@@ -22,7 +22,7 @@ from mrunfold.operators.imaging import (
     motion_kernel,
 )
 from mrunfold.protocols import Degradations
-from mrunfold.training.images import uniform
+from mrunfold.training.chance import uniform
 from mrunfold.training.natural_images import PhotoBank, random_photo
 
 __all__ = ["Measurement", "box_mask", "draw_measurement", "stroke_mask"]

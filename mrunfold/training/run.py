@@ -122,7 +122,8 @@ def train(
 def load_bank(data: Path, protocol: TrainingProtocol) -> ImageBank | PhotoBank:
     """Return the protocol's images below the folder `data`; InputError where some are missing."""
     if protocol.degradations is None:
-        return ImageBank.load(data, protocol.images)
+        scanner = protocol.measurements.scanner
+        return ImageBank.load(data, protocol.images, scanner.coils if scanner is not None else "")
     largest = max(protocol.prior_stage.sizes[1], protocol.unfold_stage.sizes[1])
     return PhotoBank.load(data, protocol.images, largest)
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from mrunfold.coils import EspiritSettings, espirit_maps
 from mrunfold.diffusion import complex_noise_like
-from mrunfold.masks import calibration_region, draw
 from mrunfold.operators import LinearOperator, Sense, fft2c, ifft2c
 from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.problem import rescale
-from mrunfold.protocols import Blind, Measurements, Stage
-from mrunfold.training.images import ImageBank, random_image, uniform
+from mrunfold.protocols import Blind, Measurements, Scanner, Stage
+from mrunfold.training.chance import chance, log_uniform, uniform
+from mrunfold.training.estimated import as_estimated, calibrated
+from mrunfold.training.images import ImageBank
+from mrunfold.training.sampling import LINES, POINTS, draw_mask, draw_size
+from mrunfold.training.scans import draw_scan
+from mrunfold.training.scenes import random_image
 
 __all__ = ["TrainingProblem", "draw_problem"]
-
-LINES = ("random", "equispaced_fraction", "magic")
-POINTS = ("poisson", "gaussian", "radial")
 
 
 @dataclass(frozen=True)
@@ -42,43 +42,69 @@ class TrainingProblem:
         return TrainingProblem(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def log_uniform(bounds: tuple[float, float], generator: torch.Generator) -> float:
-    return math.exp(uniform(math.log(bounds[0]), math.log(bounds[1]), generator))
-
-
-def draw_size(sizes: tuple[int, int], generator: torch.Generator) -> tuple[int, int]:
-    """Return a random (height, width), multiples of 4 so that convolutions stay quick."""
-    low, high = sizes
-    return 4 * round(uniform(low, high, generator) / 4), 4 * round(uniform(low, high, generator) / 4)
-
-
 def draw_problem(
     bank: ImageBank, law: Measurements, stage: Stage, generator: torch.Generator
 ) -> TrainingProblem:
     """Return one random batch: one matrix size, coil number and mask dimension; all else per item."""
     if law.blind is not None and uniform(0, 1, generator) < law.blind.share:
         return _draw_blind(bank, law, law.blind, generator)
-    shape = draw_size(stage.sizes, generator)
+    sizes, count = stage.sizes, stage.batch
+    if law.large is not None and chance(law.large.share, generator):
+        sizes, count = law.large.sizes, law.large.batch
+    shape = draw_size(sizes, generator)
     coils = round(log_uniform((law.coils[0], law.coils[1]), generator))
     kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
-    items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(stage.batch)]
+    if law.scanner is not None:
+        return _draw_scanned(bank, law, law.scanner, (shape, coils, kinds, count), generator)
+    items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(count)]
     full, maps, mask, sigma = (torch.stack([item[i] for item in items]) for i in range(4))
     measured = mask[:, None] * full
     A = Sense(maps[:, None], mask)
     # The target is what the fully sampled scan, combined with these maps, would have shown: with its noise.
     x = (maps.conj() * ifft2c(full)).sum(dim=1, keepdim=True)
     y, sigma_y, scale = rescale(measured, A, sigma)
-    x = x / scale[:, None, None, None]
+    return _with_state(x / scale[:, None, None, None], y, A, sigma_y, law, generator)
+
+
+def _draw_scanned(
+    bank: ImageBank,
+    law: Measurements,
+    scanner: Scanner,
+    plan: tuple[tuple[int, int], int, tuple[str, ...], int],
+    generator: torch.Generator,
+) -> TrainingProblem:
+    """Return a batch of scans with all that scanners do; plan: matrix, coils, kinds of masks, items."""
+    shape, coils, kinds, count = plan
+    sets = 2 if coils > 1 and chance(scanner.two_sets, generator) else 1
+    scans = [draw_scan(bank, law, shape, coils, kinds, sets, generator) for _ in range(count)]
+    A = Sense(torch.stack([s.maps for s in scans]), torch.stack([s.mask for s in scans]))
+    sigma = torch.tensor([s.sigma for s in scans])
+    y, sigma_y, scale = rescale(torch.stack([s.measured for s in scans]), A, sigma)
+    x = torch.stack([s.target for s in scans])
+    height = torch.tensor(
+        [
+            log_uniform(scanner.heights, generator) if chance(scanner.rescaled, generator) else 1.0
+            for _ in scans
+        ]
+    )
+    item = (slice(None), None, None, None)
+    return _with_state(x * (height / scale)[item], y * height[item], A, sigma_y * height, law, generator)
+
+
+def _with_state(
+    x: Tensor, y: Tensor, A: Sense, sigma_y: Tensor, law: Measurements, generator: torch.Generator
+) -> TrainingProblem:
+    """Return the problem with a diffusion state for part of its items."""
     sigma_t = torch.tensor(
         [
             math.inf
-            if mask[i].any() and uniform(0, 1, generator) < law.mean_fraction
+            if mask.any() and uniform(0, 1, generator) < law.mean_fraction
             else log_uniform(law.sigma_t, generator)
-            for i in range(stage.batch)
+            for mask in A.mask
         ]
     )
     finite = sigma_t.where(sigma_t.isfinite(), torch.zeros(()))[:, None, None, None]
-    x_t = x + finite * complex_noise_like(x, [generator] * stage.batch)
+    x_t = x + finite * complex_noise_like(x, [generator] * len(x))
     return TrainingProblem(x, torch.where(finite > 0, x_t, torch.zeros_like(x)), sigma_t, y, A, sigma_y)
 
 
@@ -114,49 +140,8 @@ def _draw_item(
     if uniform(0, 1, generator) < law.dropout:
         return full, maps, torch.zeros(shape), sigma
     kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
-    mask = _draw_mask(kind, shape, law, generator)
+    mask = draw_mask(kind, shape, law, generator)
     if coils > 1:
-        found = _calibrated(full, mask) if uniform(0, 1, generator) < law.calibrated else None
-        maps = _as_estimated(maps, image, generator) if found is None else found
+        found = calibrated(full, mask) if uniform(0, 1, generator) < law.calibrated else None
+        maps = as_estimated(maps, image, generator) if found is None else found[0]
     return full, maps, mask, sigma
-
-
-def _draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: torch.Generator) -> Tensor:
-    accel = log_uniform(law.accelerations, generator)
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    if kind in LINES:
-        if kind != "random":
-            accel = max(2, round(accel))
-        centre = min(uniform(0.2, 0.45, generator) / accel, 0.9 / accel)
-        # In a small matrix the centre must leave lines for the law to draw.
-        centre = min(max(centre, 4 / shape[1]), (math.ceil(shape[1] / accel) - 1) / shape[1])
-        mask = draw(kind, shape, accel, seed=seed, center_fraction=centre)
-    elif kind == "poisson":
-        side = round(uniform(8, 0.7 * (shape[0] * shape[1] / accel) ** 0.5, generator))
-        mask = draw(kind, shape, accel, seed=seed, calibration=min(side, 24))
-    else:
-        mask = draw(kind, shape, accel, seed=seed)
-    return torch.from_numpy(mask.array.copy()).float()
-
-
-def _calibrated(full: Tensor, mask: Tensor) -> Tensor | None:
-    """Return ESPIRiT maps of what was measured, or None where its centre is too small to calibrate on."""
-    region = calibration_region(mask.numpy() > 0)
-    if min(region) < EspiritSettings().kernel_width:
-        return None
-    maps = torch.from_numpy(espirit_maps(full.numpy(), mask.numpy() > 0)[0])
-    return maps if maps.any() else None
-
-
-def _as_estimated(maps: Tensor, image: Tensor, generator: torch.Generator) -> Tensor:
-    """Return true maps, zero where the low-resolution object is dark."""
-    if uniform(0, 1, generator) < 0.85:
-        k = fft2c(image)
-        y, x = k.shape
-        side = round(uniform(12, 32, generator))
-        window = torch.zeros_like(k, dtype=torch.float32)
-        window[y // 2 - side // 2 : y // 2 + side // 2, x // 2 - side // 2 : x // 2 + side // 2] = 1
-        low = ifft2c(k * window).abs()
-        support = low > low.max() * log_uniform((0.01, 0.12), generator)
-        maps = maps * support
-    return maps

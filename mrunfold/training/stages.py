@@ -18,10 +18,13 @@ from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.prior import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
 from mrunfold.training.callbacks import SIGNALS
-from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.chance import log_uniform
+from mrunfold.training.images import ImageBank
 from mrunfold.training.muon import Muon
 from mrunfold.training.natural_images import PhotoBank
-from mrunfold.training.simulate import draw_problem, draw_size, log_uniform
+from mrunfold.training.sampling import draw_size
+from mrunfold.training.scenes import random_image
+from mrunfold.training.simulate import draw_problem
 
 __all__ = ["PriorStage", "TrainingStage", "UnfoldStage"]
 

@@ -9,8 +9,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from mrunfold.protocols import ImageSet
-from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.images import ImageBank
 from mrunfold.training.leaves import DeadLeaves
+from mrunfold.training.scenes import random_image
 
 
 def generator(seed=0):

@@ -11,7 +11,7 @@ from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.protocols import load_protocol, protocol_names
 
 
-@pytest.mark.parametrize("name", ["mri-compact", "mri-paper", "mri-fastmri", "natural-compact"])
+@pytest.mark.parametrize("name", ["mri-compact", "mri-wide", "mri-paper", "mri-fastmri", "natural-compact"])
 def test_what_ships_can_be_read_and_built(name):
     assert name in protocol_names()
     protocol = load_protocol(name)
@@ -19,7 +19,7 @@ def test_what_ships_can_be_read_and_built(name):
     with torch.device("meta"):
         network = PosteriorDenoiser.from_spec(protocol.network)
     count = sum(p.numel() for p in network.parameters())
-    if name.endswith("compact"):
+    if name.endswith(("compact", "wide")):
         assert 2e6 < count < 8e6  # in half precision at most 16 MB
     else:
         assert abs(count - 47e6) < 1e6
@@ -35,6 +35,14 @@ def test_digest_follows_content_not_layout(tmp_path):
     text[2].write_text(source.replace("dropout = 0.0\n", "dropout = 0.05\n"), encoding="utf-8")
     a, b, c = (load_protocol(str(t)).digest() for t in text)
     assert a == b != c
+
+
+def test_digests_of_what_shipped_before_stay():
+    """Weights name the digest that they were trained by."""
+    assert load_protocol("mri-compact").digest().startswith("9cb63ade29316d96")
+    assert load_protocol("mri-paper").digest().startswith("c153bf44d65f1a92")
+    assert load_protocol("mri-fastmri").digest().startswith("4408e6d6b32ab933")
+    assert load_protocol("natural-compact").digest().startswith("8fd050f28fe0ce9a")
 
 
 def test_with_steps_changes_steps_only():

@@ -15,9 +15,11 @@ from mrunfold.operators import fft2c, ifft2c
 from mrunfold.problem import rescale
 from mrunfold.protocols import Blind, ImageSet, Measurements, Stage
 from mrunfold.solvers import operator_norm
-from mrunfold.training import images
-from mrunfold.training.images import ImageBank, random_image
-from mrunfold.training.simulate import LINES, POINTS, _draw_mask, draw_problem
+from mrunfold.training import scenes
+from mrunfold.training.images import ImageBank
+from mrunfold.training.sampling import LINES, POINTS, draw_mask
+from mrunfold.training.scenes import random_image
+from mrunfold.training.simulate import draw_problem
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def test_every_mask_of_the_law_can_be_drawn_at_small_sizes(kind):
     g = generator(7)
     for i in range(36):
         shape = (64 + 4 * (i % 9), 64 + 4 * (i // 4))
-        mask = _draw_mask(kind, shape, Measurements(accelerations=(2, 12)), g)
+        mask = draw_mask(kind, shape, Measurements(accelerations=(2, 12)), g)
         assert mask.shape == shape
         assert set(mask.unique().tolist()) == {0.0, 1.0}
         assert 1.3 < float(1 / mask.mean()) < 40
@@ -208,7 +210,7 @@ def test_the_signal_decays_along_kspace_in_part_of_the_draws():
     shape, fine = (32, 40), (40, 64)
     steep = []
     for seed in range(60):
-        weights = images._decay(fine, shape, generator(seed))
+        weights = scenes._decay(fine, shape, generator(seed))
         assert weights.shape == fine
         assert float(weights[20, 32]) == 1  # the centre of k-space keeps its signal
         slopes = [abs(math.log(float(line[-1]))) for line in (weights[:, 32], weights[20])]
@@ -225,7 +227,7 @@ def test_what_has_decayed_is_not_in_the_image(bank, monkeypatch):
         kept[: fine[0] // 2 - 5] = 0
         return kept
 
-    monkeypatch.setattr(images, "_decay", gone)
+    monkeypatch.setattr(scenes, "_decay", gone)
     power = fft2c(random_image(bank, (48, 40), generator(1))).abs()
     assert float(power[: 24 - 5].max()) < 1e-4 * float(power.max())
     assert float(power[24 - 5 :].min()) > 0

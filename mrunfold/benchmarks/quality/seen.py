@@ -13,7 +13,8 @@ from mrunfold.benchmarks.datasets import FullSlice, scanned
 from mrunfold.benchmarks.measured import about, rows_markdown
 from mrunfold.benchmarks.quality.scans import GRID, Row, measure
 from mrunfold.protocols import TrainingProtocol
-from mrunfold.training.images import ImageBank, smooth_field
+from mrunfold.training.chance import smooth_field
+from mrunfold.training.images import ImageBank
 
 __all__ = ["markdown", "measure_seen", "training_slices"]
 

@@ -21,7 +21,8 @@ from mrunfold.coils import EspiritSettings, maps_from_block
 from mrunfold.io.cfl import read_cfl, write_cfl
 from mrunfold.operators import fft2c
 from mrunfold.phantoms.coils import simulated_maps
-from mrunfold.training.images import ImageBank, random_image
+from mrunfold.training.images import ImageBank
+from mrunfold.training.scenes import random_image
 
 __all__ = ["MapsRow", "agreement", "markdown", "measure", "window_errors"]
 

@@ -1,0 +1,42 @@
+"""Which samples a simulated scan takes: random matrix sizes and masks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mrunfold.masks import draw
+from mrunfold.protocols import Measurements
+from mrunfold.training.chance import log_uniform, uniform
+
+__all__ = ["LINES", "POINTS", "draw_mask", "draw_size"]
+
+LINES = ("random", "equispaced_fraction", "magic")
+POINTS = ("poisson", "gaussian", "radial")
+
+
+def draw_size(sizes: tuple[int, int], generator: torch.Generator) -> tuple[int, int]:
+    """Return a random (height, width), multiples of 4 so that convolutions stay quick."""
+    low, high = sizes
+    return 4 * round(uniform(low, high, generator) / 4), 4 * round(uniform(low, high, generator) / 4)
+
+
+def draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: torch.Generator) -> Tensor:
+    """Return a random mask (y, x) of a kind of LINES or POINTS, float32."""
+    accel = log_uniform(law.accelerations, generator)
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    if kind in LINES:
+        if kind != "random":
+            accel = max(2, round(accel))
+        centre = min(uniform(0.2, 0.45, generator) / accel, 0.9 / accel)
+        # In a small matrix the centre must leave lines for the law to draw.
+        centre = min(max(centre, 4 / shape[1]), (math.ceil(shape[1] / accel) - 1) / shape[1])
+        mask = draw(kind, shape, accel, seed=seed, center_fraction=centre)
+    elif kind == "poisson":
+        side = round(uniform(8, 0.7 * (shape[0] * shape[1] / accel) ** 0.5, generator))
+        mask = draw(kind, shape, accel, seed=seed, calibration=min(side, 24))
+    else:
+        mask = draw(kind, shape, accel, seed=seed)
+    return torch.from_numpy(mask.array.copy()).float()
