@@ -45,7 +45,7 @@ def batch(
     target: Annotated[str | None, typer.Option(help="rss or combined; rss if in the file.")] = None,
     coils: Annotated[str, typer.Option(help="Compress to so many, or energy; auto or all.")] = "auto",
     maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
-    map_sets: Annotated[int, typer.Option(help="2 where the field of view is too small.")] = 1,
+    map_sets: Annotated[str, typer.Option(help="Sets of coil maps: auto or a number.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker: 1 there.")] = None,
     workers: Annotated[int | None, typer.Option(help="So many processes, by Dask.")] = None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrunfold.errors import InputError
 
-__all__ = ["parse_centre", "parse_coils", "parse_parameters", "parse_seed", "recon_options"]
+__all__ = ["parse_centre", "parse_coils", "parse_parameters", "parse_seed", "parse_sets", "recon_options"]
 
 AS_THEY_ARE = (
     "mask",
@@ -20,9 +20,9 @@ AS_THEY_ARE = (
     "device",
     "threads",
     "maps",
-    "map_sets",
 )
 # Parameters of the learned method that have options of their own.
+MOST_SETS = 8
 LEARNED = ("samples", "steps", "weights")
 
 
@@ -38,6 +38,7 @@ def recon_options(options: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": parse_centre,
         "seed": parse_seed,
         "coils": parse_coils,
+        "map_sets": parse_sets,
     }
     found |= {name: parse(given[name]) for name, parse in parsers.items() if name in given}
     parameters = parse_parameters(given.get("param", [])) | {n: given[n] for n in LEARNED if n in given}
@@ -92,6 +93,15 @@ def parse_coils(text: str) -> Any:
         raise InputError(
             f"--coils is a number of coils, a fraction below 1, auto or all, got {text!r}"
         ) from None
+
+
+def parse_sets(text: str) -> Any:
+    """Return a number of sets of coil maps, or "auto"."""
+    if text == "auto":
+        return text
+    if not text.strip().isdecimal() or not 1 <= int(text) <= MOST_SETS:
+        raise InputError(f"--map-sets is auto or a number from 1 to {MOST_SETS}, got {text!r}")
+    return int(text)
 
 
 def _fraction(text: str) -> float:

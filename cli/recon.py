@@ -41,7 +41,9 @@ def recon(
         ),
     ] = "auto",
     maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
-    map_sets: Annotated[int, typer.Option(help="Map sets; 2 where the field of view is too small.")] = 1,
+    map_sets: Annotated[
+        str, typer.Option(help="Sets of coil maps: auto (1 or 2, by what the calibration shows) or a number.")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,

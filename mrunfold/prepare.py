@@ -39,12 +39,12 @@ class ProblemSettings:
 
     compression: virtual coils to keep (int), or the fraction of energy they hold (float), None for all coils,
     "auto" for what `compression_matrix` has for it, where there are more than `AUTO_COILS` coils;
-    espirit: parameters of the coil maps; cache: folder where maps are kept, "auto" for
+    espirit: of the coil maps, one or two sets as a slice needs; cache: folder where maps are kept, "auto" for
     `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any.
     """
 
     compression: int | float | Literal["auto"] | None = "auto"
-    espirit: EspiritSettings = field(default_factory=EspiritSettings)
+    espirit: EspiritSettings = field(default_factory=lambda: EspiritSettings(sets="auto"))
     cache: Path | Literal["auto"] | None = "auto"
     oversampling: bool = True
 
@@ -196,6 +196,7 @@ def _operator(
     if block is not None:
         folder = cache_folder() if settings.cache == "auto" else settings.cache
         maps, record["maps"] = cached_maps(block, (white.shape[1], white.shape[2]), settings.espirit, folder)
+        record["map_sets"] = len(maps)
         record["support"] = round(float((maps != 0).any(axis=(0, 1)).mean()), 4)
     if maps is None or not maps.any():
         # Neither zero k-space nor pure noise has a support; A = 0 would leave methods nothing to step by.

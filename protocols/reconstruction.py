@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -65,7 +65,7 @@ class CoilSettings(_Frozen):
 
     compress: int | float | Literal["auto", "all"] = "auto"
     maps: Literal["torch", "sigpy"] = "torch"
-    map_sets: int = Field(default=1, ge=1)
+    map_sets: Literal["auto"] | Annotated[int, Field(ge=1, le=8)] = 1
 
 
 class MethodSpec(_Frozen):

@@ -23,7 +23,7 @@ __all__ = ["cache_folder", "cached_maps"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # raise when the maps change for the same calibration block and settings, or their file
+FORMAT = 4  # raise when the maps change for the same calibration block and settings, or their file
 LIMIT_BYTES = 4 << 30
 DIGEST = 32  # bytes of a sha256
 MOST_AROUND = DIGEST + 4096  # and of a .npy header
@@ -56,7 +56,7 @@ def cached_maps(
     if folder is None:
         return maps_from_block(block, shape, settings), "computed"
     path = folder / "maps" / f"{_key(block, shape, settings)}.npy"
-    maps = _read(path, (settings.sets, len(block), *shape))
+    maps = _read(path, settings.sets, (len(block), *shape))
     if maps is not None:
         return maps, "cache"
     maps = maps_from_block(block, shape, settings)
@@ -79,21 +79,22 @@ def _key(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -
     return digest.hexdigest()
 
 
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+def _read(path: Path, sets: int | Literal["auto"], shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the kept maps, None where there are none or they are not as they were written.
 
     The file is a .npy and the sha256 of its bytes: no header is believed before all of it is checked.
     """
     try:
         with open_regular(path) as file:
-            expected = 8 * int(np.prod(shape)) + MOST_AROUND
+            expected = 8 * (2 if sets == "auto" else sets) * int(np.prod(shape)) + MOST_AROUND
             data = file.read(expected + 1)
         content, digest = data[:-DIGEST], data[-DIGEST:]
         if len(data) > expected or hashlib.sha256(content).digest() != digest:
             raise ValueError("its sha256 differs")
         maps = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-        if maps.shape != shape or maps.dtype != np.complex64:
-            raise ValueError(f"holds {maps.shape} {maps.dtype}, expected {shape} complex64")
+        right = maps.ndim == 4 and len(maps) in ((1, 2) if sets == "auto" else (sets,))
+        if not right or maps.shape[1:] != shape or maps.dtype != np.complex64:
+            raise ValueError(f"holds {maps.shape} {maps.dtype}, expected ({sets} sets, {shape}) complex64")
         if (fault := _fault(maps)) is not None:
             raise ValueError(fault)
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.eigenmaps import covariance_kernels, eigen_maps
 from mrunfold.coils.noise import live_coils
 from mrunfold.coils.phase import smooth_phase
+from mrunfold.coils.sets import needed_sets
 from mrunfold.errors import InputError
 
 __all__ = ["EspiritSettings", "espirit_maps", "maps_from_block"]
@@ -30,8 +31,9 @@ class EspiritSettings:
     SigPy's power method in each pixel; pad_below: a side of the calibration region that is shorter than this
     is made as long by zeros; backend: "torch" for this project's
     own code, "sigpy" for the reference, whose maps are the same (docs/concepts/coils.md) and slower; sets:
-    map sets, 2 where the object is larger than the field of view and folds over (soft SENSE); further_crop:
-    as crop, for the sets after the first, whose eigenvalues climb slowly where folding begins.
+    map sets, "auto" for one or two as `needed_sets` finds them, two where the object reaches the edge of the
+    field of view or folds over (soft SENSE); further_crop: as crop, for the sets after the first, whose
+    eigenvalues climb slowly where folding begins.
 
     A thin region, as 24×8, has few patches: alone, its eigenvalues fall below any crop and the object is
     lost.  Zeros let patches that straddle its border count.  16 had the least error on simulated scans;
@@ -45,7 +47,7 @@ class EspiritSettings:
     max_iterations: int = 100
     pad_below: int = 16
     backend: Literal["torch", "sigpy"] = "torch"
-    sets: int = 1
+    sets: int | Literal["auto"] = 1
     further_crop: float = 0.5
 
     def __post_init__(self) -> None:
@@ -61,8 +63,13 @@ class EspiritSettings:
             )
         if self.backend not in ("torch", "sigpy"):
             raise InputError(f"maps are made by torch or sigpy, got {self.backend!r}")
-        if self.sets < 1 or (self.sets > 1 and self.backend == "sigpy"):
-            raise InputError(f"torch makes one or more sets of maps and sigpy one, got {self.sets}")
+        if self.sets == "auto":
+            return
+        many = isinstance(self.sets, int) and self.sets > 1
+        if not isinstance(self.sets, int) or self.sets < 1 or (many and self.backend == "sigpy"):
+            raise InputError(
+                f'torch makes one or more sets of maps, or "auto", and sigpy one, got {self.sets!r}'
+            )
 
 
 def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings | None = None) -> np.ndarray:
@@ -87,9 +94,9 @@ def maps_from_block(
     """As `espirit_maps`, from the calibration block (coil, h, w) itself, for images of `shape` (y, x)."""
     settings = settings or EspiritSettings()
     live = live_coils(block)
-    maps = np.zeros((settings.sets, len(block), *shape), np.complex64)
     if not live.any():
-        return maps
+        sets = 1 if settings.sets == "auto" else settings.sets
+        return np.zeros((sets, len(block), *shape), np.complex64)
     # SigPy divides by the first coil's map: a coil that is exactly zero would make all of them NaN.
     find = _sigpy_maps if settings.backend == "sigpy" else _torch_maps
     found = find(block[live], shape, settings)
@@ -101,6 +108,7 @@ def maps_from_block(
         found[:, :, bad] = 0
     found[0] = smooth_phase(found[0], block[live])
     norm = np.sqrt((np.abs(found) ** 2).sum(axis=1, keepdims=True))
+    maps = np.zeros((len(found), len(block), *shape), np.complex64)
     maps[:, live] = np.divide(found, norm, out=np.zeros_like(found), where=norm > 0)
     if not maps.any():
         log.warning("ESPIRiT: no pixel's eigenvalue is above %.2f, the support is empty", settings.crop)
@@ -128,8 +136,9 @@ def _torch_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSett
     height, width = (max(n, settings.pad_below) for n in block.shape[1:])
     window = torch.from_numpy(_window(block, (height, width)))
     kernels = covariance_kernels(window, settings.kernel_width, settings.threshold)
-    maps, value = eigen_maps(kernels, shape, settings.sets)
-    crop = torch.tensor([settings.crop] + [settings.further_crop] * (settings.sets - 1))[:, None, None]
+    sets = needed_sets(kernels, block, settings.further_crop) if settings.sets == "auto" else settings.sets
+    maps, value = eigen_maps(kernels, shape, sets)
+    crop = torch.tensor([settings.crop] + [settings.further_crop] * (sets - 1))[:, None, None]
     return torch.where((value > crop)[:, None], maps, torch.zeros_like(maps)).numpy()
 
 

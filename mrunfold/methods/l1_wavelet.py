@@ -10,7 +10,7 @@ import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.methods.base import Result, Seeds, check_number
-from mrunfold.methods.sigpy_app import run_app
+from mrunfold.methods.sigpy_app import least_squares_of_sets, run_app
 from mrunfold.problem import Problem
 
 __all__ = ["L1Wavelet"]
@@ -22,7 +22,8 @@ class L1Wavelet:
 
     lamda: threshold ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); wavelet: one of
     PyWavelets' orthogonal wavelets; max_iter: steps.
-    Takes Sense or FourierMask with one set of maps, else InputError; runs SigPy's app L1WaveletRecon.
+    Takes Sense, with any number of map sets, or FourierMask, else InputError; runs SigPy's least squares as
+    its app L1WaveletRecon does.
     Lustig et al., Magn. Reson. Med. 58 (2007), eq. 4; Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009).
     """
 
@@ -51,9 +52,11 @@ class L1Wavelet:
         return run_app(self, problem, self._app, progress)
 
     def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:
-        from sigpy.mri.app import L1WaveletRecon
+        alpha = 1 / bound if bound > 0 else 1.0
+        return least_squares_of_sets(y, maps, weights, self._wavelets, max_iter=self.max_iter, alpha=alpha)
 
-        return L1WaveletRecon(
-            y, maps, self.lamda, weights=weights, wave_name=self.wavelet, max_iter=self.max_iter,
-            alpha=1 / bound if bound > 0 else 1.0, show_pbar=False,
-        )  # fmt: skip
+    def _wavelets(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        import sigpy as sp
+
+        W = sp.linop.Wavelet(shape, axes=(-2, -1), wave_name=self.wavelet)
+        return {"proxg": sp.prox.UnitaryTransform(sp.prox.L1Reg(W.oshape, self.lamda), W)}

@@ -16,10 +16,11 @@ from mrunfold.methods.base import Result
 from mrunfold.operators import FourierMask, Sense
 from mrunfold.problem import Problem
 
-__all__ = ["cartesian", "run_app"]
+__all__ = ["Regulariser", "cartesian", "least_squares_of_sets", "run_app"]
 
-# SigPy's names for what `run_app` gives an app: y, maps, weights, and the bound of ‖A‖² for its step sizes.
+# SigPy's names for what `run_app` gives an app: y, maps (set, coil, y, x), weights, and ‖A‖² for step sizes.
 MakeApp = Callable[[np.ndarray, np.ndarray, np.ndarray, float], Any]
+Regulariser = Callable[[tuple[int, ...]], dict[str, Any]]
 
 
 def cartesian(problem: Problem) -> tuple[Tensor, Tensor]:
@@ -45,17 +46,13 @@ def cartesian(problem: Problem) -> tuple[Tensor, Tensor]:
 def run_app(
     method: Any, problem: Problem, make_app: MakeApp, progress: Callable[[float], None] | None
 ) -> Result:
-    """Run one of SigPy's apps on each item by itself and return their images (*batch, 1, y, x)."""
+    """Run one of SigPy's apps on each item by itself and return their images (*batch, set, y, x)."""
     start = time.perf_counter()
     maps, mask = cartesian(problem)
-    if maps.shape[-4] != 1:
-        raise InputError(
-            f"{method.name} takes one set of maps, got {maps.shape[-4]}; estimate one set, or use sense"
-        )
     batch = problem.A.range.batch_of(problem.y)
     items = zip(
         problem.y.reshape(-1, *problem.y.shape[-3:]),
-        maps.reshape(-1, *maps.shape[-3:]),
+        maps.reshape(-1, *maps.shape[-4:]),
         mask.reshape(-1, *mask.shape[-2:]),
         strict=True,
     )
@@ -66,11 +63,11 @@ def run_app(
             app.alg.update()
             if progress is not None:
                 progress((index + min(1.0, app.alg.iter / app.alg.max_iter)) / count)
-        images.append(torch.from_numpy(app.x))
+        images.append(torch.from_numpy(app.x.reshape(maps.shape[-4], *maps.shape[-2:])))
         iterations.append(int(app.alg.iter))
     if progress is not None:
         progress(1.0)
-    mean = torch.stack(images).reshape(*batch, 1, *images[0].shape).to(problem.y)
+    mean = torch.stack(images).reshape(*batch, *images[0].shape).to(problem.y)
     record = {
         "method": method.name,
         "parameters": asdict(method),
@@ -87,8 +84,28 @@ def _arguments(y: np.ndarray, maps: np.ndarray, mask: np.ndarray) -> tuple[Any, 
     zeros for unsampled; given step sizes from the bound it draws no random start for a power iteration.
     """
     unweighted = np.divide(y, mask, out=np.zeros_like(y), where=mask != 0)
-    bound = float((np.abs(maps) ** 2).sum(axis=0).max() * (mask**2).max())
+    gram = np.einsum("scyx,tcyx->yxst", maps.conj(), maps)
+    bound = float(np.linalg.eigvalsh(gram).max() * (mask**2).max())
     return unweighted, maps, mask**2, bound
+
+
+def least_squares_of_sets(
+    y: np.ndarray, maps: np.ndarray, weights: np.ndarray, regulariser: Regulariser, **options: Any
+) -> Any:
+    """Return SigPy's LinearLeastSquares for ½‖y − M F Σ_s S_s x_s‖² + regulariser, x (set, y, x).
+
+    maps: (set, coil, y, x); regulariser: x's shape → SigPy's proxg, g and, where it has one, G.  With one set
+    it is what SigPy's L1WaveletRecon and TotalVariationRecon set up.
+    """
+    import sigpy as sp
+    from sigpy.mri import linop
+
+    size = maps.shape[-2:]
+    parts = [linop.Sense(s, weights=weights) * sp.linop.Reshape(size, (1, *size)) for s in maps]
+    A = sp.linop.Hstack(parts, axis=0)
+    return sp.app.LinearLeastSquares(
+        A, y * weights**0.5, show_pbar=False, **regulariser((len(maps), *size)), **options
+    )
 
 
 def _residual(problem: Problem, x: Tensor) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrunfold.methods.base import Result, Seeds, check_number
-from mrunfold.methods.sigpy_app import run_app
+from mrunfold.methods.sigpy_app import least_squares_of_sets, run_app
 from mrunfold.problem import Problem
 
 __all__ = ["TotalVariation"]
@@ -26,7 +26,8 @@ class TotalVariation:
 
     lamda: weight ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); ‖·‖₁ is over both
     differences of each pixel (anisotropic), which are periodic; max_iter: steps.
-    Takes Sense or FourierMask with one set of maps, else InputError; runs SigPy's app TotalVariationRecon.
+    Takes Sense, with any number of map sets, or FourierMask, else InputError; runs SigPy's least squares as
+    its app TotalVariationRecon does.
     Block et al., Magn. Reson. Med. 57 (2007); Chambolle and Pock, J. Math. Imaging Vis. 40 (2011).
     """
 
@@ -47,9 +48,13 @@ class TotalVariation:
         return run_app(self, problem, self._app, progress)
 
     def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:
-        from sigpy.mri.app import TotalVariationRecon
+        tau = 1 / (DUAL_STEP * (bound + GRADIENT_NORM_SQUARED))
+        return least_squares_of_sets(
+            y, maps, weights, self._differences, max_iter=self.max_iter, sigma=DUAL_STEP, tau=tau
+        )
 
-        return TotalVariationRecon(
-            y, maps, self.lamda, weights=weights, max_iter=self.max_iter,
-            sigma=DUAL_STEP, tau=1 / (DUAL_STEP * (bound + GRADIENT_NORM_SQUARED)), show_pbar=False,
-        )  # fmt: skip
+    def _differences(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        import sigpy as sp
+
+        G = sp.linop.FiniteDifference(shape, axes=(-2, -1))
+        return {"proxg": sp.prox.L1Reg(G.oshape, self.lamda), "G": G}

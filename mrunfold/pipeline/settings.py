@@ -23,8 +23,8 @@ class ReconSettings:
     for fastMRI's seed of the file's name; target: what magnitude is written, None for `rss` where the file
     has its own RSS images and `combined` elsewhere; coils: virtual coils to compress to, a fraction of energy
     below 1, "all", or "auto": of more than 8 coils those that hold more than noise; maps: "torch" or "sigpy",
-    whose ESPIRiT; map_sets: 2 where the object is larger than the field of view; device: "auto", "cpu",
-    "cuda", …; threads: of the CPU, None as torch has it;
+    whose ESPIRiT; map_sets: of coil maps, "auto" for one or two by what the calibration shows, see
+    `EspiritSettings`; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
     cache: keep coil maps; keep_samples: write the posterior samples as well, not only maps of their spread.
     """
 
@@ -39,7 +39,7 @@ class ReconSettings:
     target: Literal["combined", "rss"] | None = None
     coils: int | float | Literal["auto", "all"] = "auto"
     maps: Literal["torch", "sigpy"] = "torch"
-    map_sets: int = 1
+    map_sets: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
     cache: bool = True

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sigpy.mri.app import L1WaveletRecon, TotalVariationRecon
 
 from mrunfold.errors import InputError
 from mrunfold.methods import get_method
@@ -168,12 +169,35 @@ def test_recorded_residual_is_that_of_the_image(name: str, simulate: Simulate) -
 
 
 @pytest.mark.parametrize("name", SIGPY)
-def test_several_sets_of_maps_are_refused(name: str, simulate: Simulate) -> None:
+def test_one_set_of_maps_is_what_sigpys_own_app_gives(name: str, simulate: Simulate) -> None:
     problem = simulate((32, 28))
-    A = Sense(problem.A.maps.expand(2, -1, -1, -1) / 2, problem.A.mask)
-    with pytest.raises(InputError, match="one set of maps, got 2"):
-        get_method(name)(replace(problem, A=A))
-    assert get_method("sense")(replace(problem, A=A)).mean.shape == (2, 32, 28)
+    y, maps, mask = problem.y.numpy(), problem.A.maps[0].numpy(), problem.A.mask.numpy()
+    bound = float((np.abs(maps) ** 2).sum(axis=0).max())
+    if name == "tv":
+        steps = {"sigma": 0.1, "tau": 1 / (0.1 * (bound + 8)), "max_iter": 30}
+        app = TotalVariationRecon(y, maps, 0.005, weights=mask**2, show_pbar=False, **steps)
+    else:
+        steps = {"alpha": 1 / bound, "max_iter": 30}
+        app = L1WaveletRecon(y, maps, 0.005, weights=mask**2, show_pbar=False, **steps)
+    mean = get_method(name, lamda=0.005, max_iter=30)(problem).mean
+    np.testing.assert_allclose(mean[0].numpy(), app.run(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SIGPY)
+def test_two_sets_of_maps_explain_what_one_cannot(name: str, simulate: Simulate) -> None:
+    """The same image under other sensitivities beside the first: with one set alone it is an error."""
+    problem = simulate((32, 28))
+    x = torch.cat([problem.target, 0.5 * problem.target.flip(-1)])
+    other = problem.A.maps.flip(-3) * torch.tensor([1, -1]).repeat(4)[: problem.A.maps.shape[-3], None, None]
+    overlap = (problem.A.maps.conj() * other).sum(dim=-3, keepdim=True)
+    other = other - overlap * problem.A.maps
+    other = other / torch.linalg.vector_norm(other, dim=-3, keepdim=True)
+    A = Sense(torch.cat([problem.A.maps, other]), problem.A.mask)
+    both = replace(problem, A=A, y=A(x), target=x)
+    mean = get_method(name, lamda=0.001)(both).mean
+    assert mean.shape == (2, 32, 28)
+    one = get_method(name, lamda=0.001)(replace(both, A=problem.A)).mean
+    assert (mean - x)[0].norm() < 0.5 * (one - x[:1]).norm()
 
 
 def test_operators_that_are_not_cartesian(simulate: Simulate) -> None:
