@@ -219,8 +219,7 @@ def _target(
         images = ifft2c(torch.from_numpy(full))
         return images.abs().square().sum(dim=0, keepdim=True).sqrt() / scale
     images = ifft2c(torch.from_numpy(coils.apply(full)))
-    combined = (A.maps.conj() * images).sum(dim=-3) if isinstance(A, Sense) else images
-    return combined / scale
+    return A.combine(images) / scale
 
 
 def _from_reference(reference: np.ndarray | None, shape: tuple[int, ...], scale: Tensor) -> Tensor | None:
@@ -240,7 +239,4 @@ def _from_reference(reference: np.ndarray | None, shape: tuple[int, ...], scale:
 def _coil_gain(A: LinearOperator, coils: CoilTransform) -> Tensor:
     """Return ‖W⁻¹ s‖ over the file's coils, real (1, y, x)."""
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    if not isinstance(A, Sense):
-        return torch.full(A.domain.shape, float(torch.linalg.vector_norm(back)))
-    unwhitened = torch.einsum("dc,scyx->sdyx", back, A.maps)
-    return torch.linalg.vector_norm(unwhitened, dim=(0, 1))[None]
+    return A.coil_gain(back)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
-from mrunfold.operators import FourierMask, LinearOperator, Sense
+from mrunfold.operators import LinearOperator, stack
 
 __all__ = ["Problem", "TargetKind", "collate", "rescale"]
 
@@ -69,22 +69,23 @@ def rescale(y: Tensor, A: LinearOperator, sigma_y: Tensor) -> tuple[Tensor, Tens
 def collate(problems: Sequence[Problem]) -> Problem:
     """Return one problem whose batch axis is the given problems of equal shapes, with records under `items`.
 
-    Raises InputError where shapes, kinds of operator or of target differ.
+    Operators may be of any class, see `operators.stack`.  Raises InputError where shapes or kinds of target
+    differ.
     """
     if not problems:
         raise InputError("collate expects at least one problem")
     first = problems[0]
     for i, p in enumerate(problems):
-        if type(p.A) is not type(first.A) or p.y.shape != first.y.shape or p.A.domain != first.A.domain:
+        if p.y.shape != first.y.shape or p.A.domain != first.A.domain or p.A.range != first.A.range:
             raise InputError(
-                f"problems of one batch have the same operator and shape: 0 is {first.A!r}, {i} is {p.A!r}; "
+                f"problems of one batch have the same shapes: 0 is {first.A!r}, {i} is {p.A!r}; "
                 "batch slices with the same matrix and live coils"
             )
         if p.target_kind != first.target_kind or (p.coil_gain is None) != (first.coil_gain is None):
             raise InputError(f"problem 0 has the target {first.target_kind!r} and {i} {p.target_kind!r}")
     return Problem(
         torch.stack([p.y for p in problems]),
-        _stack_operators([p.A for p in problems]),
+        stack([p.A for p in problems]),
         torch.stack([p.sigma_y for p in problems]),
         torch.stack([p.scale for p in problems]),
         target=_stack([p.target for p in problems]),
@@ -98,18 +99,3 @@ def collate(problems: Sequence[Problem]) -> Problem:
 def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
     present = [t for t in tensors if t is not None]
     return torch.stack(present) if len(present) == len(tensors) else None
-
-
-def _stack_operators(operators: Sequence[LinearOperator]) -> LinearOperator:
-    first = operators[0]
-    if isinstance(first, Sense):
-        sense = [A for A in operators if isinstance(A, Sense)]
-        size = first.domain.shape[-2:]
-        masks = torch.stack([A.mask.expand(*A.mask.shape[:-2], *size) for A in sense])
-        return Sense(torch.stack([A.maps for A in sense]), masks, first.coil_chunk)
-    if isinstance(first, FourierMask):
-        masks = torch.stack([A.mask for A in operators if isinstance(A, FourierMask)])
-        return FourierMask(masks, first.dtype)
-    raise InputError(
-        f"collate knows Sense and FourierMask, got {type(first).__name__}; run the items one by one"
-    )

@@ -312,7 +312,7 @@ def test_a_batch_equals_its_items(coils: int):
 
 
 def test_what_cannot_be_stacked_is_refused(problem: Problem):
-    with pytest.raises(InputError, match="same operator and shape"):
+    with pytest.raises(InputError, match="same shapes"):
         collate([problem, build(kspace_of((40, 44)))])
     with pytest.raises(InputError, match="target"):
         collate([problem, build(target="none")])

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Result
-from mrunfold.operators import FourierMask, Sense
 from mrunfold.problem import Problem
 
 __all__ = ["Regulariser", "cartesian", "least_squares_of_sets", "run_app"]
@@ -28,18 +27,16 @@ def cartesian(problem: Problem) -> tuple[Tensor, Tensor]:
 
     A single coil of uniform sensitivity has maps of one.  InputError for an operator that is not Cartesian.
     """
-    A, y = problem.A, problem.y
-    if isinstance(A, Sense):
-        maps = A.maps
-    elif isinstance(A, FourierMask):
-        maps = torch.ones(1, 1, *A.mask.shape[-2:], dtype=A.dtype, device=A.mask.device)
-    else:
+    A = problem.A
+    found = A.cartesian()
+    if found is None:
         raise InputError(
             f"this method needs Cartesian k-space (Sense or FourierMask), got {type(A).__name__}; "
             "use sense or zero_filled, which take any operator"
         )
-    batch, size = A.range.batch_of(y), maps.shape[-2:]
-    return maps.expand(*batch, *maps.shape[-4:]), A.mask.expand(*batch, *size)
+    maps, mask = found
+    batch = A.range.batch_of(problem.y)
+    return maps.expand(*batch, *maps.shape[-4:]), mask.expand(*batch, *mask.shape[-2:])
 
 
 @torch.no_grad()

@@ -228,8 +228,7 @@ class PosteriorDenoiser(nn.Module):
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
         fraction = A.measured_fraction().to(sigma_y).expand(batch)
-        noise = sigma_y * (fraction * math.prod(A.domain.shape)).sqrt()
-        given = _Given(A, A.adjoint(y), noise, x_t, sigma_t)
+        given = _Given(A, A.adjoint(y), A.adjoint_noise(sigma_y, fraction), x_t, sigma_t)
         nothing = fraction == 0
         # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
         first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)

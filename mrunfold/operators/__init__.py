@@ -1,7 +1,21 @@
 """Linear operators of measurement: what every method, and the network, is given."""
 
 from mrunfold.operators.base import LinearOperator, Space
+from mrunfold.operators.batched import Batched, stack
+from mrunfold.operators.coils import Coils
 from mrunfold.operators.fourier import FourierMask, Identity, centring, fft2c, ifft2c
 from mrunfold.operators.sense import Sense
 
-__all__ = ["FourierMask", "Identity", "LinearOperator", "Sense", "Space", "centring", "fft2c", "ifft2c"]
+__all__ = [
+    "Batched",
+    "Coils",
+    "FourierMask",
+    "Identity",
+    "LinearOperator",
+    "Sense",
+    "Space",
+    "centring",
+    "fft2c",
+    "ifft2c",
+    "stack",
+]

@@ -1,52 +1,29 @@
-"""Linear operators: frozen, with declared spaces, matched adjoints and a regularised inverse."""
+"""Linear operators: frozen, with declared spaces, matched adjoints, a regularised inverse and an algebra."""
 
 from __future__ import annotations
 
-import logging
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from mrunfold.errors import InputError
+from mrunfold.operators.facts import Facts
+from mrunfold.operators.gradients import Apply, Solve
+from mrunfold.operators.space import Space, describe, real_dtype
 from mrunfold.solvers import Solution, Start, conjugate_gradient, inner
 
-__all__ = ["Adjoint", "Composed", "LinearOperator", "Space"]
+__all__ = ["Adjoint", "Composed", "LinearOperator", "Scaled", "Space", "Sum"]
 
-log = logging.getLogger(__name__)
 Self = TypeVar("Self", bound="LinearOperator")
 Gradient = Literal["implicit", "unrolled"]
 
 
-@dataclass(frozen=True)
-class Space:
-    """What one item of a vector space looks like: its shape, without batch axes, and its dtype."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def batch_of(self, x: Tensor) -> torch.Size:
-        """Return the batch axes that lead `x`."""
-        return x.shape[: x.ndim - self.ndim]
-
-    def __str__(self) -> str:
-        return f"(*batch, {', '.join(map(str, self.shape))}) {str(self.dtype).removeprefix('torch.')}"
-
-
-def describe(x: Tensor) -> str:
-    return f"({', '.join(map(str, x.shape))}) {str(x.dtype).removeprefix('torch.')}"
-
-
 @dataclass(frozen=True, eq=False)
-class LinearOperator(ABC):
+class LinearOperator(Facts):
     """A linear map A between two spaces; a subclass gives `domain`, `range`, `_forward`, `_adjoint`.
 
     Batch axes lead and are free.  An operator whose own tensors carry batch axes declares them in
@@ -92,19 +69,19 @@ class LinearOperator(ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Return A x: (*batch, *domain.shape) → (*batch, *range.shape)."""
         self._check(x, self.domain)
-        return _Apply.apply(x, self._forward, self._adjoint)
+        return Apply.apply(x, self._forward, self._adjoint)
 
     __call__ = forward
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return Aᴴ y: (*batch, *range.shape) → (*batch, *domain.shape)."""
         self._check(y, self.range)
-        return _Apply.apply(y, self._adjoint, self._forward)
+        return Apply.apply(y, self._adjoint, self._forward)
 
     def normal(self, x: Tensor) -> Tensor:
         """Return AᴴA x: (*batch, *domain.shape) → the same."""
         self._check(x, self.domain)
-        return _Apply.apply(x, self._normal, self._normal)
+        return Apply.apply(x, self._normal, self._normal)
 
     def solve(
         self,
@@ -156,7 +133,7 @@ class LinearOperator(ABC):
         tolerance = self._per_item("tolerance", tolerance, rhs)
         if gradient == "unrolled":
             return self._solve(rhs, weight, shift, x0, tolerance, max_iterations)
-        return Solution(*_Solve.apply(rhs, weight, shift, x0, self, tolerance, max_iterations))
+        return Solution(*Solve.apply(rhs, weight, shift, x0, self, tolerance, max_iterations))
 
     def measured_fraction(self) -> Tensor:
         """Return tr(AᴴA) / dim(domain) per item (*batch,): how much of the unknown is measured.
@@ -180,16 +157,32 @@ class LinearOperator(ABC):
 
     @property
     def H(self) -> LinearOperator:
+        """Aᴴ as an operator."""
         return Adjoint(self)
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        if not isinstance(other, LinearOperator):
-            return NotImplemented
-        return Composed(self, other)
+        """Return A B: first B, then A."""
+        return Composed(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        """Return A + B, of the same spaces."""
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return Sum(self, Scaled(other, -1.0)) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __mul__(self, factor: complex) -> LinearOperator:
+        """Return c A of a number c."""
+        return Scaled(self, factor) if isinstance(factor, int | float | complex) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> LinearOperator:
+        return Scaled(self, -1.0)
 
     def to(self: Self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Return this operator with its tensors on `device`, complex ones as `dtype` (real ones to match)."""
-        real = None if dtype is None else torch.empty(0, dtype=dtype).real.dtype
+        real = None if dtype is None else real_dtype(dtype)
         changed: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -273,10 +266,7 @@ class Composed(LinearOperator):
                 f"cannot compose: {type(self.outer).__name__} expects {self.outer.domain}, "
                 f"{type(self.inner).__name__} gives {self.inner.range}; make the two spaces the same"
             )
-        if self.outer.batch and self.inner.batch and self.outer.batch != self.inner.batch:
-            raise InputError(
-                f"cannot compose operators of different batches, {self.outer.batch} and {self.inner.batch}"
-            )
+        _check_batches("compose", self.outer, self.inner)
 
     @property
     def domain(self) -> Space:
@@ -299,51 +289,106 @@ class Composed(LinearOperator):
     def _normal(self, x: Tensor) -> Tensor:
         return self.inner._adjoint(self.outer._normal(self.inner._forward(x)))
 
+    def observed(self) -> Tensor:
+        seen = self.outer.observed()
+        return seen.expand(*self.batch, *self.range.shape)
 
-class _Apply(torch.autograd.Function):
-    """y = A x, whose gradient is Aᴴ applied to y's; nothing is kept for the backward pass."""
+    def coil_gain(self, mixing: Tensor | None = None) -> Tensor:
+        return self.inner.coil_gain(mixing).expand(*self.batch, 1, *self.domain.shape[1:])
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, apply: Any, transpose: Any) -> Tensor:
-        ctx.map, ctx.transpose = apply, transpose
-        y = apply(x)
-        return y.clone() if y is x else y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Apply.apply(gradient, ctx.transpose, ctx.map), None, None
+    def combine(self, images: Tensor) -> Tensor:
+        return self.inner.combine(images)
 
 
-class _Solve(torch.autograd.Function):
-    """x = M⁻¹ rhs with M = weight·N + shift·I; M is Hermitian, so the gradients are one more solve.
+@dataclass(frozen=True, eq=False, repr=False)
+class Sum(LinearOperator):
+    """A + B of two operators with the same spaces."""
 
-    With g the gradient of x and v = M⁻¹ g:  ∂rhs = v,  ∂weight = −Re⟨v, N x⟩,  ∂shift = −Re⟨v, x⟩.
-    """
+    first: LinearOperator
+    second: LinearOperator
 
-    @staticmethod
-    def forward(ctx: Any, rhs, weight, shift, x0, operator, tolerance, steps):
-        solution = operator._solve(rhs, weight, shift, x0, tolerance, steps)
-        if not bool(solution.converged.all()):
-            log.debug(
-                "%s: relative residual %.1e after %d conjugate gradient steps (asked %.1e)",
-                type(operator).__name__,
-                float(solution.residual.max()),
-                steps,
-                float(tolerance.min()),
+    def __post_init__(self) -> None:
+        if (self.first.domain, self.first.range) != (self.second.domain, self.second.range):
+            raise InputError(
+                f"cannot add {self.first!r} and {self.second!r}; make their domains and their ranges the same"
             )
-        ctx.operator, ctx.tolerance, ctx.steps = operator, tolerance, steps
-        ctx.save_for_backward(solution.x, weight, shift)
-        known = () if solution.normal is None else (solution.normal,)
-        rest = solution.iterations, solution.residual, solution.converged, *known
-        ctx.mark_non_differentiable(*rest)
-        return solution.x, *rest
+        _check_batches("add", self.first, self.second)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, weight, shift = ctx.saved_tensors
-        v = ctx.operator._solve(gradient, weight, shift, None, ctx.tolerance, ctx.steps).x
-        ndim = ctx.operator.domain.ndim
-        d_weight = -inner(v, ctx.operator._normal(x), ndim) if ctx.needs_input_grad[1] else None
-        d_shift = -inner(v, x, ndim) if ctx.needs_input_grad[2] else None
-        return v, d_weight, d_shift, None, None, None, None
+    @property
+    def domain(self) -> Space:
+        return self.first.domain
+
+    @property
+    def range(self) -> Space:
+        return self.first.range
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        return self.first.batch or self.second.batch
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.first._forward(x) + self.second._forward(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.first._adjoint(y) + self.second._adjoint(y)
+
+    def observed(self) -> Tensor:
+        return self.first.observed() | self.second.observed()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scaled(LinearOperator):
+    """c A of a number c, complex only where A is; `solve` is A's own."""
+
+    of: LinearOperator
+    factor: complex
+
+    def __post_init__(self) -> None:
+        real = not (self.of.domain.dtype.is_complex and self.of.range.dtype.is_complex)
+        if real and isinstance(self.factor, complex):
+            raise InputError(f"{self.of!r} is real and cannot be multiplied by {self.factor}")
+
+    @property
+    def domain(self) -> Space:
+        return self.of.domain
+
+    @property
+    def range(self) -> Space:
+        return self.of.range
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        return self.of.batch
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.of._forward(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.factor.conjugate() * self.of._adjoint(y)
+
+    def _normal(self, x: Tensor) -> Tensor:
+        return abs(self.factor) ** 2 * self.of._normal(x)
+
+    def _solve(self, rhs, weight, shift, x0, tolerance, steps):
+        square = abs(self.factor) ** 2
+        if isinstance(x0, Start):  # it knows |c|² AᴴA x
+            x0 = x0.x
+        solution = self.of._solve(rhs, weight * square, shift, x0, tolerance, steps)
+        return solution if solution.normal is None else replace(solution, normal=square * solution.normal)
+
+    def measured_fraction(self) -> Tensor:
+        return abs(self.factor) ** 2 * self.of.measured_fraction()
+
+    def observed(self) -> Tensor:
+        return self.of.observed()
+
+    def coil_gain(self, mixing: Tensor | None = None) -> Tensor:
+        return abs(self.factor) * self.of.coil_gain(mixing)
+
+    def combine(self, images: Tensor) -> Tensor:
+        return self.factor.conjugate() * self.of.combine(images)
+
+
+def _check_batches(verb: str, first: LinearOperator, second: LinearOperator) -> None:
+    if first.batch and second.batch and first.batch != second.batch:
+        raise InputError(f"cannot {verb} operators of different batches, {first.batch} and {second.batch}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,14 +81,15 @@ class Identity(LinearOperator):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FourierMask(LinearOperator):
-    """y = M F x for one coil of uniform sensitivity: x (*batch, 1, y, x) → y (*batch, 1, y, x).
+    """y = M F x of coil images: x (*batch, coil, y, x) → y (*batch, coil, y, x).
 
-    mask: (*batch, y, x), real or bool, 0 where nothing was sampled.  `solve` is closed-form, since F is
-    unitary: Fᴴ (weight·M² + shift)⁻¹ F.
+    mask: (*batch, y, x), real or bool, 0 where nothing was sampled; coils: 1 for the image of one coil of
+    uniform sensitivity.  `solve` is closed-form, since F is unitary: Fᴴ (weight·M² + shift)⁻¹ F.
     """
 
     mask: Tensor
     dtype: torch.dtype = torch.complex64
+    coils: int = 1
 
     def __post_init__(self) -> None:
         if self.mask.ndim < 2 or self.mask.is_complex():
@@ -97,7 +99,7 @@ class FourierMask(LinearOperator):
 
     @property
     def domain(self) -> Space:
-        return Space((1, *self.mask.shape[-2:]), self.dtype)
+        return Space((self.coils, *self.mask.shape[-2:]), self.dtype)
 
     range = domain
 
@@ -116,6 +118,18 @@ class FourierMask(LinearOperator):
 
     def measured_fraction(self) -> Tensor:
         return (self.mask**2).mean(dim=(-2, -1))
+
+    def observed(self) -> Tensor:
+        return (self.mask[..., None, :, :] != 0).expand(*self.batch, *self.range.shape)
+
+    def cartesian(self) -> tuple[Tensor, Tensor] | None:
+        if self.coils != 1:
+            return None
+        maps = torch.ones(*self.batch, 1, *self.domain.shape, dtype=self.dtype, device=self.mask.device)
+        return maps, self.mask
+
+    def stacked(self, others: Sequence[FourierMask]) -> FourierMask:
+        return FourierMask(torch.stack([self.mask, *(A.mask for A in others)]), self.dtype, self.coils)
 
     def _solve(self, rhs, weight, shift, x0, tolerance, steps):
         item = (..., None, None, None)

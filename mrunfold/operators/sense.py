@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.operators.base import LinearOperator, Space
+from mrunfold.operators.coils import Coils, gain_of_maps
 from mrunfold.operators.fourier import AXES, centring
 
 __all__ = ["MOST_COILS", "Sense"]
@@ -97,6 +98,26 @@ class Sense(LinearOperator):
     def measured_fraction(self) -> Tensor:
         """Return the mean of mask² (*batch,): the sampled share of k-space, whatever the coils' support."""
         return self._weights.mean(dim=(-2, -1))
+
+    def observed(self) -> Tensor:
+        seen = (self.mask != 0)[..., None, :, :]
+        return seen.expand(*self.batch, *self.range.shape)
+
+    def coil_gain(self, mixing: Tensor | None = None) -> Tensor:
+        return gain_of_maps(self.maps, mixing).expand(*self.batch, 1, *self.domain.shape[1:])
+
+    def combine(self, images: Tensor) -> Tensor:
+        return Coils(self.maps).adjoint(images)
+
+    def cartesian(self) -> tuple[Tensor, Tensor]:
+        size = self.maps.shape[-2:]
+        maps = self.maps.expand(*self.batch, *self.maps.shape[-4:])
+        return maps, self.mask.expand(*self.batch, *size)
+
+    def stacked(self, others: Sequence[Sense]) -> Sense:
+        every, size = (self, *others), self.domain.shape[-2:]
+        masks = torch.stack([A.mask.expand(size) for A in every])
+        return Sense(torch.stack([A.maps for A in every]), masks, self.coil_chunk)
 
     def _chunks(self) -> list[slice]:
         coils = self.maps.shape[-3]

@@ -18,7 +18,6 @@ from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.metrics import sample_interval
-from mrunfold.operators import FourierMask, Sense
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.prepare import ProblemSettings, build_problem
@@ -102,9 +101,7 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind) -> np.ndarray:
     Where no coil reaches, x is whatever the method left there, and the magnitude is zero; so it is in a slice
     without signal: it has no scale, and what a prior puts there would be grey values of nothing.
     """
-    gain = problem.coil_gain
-    if gain is None:
-        raise InputError("this problem has no coil gain, so its images cannot be brought to the file's scale")
+    gain = problem.A.coil_gain() if problem.coil_gain is None else problem.coil_gain
     gain = gain[0] if kind == "rss" else _mean_gain(gain) * (gain[0] > 0)
     if not bool(problem.y.any()):
         gain = torch.zeros_like(gain)
@@ -131,8 +128,7 @@ def _image(x: Tensor) -> np.ndarray:
 
 def _kept(mask: Mask, problem: Problem) -> Mask:
     """Return the mask as the problem has it: without what the file does not hold, on the final grid."""
-    assert isinstance(problem.A, (Sense, FourierMask))
-    array = problem.A.mask.expand(problem.A.domain.shape[-2:]).cpu().numpy() > 0
+    array = problem.A.observed().any(dim=0).cpu().numpy()
     return acquired(array) if mask.kind == "acquired" else replace(mask, array=array)
 
 

@@ -17,7 +17,6 @@ from mrunfold.io.images import Photo, read_photo, write_photo
 from mrunfold.methods import Result, Seeds, get_method
 from mrunfold.metrics import psnr, ssim
 from mrunfold.operators import LinearOperator
-from mrunfold.operators.imaging import observed
 from mrunfold.operators.imaging.colour import LUMA
 from mrunfold.problem import Problem
 from mrunfold.restoration.noise import estimate_noise
@@ -55,7 +54,7 @@ def photo_problem(
         A = restoration_operator(settings, (up * y.shape[1], up * y.shape[2]), generator)
         sigma = torch.tensor(_noise(y, A, settings))
     sigma = sigma.clamp_min(LEAST_NOISE)
-    seen = observed(A)
+    seen = A.observed()
     degraded = (A.adjoint(y) if settings.task == "sensing" and not is_grey else y * seen[: len(y)]).numpy()
     if is_grey:
         parts = torch.randn(3, *y.shape[1:], generator=generator)
@@ -69,7 +68,7 @@ def photo_problem(
 def _noise(y: Tensor, A: LinearOperator, settings: RestoreSettings) -> float:
     if settings.noise is not None:
         return settings.noise
-    return estimate_noise(y.numpy(), observed(A)[0].numpy() if settings.task == "inpaint" else None)
+    return estimate_noise(y.numpy(), A.observed()[0].numpy() if settings.task == "inpaint" else None)
 
 
 def _cropped(pixels: Tensor, factor: int) -> Tensor:

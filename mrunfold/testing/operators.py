@@ -98,6 +98,16 @@ class OperatorContract(ABC):
         tolerance = 1e-6 if rhs.real.dtype == torch.float32 else 1e-13
         return a.solve(rhs, weight, shift, x0, tolerance=tolerance, max_iterations=1000)
 
+    # --- what is said of it ---
+
+    def test_nothing_is_measured_where_it_says_so(self, dtype: torch.dtype, odd: bool) -> None:
+        a = self.operator(dtype, odd)
+        seen = a.observed()
+        assert seen.dtype == torch.bool, f"observed gave {seen.dtype}, not bool"
+        assert seen.shape == (*a.batch, *a.range.shape), f"observed gave {tuple(seen.shape)}, not {a.range}"
+        y = a(draw(a.domain, a.batch))
+        assert not bool(y[~seen].any()), "A x is not 0 where observed() is False"
+
     # --- the map ---
 
     def test_shapes_and_dtypes_are_as_declared(self, dtype: torch.dtype, odd: bool) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mrunfold.diffusion import complex_noise_like
-from mrunfold.operators.imaging import Items, observed
+from mrunfold.operators.imaging import Items
 from mrunfold.protocols import Degradations, Stage, TrainingProtocol
 from mrunfold.training.chance import log_uniform, uniform
 from mrunfold.training.natural_images import PhotoBank, random_photo
@@ -38,7 +38,7 @@ def draw_natural_problem(
     length = A.range.shape[0]
     y = torch.stack([F.pad(item.clean.flatten(), (0, length - item.clean.numel())) for item in items])
     noise = complex_noise_like(y, [generator] * stage.batch)
-    y = torch.where(observed(A), y + sigma_y[:, None] * noise, 0.0)
+    y = torch.where(A.observed(), y + sigma_y[:, None] * noise, 0.0)
     sigma_t = torch.tensor(
         [
             math.inf

@@ -165,6 +165,10 @@ class Scaled(LinearOperator):
     def _normal(self, x):
         return x * self.factor.abs() ** (1 if self.wrong == "normal" else 2)
 
+    def observed(self):
+        seen = super().observed()
+        return ~seen if self.wrong == "observed" else seen
+
     def _solve(self, rhs, weight, shift, x0, tolerance, steps):
         weight = weight.mean() * torch.ones_like(weight) if self.wrong == "mean weight" else weight
         return super()._solve(rhs, weight, shift, x0, 1.0 if self.wrong == "no steps" else tolerance, steps)
@@ -177,6 +181,7 @@ WRONG = {
     "batch mean": lambda c: c.test_an_item_does_not_depend_on_its_batch("forward", False),
     "in place": lambda c: c.test_nothing_changes(torch.complex128),
     "mean weight": lambda c: c.test_weight_and_shift_are_of_each_item(False),
+    "observed": lambda c: c.test_nothing_is_measured_where_it_says_so(torch.complex128, False),
     "no steps": lambda c: c.test_solve_agrees_with_a_dense_matrix(torch.complex128, False),
 }
 

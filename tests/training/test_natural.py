@@ -11,7 +11,6 @@ import torch
 from mrunfold.errors import InputError
 from mrunfold.io.images import write_photo
 from mrunfold.networks.weights import load_weights
-from mrunfold.operators.imaging import observed
 from mrunfold.problem import Problem
 from mrunfold.protocols import (
     Degradations,
@@ -113,7 +112,7 @@ def test_problems_have_the_noise_that_they_say(bank):
     kinds, without_state = Counter(), 0
     for seed in range(25):
         b = draw_natural_problem(bank, law, stage, generator(seed))
-        seen = observed(b.A)
+        seen = b.A.observed()
         assert not bool(b.y[~seen].any())
         count = seen.sum(dim=-1)
         residual = (b.y - b.A(b.x)).square().sum(dim=-1)

@@ -4,7 +4,7 @@ from mrunfold.operators.imaging.blur import Blur, CircularBlur
 from mrunfold.operators.imaging.colour import ColourMix, grey
 from mrunfold.operators.imaging.downsample import Downsample
 from mrunfold.operators.imaging.inpaint import Inpaint
-from mrunfold.operators.imaging.items import Flat, Items, observed
+from mrunfold.operators.imaging.items import Flat, Items
 from mrunfold.operators.imaging.kernels import (
     bicubic_kernel,
     box_kernel,
@@ -29,5 +29,4 @@ __all__ = [
     "gaussian_kernel",
     "grey",
     "motion_kernel",
-    "observed",
 ]

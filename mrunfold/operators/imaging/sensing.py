@@ -76,6 +76,9 @@ class CompressedSensing(LinearOperator):
     def measured_fraction(self) -> Tensor:
         return (self.mask**2).mean(dim=(-2, -1))
 
+    def observed(self) -> Tensor:
+        return (self.mask[..., None, :, :] != 0).expand(*self.batch, *self.range.shape)
+
     def _solve(self, rhs, weight, shift, x0, tolerance, steps):
         item = (..., None, None, None)
         system = weight[item] * self.mask[..., None, :, :] ** 2 + shift[item]
