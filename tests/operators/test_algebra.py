@@ -163,14 +163,6 @@ class Points(LinearOperator):
         return (y @ self.matrix.conj()).unflatten(-1, self.domain.shape)
 
 
-class TestPoints(OperatorContract):
-    shift = 3.0  # 9 points of 15 to 24 pixels: without it a solve magnifies round-off
-
-    def operator(self, dtype, odd):
-        points = torch.rand(9, 2, generator=torch.Generator().manual_seed(1)) - 0.5
-        return Points(points.to(torch.zeros(0, dtype=dtype).real.dtype), size(odd), dtype)
-
-
 def points_problem(seed, sigma=0.01):
     generator = torch.Generator().manual_seed(seed)
     A = Points(torch.rand(200, 2, generator=generator) - 0.5, (12, 10))
@@ -183,6 +175,7 @@ def points_problem(seed, sigma=0.01):
 
 def test_an_operator_of_ones_own_is_collated_and_shown():
     problems = [points_problem(seed)[0] for seed in (1, 2)]
+    torch.testing.assert_close(dense_matrix(problems[0].A.H), dense_matrix(problems[0].A).mH)
     batch = collate(problems)
     assert isinstance(batch.A, Batched)
     method = get_method("sense")
