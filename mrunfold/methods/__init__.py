@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from mrunfold.methods.registry import METHODS, get_method, names
 
 if TYPE_CHECKING:
-    from mrunfold.methods.base import Method, Result, Seeds
+    from mrunfold.methods.base import Method, Progress, Result, Seeds
 
-__all__ = ["METHODS", "Method", "Result", "Seeds", "get_method", "names"]
+__all__ = ["METHODS", "Method", "Progress", "Result", "Seeds", "get_method", "names"]
 
 
 def __getattr__(name: str) -> Any:
     # base imports torch; the command line lists the names of methods without waiting for it.
-    if name in ("Method", "Result", "Seeds"):
+    if name in ("Method", "Progress", "Result", "Seeds"):
         from mrunfold.methods import base
 
         return getattr(base, name)

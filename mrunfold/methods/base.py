@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +16,10 @@ from mrunfold.errors import InputError
 from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
 
-__all__ = ["Method", "Result", "Seeds", "check_number", "mean_image"]
+__all__ = ["Method", "Progress", "Result", "Seeds", "check_number", "mean_image"]
+
+
+Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Result:
     """A reconstruction in the Problem's units (multiply by its scale for the file's).
 
     mean: (*batch, set, y, x); std: real, same shape, None if the method has no uncertainty; samples:
-    (draw, *batch, set, y, x) or None; evaluations: network evaluations an item; seconds: wall time of the
+    (draw, *batch, set, y, x) or None; evaluations: network evaluations per item; seconds: wall time of the
     call; record: what the run log should say (parameters, iterations, residuals).
     """
 
@@ -44,14 +50,52 @@ class Result:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-class Method(Protocol):
-    """A frozen dataclass; its fields are the method's parameters, `name` what the command line calls it."""
+@dataclass(frozen=True)
+class Method(ABC):
+    """A frozen dataclass whose fields are the method's parameters; `name` is what the command line calls it.
 
-    name: str
+    A subclass gives `name` and `reconstruct`; the time, the last progress and the record are kept here.
+    """
 
+    name: ClassVar[str]
+
+    @abstractmethod
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Tensor | Result:
+        """Return the image (*batch, set, y, x) in the problem's units, or a Result that says more.
+
+        seeds: one per item, for methods that draw; progress: called with the fraction done, 0 to 1.
+        No gradients are kept.
+        """
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters as the run record holds them, of a path only its last part."""
+        return {k: Path(v).name if isinstance(v, str) else v for k, v in asdict(self).items()}
+
+    @torch.no_grad()
     def __call__(
-        self, problem: Problem, seeds: Seeds = ..., progress: Callable[[float], None] | None = None
-    ) -> Result: ...
+        self, problem: Problem, seeds: Seeds | None = None, progress: Progress | None = None
+    ) -> Result:
+        """Reconstruct `problem` and return the Result with its seconds and record.
+
+        Raises InputError where the method cannot take the problem, or gives an image of another shape.
+        """
+        start = time.perf_counter()
+        report = _silent if progress is None else progress
+        found = self.reconstruct(problem, Seeds() if seeds is None else seeds, report)
+        result = found if isinstance(found, Result) else Result(found)
+        expected = (*problem.A.range.batch_of(problem.y), *problem.A.domain.shape)
+        if tuple(result.mean.shape) != expected:
+            raise InputError(
+                f"method {self.name} gave an image {tuple(result.mean.shape)} where {expected} was expected; "
+                "its reconstruct must return (*batch, set, y, x)"
+            )
+        report(1.0)
+        record = {"method": self.name, "parameters": self.parameters(), **result.record}
+        return replace(result, seconds=time.perf_counter() - start, record=record)
+
+
+def _silent(fraction: float) -> None:
+    """Report to nobody."""
 
 
 def check_number(method: Any, field: str, low: float, integer: bool = False) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
-from mrunfold.methods.base import Result, Seeds, check_number
+from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
 from mrunfold.methods.sigpy_app import least_squares_of_sets, run_app
 from mrunfold.problem import Problem
 
@@ -17,7 +16,7 @@ __all__ = ["L1Wavelet"]
 
 
 @dataclass(frozen=True)
-class L1Wavelet:
+class L1Wavelet(Method):
     """x = argmin ½‖y − Ax‖² + lamda ‖Wx‖₁, W an orthogonal wavelet transform, by FISTA.
 
     lamda: threshold ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); wavelet: one of
@@ -43,12 +42,7 @@ class L1Wavelet:
                 f"there is no orthogonal wavelet {self.wavelet!r}{did_you_mean(self.wavelet, known)}"
             )
 
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         return run_app(self, problem, self._app, progress)
 
     def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-
 from mrunfold.errors import InputError
-from mrunfold.methods.base import Result, Seeds, check_number, mean_image
+from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number, mean_image
 from mrunfold.networks.precision import choose, convolutions_in
 from mrunfold.networks.prior import Prior
 from mrunfold.networks.weights import weights_file
@@ -22,7 +18,7 @@ __all__ = ["PlugAndPlay"]
 
 
 @dataclass(frozen=True)
-class PlugAndPlay:
+class PlugAndPlay(Method):
     """x_k = argmin_x ‖y − Ax‖²/σ_y² + lamda ‖x − z_k‖²/σ_k², z_{k+1} = R(x_k, σ_k), σ_k falling to σ_y.
 
     prior: weights of stage one: the name of those that ship, or a file (`train` writes prior.safetensors);
@@ -42,14 +38,7 @@ class PlugAndPlay:
         check_number(self, "sigma_start", low=1e-3)
         check_number(self, "lamda", low=1e-6)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
-        start = time.perf_counter()
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         denoise = _prior(weights_file(self.prior)).to(problem.y.device)
         A, y = problem.A, problem.y
         dtype = choose("auto", y.device)
@@ -63,16 +52,10 @@ class PlugAndPlay:
             x = A.solve(back + shift[..., None, None, None] * z, 1.0, shift, z, tolerance=1e-4)
             with convolutions_in(dtype, y.device):
                 z = denoise(x, sigma)
-            if progress is not None:
-                progress((k + 1) / self.max_iter)
-        parameters = asdict(self) | {"prior": Path(self.prior).name}
-        record = {
-            "method": self.name,
-            "parameters": parameters,
-            "precision": str(dtype).removeprefix("torch."),
-        }
+            progress((k + 1) / self.max_iter)
+        record = {"precision": str(dtype).removeprefix("torch.")}
         # As in DPIR the last word is the denoiser's.
-        return Result(z, evaluations=self.max_iter, seconds=time.perf_counter() - start, record=record)
+        return Result(z, evaluations=self.max_iter, record=record)
 
 
 @lru_cache(maxsize=2)

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.registry import Registry
 
 if TYPE_CHECKING:
     from mrunfold.methods.base import Method
 
 __all__ = ["DEFAULT_METHOD", "METHODS", "get_method", "method_class", "names"]
 
-# name → module:class; the class's `name` is the same.
-METHODS: dict[str, str] = {
-    "zero_filled": "mrunfold.methods.zero_filled:ZeroFilled",
-    "sense": "mrunfold.methods.sense:LeastSquares",
-    "l1_wavelet": "mrunfold.methods.l1_wavelet:L1Wavelet",
-    "tv": "mrunfold.methods.tv:TotalVariation",
-    "tikhonov": "mrunfold.methods.tikhonov:Tikhonov",
-    "tv_isotropic": "mrunfold.methods.tv_isotropic:IsotropicTotalVariation",
-    "plug_and_play": "mrunfold.methods.plug_and_play:PlugAndPlay",
-    "unfold": "mrunfold.methods.unfold:Unfold",
-}
+METHODS = Registry(
+    "method",
+    "mrunfold.methods",
+    {
+        "zero_filled": "mrunfold.methods.zero_filled:ZeroFilled",
+        "sense": "mrunfold.methods.sense:LeastSquares",
+        "l1_wavelet": "mrunfold.methods.l1_wavelet:L1Wavelet",
+        "tv": "mrunfold.methods.tv:TotalVariation",
+        "tikhonov": "mrunfold.methods.tikhonov:Tikhonov",
+        "tv_isotropic": "mrunfold.methods.tv_isotropic:IsotropicTotalVariation",
+        "plug_and_play": "mrunfold.methods.plug_and_play:PlugAndPlay",
+        "unfold": "mrunfold.methods.unfold:Unfold",
+    },
+)
 
 # What `mrunfold recon` uses where no method is named.
 DEFAULT_METHOD = "unfold"
 
 
 def names() -> list[str]:
-    """Return the names of all methods, simplest first."""
-    return list(METHODS)
+    """Return the names of all methods: those that ship, simplest first, then those of other packages."""
+    return METHODS.names()
 
 
 def method_class(name: str) -> type[Any]:
-    """Return the class of the method called `name`; InputError for an unknown name."""
-    if name not in METHODS:
-        raise InputError(f"there is no method {name!r}{did_you_mean(name, METHODS)}")
-    module, cls = METHODS[name].split(":")
-    found: type[Any] = getattr(importlib.import_module(module), cls)
+    """Return the class of the method called `name`, or `package.module:Class`.
+
+    InputError for an unknown name, and for what is no frozen dataclass with a `name`.
+    """
+    found = METHODS.load(name)
+    named = isinstance(getattr(found, "name", None), str)
+    if not (isinstance(found, type) and is_dataclass(found) and named):
+        raise InputError(
+            f"method {name} is no method: a frozen dataclass with a `name`, a subclass of "
+            "mrunfold.methods.Method"
+        )
     return found
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mrunfold.methods.base import Result, Seeds, check_number
+from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
 from mrunfold.problem import Problem
 from mrunfold.solvers import conjugate_gradient
 
@@ -21,7 +19,7 @@ MAP_ERROR = 0.003
 
 
 @dataclass(frozen=True)
-class LeastSquares:
+class LeastSquares(Method):
     """x = argmin ‖y − Ax‖²/σ_y² + lamda ‖x‖² = (AᴴA + lamda σ_y² I)⁻¹ Aᴴy, by conjugate gradients.
 
     lamda: Tikhonov weight ≥ 0, unitless: 1/lamda is the variance that pixels are expected to have before
@@ -44,14 +42,7 @@ class LeastSquares:
         check_number(self, "tolerance", low=0.0)
         check_number(self, "max_iter", low=1, integer=True)
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
-        start = time.perf_counter()
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         A = problem.A
         rhs = A.adjoint(problem.y)
         batch = A.domain.batch_of(rhs)
@@ -63,20 +54,15 @@ class LeastSquares:
         def normal(x: Tensor) -> Tensor:
             nonlocal steps
             steps += 1
-            if progress is not None:
-                progress(min(1.0, steps / self.max_iter))
+            progress(min(1.0, steps / self.max_iter))
             return A.normal(x)
 
         solution = conjugate_gradient(
             normal, rhs, torch.ones_like(shift), shift, A.domain.ndim,
             tolerance=self.tolerance, max_iterations=self.max_iter,
         )  # fmt: skip
-        if progress is not None:
-            progress(1.0)
         record = {
-            "method": self.name,
-            "parameters": asdict(self),
             "iterations": solution.iterations.flatten().tolist(),
             "residual": solution.residual.flatten().tolist(),
         }
-        return Result(solution.x, seconds=time.perf_counter() - start, record=record)
+        return Result(solution.x, record=record)

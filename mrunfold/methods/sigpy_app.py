@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
-from mrunfold.methods.base import Result
+from mrunfold.methods.base import Method, Progress, Result
 from mrunfold.problem import Problem
 
 __all__ = ["Regulariser", "cartesian", "least_squares_of_sets", "run_app"]
@@ -39,12 +37,8 @@ def cartesian(problem: Problem) -> tuple[Tensor, Tensor]:
     return maps.expand(*batch, *maps.shape[-4:]), mask.expand(*batch, *mask.shape[-2:])
 
 
-@torch.no_grad()
-def run_app(
-    method: Any, problem: Problem, make_app: MakeApp, progress: Callable[[float], None] | None
-) -> Result:
+def run_app(method: Method, problem: Problem, make_app: MakeApp, progress: Progress) -> Result:
     """Run one of SigPy's apps on each item by itself and return their images (*batch, set, y, x)."""
-    start = time.perf_counter()
     maps, mask = cartesian(problem)
     batch = problem.A.range.batch_of(problem.y)
     items = zip(
@@ -58,20 +52,12 @@ def run_app(
         app = make_app(*_arguments(y.cpu().numpy(), s.cpu().numpy(), m.cpu().numpy()))
         while not app.alg.done():  # what app.run() does, with our progress instead of its bar
             app.alg.update()
-            if progress is not None:
-                progress((index + min(1.0, app.alg.iter / app.alg.max_iter)) / count)
+            progress((index + min(1.0, app.alg.iter / app.alg.max_iter)) / count)
         images.append(torch.from_numpy(app.x.reshape(maps.shape[-4], *maps.shape[-2:])))
         iterations.append(int(app.alg.iter))
-    if progress is not None:
-        progress(1.0)
     mean = torch.stack(images).reshape(*batch, *images[0].shape).to(problem.y)
-    record = {
-        "method": method.name,
-        "parameters": asdict(method),
-        "iterations": iterations,
-        "data_residual": _residual(problem, mean),
-    }
-    return Result(mean, seconds=time.perf_counter() - start, record=record)
+    record = {"iterations": iterations, "data_residual": _residual(problem, mean)}
+    return Result(mean, record=record)
 
 
 def _arguments(y: np.ndarray, maps: np.ndarray, mask: np.ndarray) -> tuple[Any, ...]:

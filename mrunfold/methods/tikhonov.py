@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
+from torch import Tensor
 
-from mrunfold.methods.base import Result, Seeds, check_number, mean_image
+from mrunfold.methods.base import Method, Progress, Seeds, check_number, mean_image
 from mrunfold.problem import Problem
 
 __all__ = ["Tikhonov"]
 
 
 @dataclass(frozen=True)
-class Tikhonov:
+class Tikhonov(Method):
     """x = μ + (AᴴA + lamda σ_y² I)⁻¹ Aᴴ(y − Aμ), μ the flat image nearest to y.
 
     lamda: 1/variance of the pixels about μ, ≥ 0; 16 is a standard deviation of ¼.  The Wiener filter of a
@@ -29,19 +27,8 @@ class Tikhonov:
     def __post_init__(self) -> None:
         check_number(self, "lamda", low=0.0)
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
-        start = time.perf_counter()
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Tensor:
         A, y = problem.A, problem.y
         middle = mean_image(A, y)
         shift = (self.lamda * problem.sigma_y.to(y.real.dtype) ** 2).clamp_min(1e-8)
-        x = middle + A.solve(A.adjoint(y - A(middle)), 1.0, shift)
-        if progress is not None:
-            progress(1.0)
-        record = {"method": self.name, "parameters": asdict(self)}
-        return Result(x, seconds=time.perf_counter() - start, record=record)
+        return middle + A.solve(A.adjoint(y - A(middle)), 1.0, shift)

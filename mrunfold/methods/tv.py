@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mrunfold.methods.base import Result, Seeds, check_number
+from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
 from mrunfold.methods.sigpy_app import least_squares_of_sets, run_app
 from mrunfold.problem import Problem
 
@@ -21,7 +20,7 @@ DUAL_STEP = 0.1
 
 
 @dataclass(frozen=True)
-class TotalVariation:
+class TotalVariation(Method):
     """x = argmin ½‖y − Ax‖² + lamda ‖Gx‖₁, G finite differences, by a primal-dual method.
 
     lamda: weight ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); ‖·‖₁ is over both
@@ -39,12 +38,7 @@ class TotalVariation:
         check_number(self, "lamda", low=0.0)
         check_number(self, "max_iter", low=1, integer=True)
 
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         return run_app(self, problem, self._app, progress)
 
     def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mrunfold.methods.base import Result, Seeds, check_number, mean_image
+from mrunfold.methods.base import Method, Progress, Seeds, check_number, mean_image
 from mrunfold.problem import Problem
 
 __all__ = ["IsotropicTotalVariation", "divergence", "gradient"]
@@ -36,7 +34,7 @@ def divergence(g: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class IsotropicTotalVariation:
+class IsotropicTotalVariation(Method):
     """argmin_x ½‖y − Ax‖² + lamda Σ_pixels ‖(Gx)_pixel‖₂, the norm over both directions and all channels.
 
     lamda: ≥ 0, for images of height about 1; max_iter: steps of the primal-dual method of Chambolle and Pock,
@@ -52,14 +50,7 @@ class IsotropicTotalVariation:
         check_number(self, "lamda", low=0.0)
         check_number(self, "max_iter", low=1, integer=True)
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
-        start = time.perf_counter()
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Tensor:
         A, y = problem.A, problem.y
         back = A.adjoint(y)
         # ‖G‖² ≤ 8; a long primal step, since edges are worth tenths of the height and lamda hundredths.
@@ -74,7 +65,5 @@ class IsotropicTotalVariation:
             right = x + step * divergence(p) + step * back
             new = A.solve(right, step, 1.0, x, tolerance=1e-4, max_iterations=20)
             ahead, x = 2 * new - x, new
-            if progress is not None:
-                progress((n + 1) / self.max_iter)
-        record = {"method": self.name, "parameters": asdict(self)}
-        return Result(x, seconds=time.perf_counter() - start, record=record)
+            progress((n + 1) / self.max_iter)
+        return x

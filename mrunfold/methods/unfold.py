@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +10,7 @@ from torch import Tensor
 
 from mrunfold.diffusion import karras, sample_heun, warm_start
 from mrunfold.errors import InputError
-from mrunfold.methods.base import Result, Seeds
+from mrunfold.methods.base import Method, Progress, Result, Seeds
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.precision import choose, convolutions_in
 from mrunfold.networks.weights import load_weights
@@ -22,7 +20,7 @@ __all__ = ["Unfold"]
 
 
 @dataclass(frozen=True)
-class Unfold:
+class Unfold(Method):
     """E[x₀ | y] by one network evaluation, or draws from p(x₀ | y) by the reverse process.
 
     weights: a shipped network's name, a .safetensors file, None for the default; samples: posterior draws, 0
@@ -53,11 +51,7 @@ class Unfold:
                 f"unfold needs 0 < sigma_min < sigma_start, got {self.sigma_min} and {self.sigma_start}"
             )
 
-    @torch.inference_mode()
-    def __call__(
-        self, problem: Problem, seeds: Seeds | None = None, progress: Callable[[float], None] | None = None
-    ) -> Result:
-        began = time.perf_counter()
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         network, metadata = load_weights(self.weights)
         network = network.to(problem.y.device)
         evaluations, samples, std = 1, None, None
@@ -65,7 +59,7 @@ class Unfold:
         with convolutions_in(dtype, problem.y.device):
             mean = network.mean(problem)
             if self.samples:
-                samples = self._draw(network, problem, mean, seeds or Seeds(), progress)
+                samples = self._draw(network, problem, mean, seeds, progress)
         if samples is not None:
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
             evaluations += self.samples * (2 * self.steps - 1)
@@ -74,15 +68,10 @@ class Unfold:
         record = {
             "weights": metadata["file"],
             "weights_sha256": metadata["sha256"],
-            **network.describe(),
+            "network": network.describe(),
             "precision": str(dtype).removeprefix("torch."),
-            **(
-                {"samples": self.samples, "steps": self.steps, "sigma_start": self.sigma_start}
-                if samples is not None
-                else {}
-            ),
         }
-        return Result(mean, std, samples, evaluations, time.perf_counter() - began, record)
+        return Result(mean, std, samples, evaluations, record=record)
 
     def _draw(
         self,
@@ -90,7 +79,7 @@ class Unfold:
         problem: Problem,
         mean: Tensor,
         seeds: Seeds,
-        progress: Callable[[float], None] | None,
+        progress: Progress,
     ) -> Tensor:
         """Return `samples` draws (draw, *batch, set, y, x), draw n of an item from its seed and n."""
         item_ndim = problem.A.domain.ndim
@@ -109,7 +98,6 @@ class Unfold:
         for n in range(self.samples):
             start = warm_start(first, self.sigma_start, generators)
             draws.append(sample_heun(one, start, sigmas, generators))
-            if progress is not None:
-                progress((n + 1) / self.samples)
+            progress((n + 1) / self.samples)
         stacked = torch.stack(draws)
         return stacked if batched else stacked[:, 0]

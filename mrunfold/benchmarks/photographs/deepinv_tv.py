@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
-from mrunfold.methods import Result, Seeds
-from mrunfold.methods.base import mean_image
+from mrunfold.methods import Seeds
+from mrunfold.methods.base import Progress, mean_image
 from mrunfold.methods.tv_isotropic import IsotropicTotalVariation
 from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
@@ -61,13 +59,7 @@ class DeepinvTotalVariation(IsotropicTotalVariation):
 
     name: ClassVar[str] = "deepinv_tv"
 
-    @torch.no_grad()
-    def __call__(
-        self,
-        problem: Problem,
-        seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
-        progress: Callable[[float], None] | None = None,
-    ) -> Result:
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Tensor:
         if not installed():
             raise InputError(f"deepinv_tv needs deepinv; {INSTALL}")
         if problem.y.ndim != 3 or problem.y.is_complex():
@@ -76,7 +68,6 @@ class DeepinvTotalVariation(IsotropicTotalVariation):
         from deepinv.optim import L2, PDCP
         from deepinv.optim.prior import L12Prior
 
-        start = time.perf_counter()
         channels = problem.A.domain.shape[0]
 
         def edges(x: Tensor) -> Tensor:  # the norm, quick over the last axis alone, is over both of these
@@ -94,8 +85,5 @@ class DeepinvTotalVariation(IsotropicTotalVariation):
             lambda_reg=self.lamda, stepsize=step, stepsize_dual=1 / (8 * step), g_first=True,
             max_iter=self.max_iter, custom_init=lambda y, physics: {"est": (x, x, dual)},
         )  # fmt: skip
-        found = solver(problem.y[None], physics_of(problem.A))[0]
-        if progress is not None:
-            progress(1.0)
-        record = {"method": self.name, "parameters": asdict(self)}
-        return Result(found, seconds=time.perf_counter() - start, record=record)
+        found: Tensor = solver(problem.y[None], physics_of(problem.A))[0]
+        return found
