@@ -55,7 +55,7 @@ test-slow: $(INSTALLED)
 clinical-tools: $(INSTALLED)
 	apt-get update
 	apt-get install -y --no-install-recommends $(CLINICAL)
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,clinical]' bids-validator-deno
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,clinical,study]' bids-validator-deno
 
 test-clinical: clinical-tools
 	$(BIN)/pytest -m clinical -rs

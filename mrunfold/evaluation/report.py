@@ -17,6 +17,7 @@ from mrunfold.evaluation.volumes import COVERAGE_RULE, LPIPS_RULE, RULE
 from mrunfold.export import versions
 from mrunfold.export.record import to_json
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.tables import safe_cell
 
 __all__ = ["FILES", "check_outputs", "scores_csv", "scores_record", "write_outputs"]
 
@@ -73,7 +74,7 @@ def scores_csv(runs: Sequence[Run]) -> str:
         for v in run.volumes:
             row = asdict(v) | {"run": run.name, "volume": v.name, "notes": "; ".join(v.notes)}
             row |= dict(zip(("slices", "height", "width"), v.shape or (None,) * 3, strict=True))
-            writer.writerow("" if row[name] is None else row[name] for name in FIELDS)
+            writer.writerow(safe_cell(row[name]) for name in FIELDS)
     return buffer.getvalue()
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
-from mrunfold.review.study import HIGHEST, KEY_COLUMNS
+from mrunfold.io.tables import safe_cell
+from mrunfold.review.study import HIGHEST, IMAGE_COLUMNS, KEY_COLUMNS, PREFERENCES
 
 __all__ = ["Joined", "join_ratings"]
 
@@ -23,61 +24,90 @@ READER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class Joined:
-    """What was written: the table, its rows and readers, and how many ratings were left open."""
+    """What was written: the table, its rows and readers, how many answers were left open; questions; and the
+    rows themselves, by column, as agreement.measure takes them."""
 
     table: Path
     rows: int
     readers: tuple[str, ...]
     open: int
+    questions: tuple[str, ...]
+    answers: tuple[dict[str, str], ...]
 
 
 @dataclass(frozen=True)
 class _Key:
     study: str
     questions: tuple[str, ...]
-    cases: dict[str, dict[str, str]]
+    cases: dict[str, dict[str, str]]  # with the columns of side B for a pair
 
     @property
     def header(self) -> list[str]:
         """Columns of a file that the page saves."""
-        return ["study", "reader", "position", "case", *self.questions, "comment", "seconds"]
+        return ["study", "reader", "position", "case", *self.questions, "preference", "comment", "seconds"]
 
 
 def join_ratings(key: Path, ratings: Sequence[Path], final: Path, *, overwrite: bool = False) -> Joined:
     """Write one CSV of all readers' files and the key: a row for each reader and case.
 
     key: the folder `key` of a study, or its key.csv with study.json beside it; ratings: files that the page
-    saved, one a reader.  The table has the columns of those files, then `result`, `dataset`, `stack`,
-    `method` and the sha256 of raw file and result; open ratings are empty.  Written whole or not at all.
-    Raises InputError where a file is not of this study, not as the page saves it, or a reader's second one,
-    and where `final` exists.
+    saved, one a reader.  The table has the columns of those files, then `kind` and `repeat_of` of the case
+    and IMAGE_COLUMNS of its image, or of images A and (`…_B`) B of a pair; open answers are empty.  Written
+    whole or not at all.  Raises InputError where a file is not of this study, not as the page saves it, a
+    reader's second one or another's with the code changed, and where `final` exists.
     """
     if not ratings:
         raise InputError("no ratings to join; give the CSV files that readers saved from the page")
     if final.exists() and not overwrite:
         raise InputError(f"{final} exists already; add --overwrite to replace it or choose another --out")
     known = _read_key(key)
-    of_key = [c for c in KEY_COLUMNS if c not in ("position", "case")]
-    rows: list[list[str]] = []
-    readers: dict[str, Path] = {}
+    of_key = ["kind", "repeat_of", *IMAGE_COLUMNS, *(f"{name}_B" for name in IMAGE_COLUMNS)]
+    columns = [*known.header, *of_key]
+    rows: list[dict[str, str]] = []
+    files: dict[Path, tuple[str, list[dict[str, str]]]] = {}
     unrated = 0
     for path in ratings:
         reader, found = _read_ratings(path, known)
-        if reader in readers:
-            raise InputError(
-                f"{readers[reader]} and {path} are both of reader {reader}; give one file a reader, the last "
-                "that was saved"
-            )
-        readers[reader] = path
+        _check_others(path, reader, found, files, known)
+        files[path] = (reader, found)
         for row in found:
-            unrated += sum(row[q] == "" for q in known.questions)
             case = known.cases[row["case"]]
-            rows.append([*(row[c] for c in known.header), *(case[c] for c in of_key)])
+            wanted = ["preference"] if case["kind"] == "pair" else known.questions
+            unrated += sum(row[q] == "" for q in wanted)
+            rows.append({**row, **{c: case.get(c, "") for c in of_key}})
     with atomic_path(final) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*known.header, *of_key])
-        writer.writerows(rows)
-    return Joined(final, len(rows), tuple(readers), unrated)
+        writer.writerow(map(safe_cell, columns))
+        writer.writerows([safe_cell(row[c]) for c in columns] for row in rows)
+    readers = tuple(reader for reader, _ in files.values())
+    return Joined(final, len(rows), readers, unrated, known.questions, tuple(rows))
+
+
+def _check_others(
+    path: Path,
+    reader: str,
+    found: list[dict[str, str]],
+    files: dict[Path, tuple[str, list[dict[str, str]]]],
+    key: _Key,
+) -> None:
+    """Raise InputError where a file is a reader's second one, or holds another reader's answers."""
+    for other, (code, rows) in files.items():
+        if code.casefold() == reader.casefold():
+            raise InputError(
+                f"{other} and {path} are both of reader {reader}; give one file a reader, the last that was "
+                "saved"
+            )
+        said = [*key.questions, "preference", "comment"]
+        before = {row["case"]: row for row in rows}
+        pairs = [(row, before[row["case"]]) for row in found]
+        same = all(one[name] == two[name] for one, two in pairs for name in said)
+        # Two readers may agree in everything but the time that they took.
+        timed = sum(one["seconds"] == two["seconds"] for one, two in pairs)
+        if same and (any(row["comment"] for row in found) or 2 * timed >= len(pairs)):
+            raise InputError(
+                f"{other} of reader {code} and {path} of reader {reader} hold the same answers; one of them "
+                "is a copy: have each reader save an own file"
+            )
 
 
 def _read_key(path: Path) -> _Key:
@@ -96,9 +126,14 @@ def _read_key(path: Path) -> _Key:
         raise InputError(f"{beside} is missing; it belongs to the key, give both") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{beside} is damaged; take it from where the study was kept") from None
-    cases = {row["case"]: row for row in rows}
-    in_order = [str(n) for n in range(1, len(rows) + 1)] == [row["position"] for row in rows]
-    if not rows or len(cases) != len(rows) or not in_order:
+    cases: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["side"] == "B" and row["case"] in cases:
+            cases[row["case"]].update({f"{name}_B": row[name] for name in IMAGE_COLUMNS})
+        else:
+            cases.setdefault(row["case"], {}).update(row)
+    in_order = [str(n) for n in range(1, len(cases) + 1)] == [case["position"] for case in cases.values()]
+    if not rows or not in_order or len(rows) != sum(2 if c["kind"] == "pair" else 1 for c in cases.values()):
         raise InputError(f"{path} is damaged; take it from where the study was kept")
     return _Key(study, tuple(questions), cases)
 
@@ -114,7 +149,8 @@ def _read_ratings(path: Path, key: _Key) -> tuple[str, list[dict[str, str]]]:
         reason = _fault(row, rows[0]["reader"], key)
         if reason:
             raise InputError(f"{path}: row {line}: {reason}; give the file as the page saved it")
-    if sorted(row["case"] for row in rows) != sorted(key.cases):
+    in_order = [row["position"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
+    if sorted(row["case"] for row in rows) != sorted(key.cases) or not in_order:
         raise InputError(
             f"{path} does not hold each of the study's {len(key.cases)} cases once; give the file as the "
             "page saved it"
@@ -124,13 +160,14 @@ def _read_ratings(path: Path, key: _Key) -> tuple[str, list[dict[str, str]]]:
 
 def _fault(row: dict[str, str], reader: str, key: _Key) -> str | None:
     """Return what is wrong with a reader's row, None if nothing is."""
-    case = key.cases.get(row["case"])
     if row["study"] != key.study:
         return f"another study than {key.study}"
     if row["reader"] != reader or not READER.fullmatch(reader):
         return "more than one reader, or a code that is none"
-    if case is None or case["position"] != row["position"]:
-        return "a case that is not in the key at this position"
+    if row["case"] not in key.cases:
+        return "a case that is not in the key"
+    if row["preference"] not in ("", *PREFERENCES):
+        return "the preference is not -2 to 2 or empty"
     wrong = next((q for q in key.questions if row[q] not in ("", *map(str, range(1, HIGHEST + 1)))), None)
     if wrong is not None:
         return f"the rating of '{wrong}' is not 1 to {HIGHEST} or empty"

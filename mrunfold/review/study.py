@@ -17,8 +17,10 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.export import open_reconstruction, radiological_view, versions, write_json
 from mrunfold.io.source import sha256_of
+from mrunfold.io.tables import FORMULA, safe_cell
 from mrunfold.review.cases import WINDOW, Case, Panel, Progress, load
 from mrunfold.review.page import asset, case_data, html
+from mrunfold.review.plan import Planned, plan
 
 __all__ = ["HIGHEST", "KEY_COLUMNS", "QUESTIONS", "Study", "write_study"]
 
@@ -34,9 +36,14 @@ LETTERS = "BCDFGHKMNPQRTVWX"
 MOST_CASES = 500
 MOST_QUESTIONS = 12
 HIGHEST = 5  # ratings go from 1 to it
-KEY_COLUMNS = ("position", "case", "result", "dataset", "stack", "method", "input_sha256", "result_sha256")
+# Of an image: a pair has two rows, side A and B; repeat_of: the case that is shown again.
+IMAGE_COLUMNS = ("result", "dataset", "stack", "method", "input_sha256", "result_sha256")
+KEY_COLUMNS = ("position", "case", "kind", "repeat_of", "side", *IMAGE_COLUMNS)
+# What readers give for a pair: from -2, A is clearly better, to 2, B is.
+PREFERENCES = ("-2", "-1", "0", "1", "2")
 # Names of columns in what readers save; a question of one of these names could not be told from it.
-TAKEN = {*KEY_COLUMNS, "study", "reader", "comment", "seconds"}
+TAKEN = {*KEY_COLUMNS, *(f"{name}_B" for name in IMAGE_COLUMNS)}
+TAKEN |= {"study", "reader", "preference", "comment", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -56,52 +63,77 @@ def write_study(
     seed: int | None = None,
     questions: Sequence[str] = QUESTIONS,
     reference: bool = False,
+    repeats: int = 0,
+    pairs: bool = False,
+    training: bool = False,
     progress: Progress | None = None,
 ) -> Study:
     """Write a blinded study of all results under `folder` to the new folder `final`, whole or not at all.
 
-    seed: of order and code names, drawn where None and kept with the key; reference: show each scan's
-    reference among the cases, once.  The page holds nothing but images, pixel sizes, edges and questions.
+    seed: of cases, sides and code names, drawn where None and kept with the key; the page draws the order of
+    cases anew for each reader.  reference: show each scan's reference among the cases, once.  repeats,
+    pairs, training: as `plan` has them.  The page holds nothing but images, pixel sizes, edges and questions.
     Raises InputError where there are no results, one cannot be read, or `final` exists: its key may be the
     only one.
     """
     _check(final, questions)
     seed = secrets.randbelow(1 << 32) if seed is None else seed
-    found = _results(folder, reference)
     rng = np.random.default_rng(seed)
-    order = [found[i] for i in rng.permutation(len(found))]
-    codes = _codes(rng, len(found))
-    name = hashlib.sha256(f"{seed} {[row['result_sha256'] for row in order]}".encode()).hexdigest()[:8]
-    volumes: list[bytes] = []
-    cases = []
-    for number, (row, code) in enumerate(zip(order, codes, strict=True), start=1):
-        cases.append(case_data(_case(folder, row, code), volumes))
-        if progress is not None:
-            progress(number, len(order))
-    version = versions(["mrunfold"])["mrunfold"] or "unknown"
-    data = {
-        "title": f"Reading study {name} · research use, not for diagnosis",
-        "study": name,
-        "questions": list(questions),
-        "cases": cases,
-    }
-    body = asset("assets/study.html").replace("@STUDY@", escape(name))
-    scripts, styles = ("assets/viewer.js", "assets/study.js"), ("assets/page.css", "assets/study.css")
-    text = html(body, data, volumes, scripts, styles, version)
+    cases = plan(_results(folder, reference), rng, repeats=repeats, pairs=pairs, training=training)
+    if len(cases) > MOST_CASES:
+        raise InputError(
+            f"{len(cases)} cases are more than a page can hold ({MOST_CASES}); make several studies"
+        )
+    codes = _codes(rng, len(cases))
+    shown = [(c.kind, c.repeats, [row["result_sha256"] for row in c.rows]) for c in cases]
+    name = hashlib.sha256(f"{seed} {shown}".encode()).hexdigest()[:8]
+    text = _page(folder, name, cases, codes, questions, progress)
     work = final.parent / f".{final.name}.{secrets.token_hex(4)}.part"
     try:
         (work / "for_readers").mkdir(parents=True)
         (work / "key").mkdir()
         (work / "for_readers" / "study.html").write_bytes(text.encode("utf-8"))
-        _write_key(work / "key" / "key.csv", order, codes)
-        about = {"study": name, "seed": seed, "questions": list(questions), "cases": len(order)}
-        about |= {"mrunfold_version": version, "page_sha256": sha256_of(work / "for_readers" / "study.html")}
+        _write_key(work / "key" / "key.csv", cases, codes)
+        about = {"study": name, "seed": seed, "questions": list(questions), "cases": len(cases)}
+        about |= {"mrunfold_version": versions(["mrunfold"])["mrunfold"] or "unknown"}
+        about |= {"page_sha256": sha256_of(work / "for_readers" / "study.html")}
         write_json(work / "key" / "study.json", about)
         work.rename(final)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return Study(final / "for_readers" / "study.html", final / "key" / "key.csv", seed, len(order))
+    return Study(final / "for_readers" / "study.html", final / "key" / "key.csv", seed, len(cases))
+
+
+def _page(
+    folder: Path,
+    name: str,
+    cases: Sequence[Planned],
+    codes: Sequence[str],
+    questions: Sequence[str],
+    progress: Progress | None,
+) -> str:
+    """Return the page for readers, as HTML; what is shown again is in it once."""
+    volumes: list[bytes] = []
+    items: list[dict[str, Any]] = []
+    for number, (planned, code) in enumerate(zip(cases, codes, strict=True), start=1):
+        if planned.repeats is None:
+            item = case_data(_case(folder, planned.rows, code), volumes)
+        else:
+            item = items[planned.repeats] | {"title": code}
+            item["panels"] = [panel | {"title": f"Case {code}"} for panel in item["panels"]]
+        items.append(item | {"kind": planned.kind, "after": planned.repeats})
+        if progress is not None:
+            progress(number, len(cases))
+    data = {
+        "title": f"Reading study {name} · research use, not for diagnosis",
+        "study": name,
+        "questions": list(questions),
+        "cases": items,
+    }
+    body = asset("assets/study.html").replace("@STUDY@", escape(name))
+    scripts, styles = ("assets/viewer.js", "assets/study.js"), ("assets/page.css", "assets/study.css")
+    return html(body, data, volumes, scripts, styles, versions(["mrunfold"])["mrunfold"] or "unknown")
 
 
 def _check(final: Path, questions: Sequence[str]) -> None:
@@ -115,6 +147,10 @@ def _check(final: Path, questions: Sequence[str]) -> None:
         raise InputError("a question is 1 to 80 printable characters; shorten it")
     if taken := TAKEN & set(questions):
         raise InputError(f"'{min(taken)}' is the name of a column of its own; word the question differently")
+    if wrong := [q for q in questions if q.lstrip().startswith(FORMULA)]:
+        raise InputError(
+            f"'{wrong[0]}' would be a formula in a spreadsheet; begin the question with a letter or digit"
+        )
 
 
 def _results(folder: Path, reference: bool) -> list[dict[str, Any]]:
@@ -139,14 +175,11 @@ def _results(folder: Path, reference: bool) -> list[dict[str, Any]]:
                         "stack": stack + 1,
                     }
                     row["method"] = result.method if dataset == "reconstruction" else "reference"
-                    rows.append(row | {"input_sha256": result.digest, "result_sha256": digest})
+                    row |= {"input_sha256": result.digest, "result_sha256": digest}
+                    rows.append(row | {"scan": (*scan, stack)})
     if not rows:
         raise InputError(
             f"{folder} holds no results (recon.h5 or volumes of `batch`); reconstruct into it first"
-        )
-    if len(rows) > MOST_CASES:
-        raise InputError(
-            f"{len(rows)} cases are more than a page can hold ({MOST_CASES}); make several studies"
         )
     return rows
 
@@ -159,28 +192,37 @@ def _codes(rng: np.random.Generator, count: int) -> list[str]:
     return list(codes)
 
 
-def _case(folder: Path, row: dict[str, Any], code: str) -> Case:
-    with open_reconstruction(folder / row["result"]) as result:
-        stack = result.stacks[row["stack"] - 1]
-        volume = load(result, row["dataset"])[list(stack.slices)]
+def _case(folder: Path, rows: Sequence[dict[str, Any]], code: str) -> Case:
+    """Return the case of one image, or of two that stand side by side."""
+    panels = []
+    for number, row in enumerate(rows):
+        with open_reconstruction(folder / row["result"]) as result:
+            stack = result.stacks[row["stack"] - 1]
+            volume = load(result, row["dataset"])[list(stack.slices)]
+            view = radiological_view(result.header.geometry)
         # Brightness must not tell which file a volume is from: each is shown over its own range.
-        top = float(volume.max()) or 1.0
-        volume = volume / np.float32(top)
-        return Case(
-            title=code,
-            panels=(Panel("recon", f"Case {code}", "image", (volume,)),),
-            view=radiological_view(result.header.geometry),
-            places=tuple(range(len(volume))),
-            voxel_mm=stack.voxel_mm,
-            lps=None,
-            window=float(np.percentile(volume, WINDOW)) or 1.0,
-            top=1.0,
-        )
+        volume = volume / np.float32(float(volume.max()) or 1.0)
+        title = f"Case {code}" if len(rows) == 1 else f"Case {code}, {'AB'[number]}"
+        panels.append(Panel("recon" if number == 0 else "recon2", title, "image", (volume,)))
+    return Case(
+        title=code,
+        panels=tuple(panels),
+        view=view,
+        places=tuple(range(len(panels[0].frames[0]))),
+        voxel_mm=stack.voxel_mm,
+        lps=None,
+        window=max(float(np.percentile(p.frames[0], WINDOW)) for p in panels) or 1.0,
+        top=1.0,
+    )
 
 
-def _write_key(path: Path, order: Sequence[dict[str, Any]], codes: Sequence[str]) -> None:
+def _write_key(path: Path, cases: Sequence[Planned], codes: Sequence[str]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, KEY_COLUMNS)
+        writer = csv.DictWriter(file, KEY_COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        for position, (row, code) in enumerate(zip(order, codes, strict=True), start=1):
-            writer.writerow(row | {"position": position, "case": code})
+        for position, (case, code) in enumerate(zip(cases, codes, strict=True), start=1):
+            again = "" if case.repeats is None else codes[case.repeats]
+            for side, row in zip("AB" if len(case.rows) == 2 else ("",), case.rows, strict=True):
+                about = {"position": position, "case": code, "kind": case.kind, "repeat_of": again}
+                row = row | about | {"side": side}
+                writer.writerow({key: safe_cell(value) for key, value in row.items()})

@@ -293,3 +293,22 @@ def test_lpips_of_the_real_network(tmp_path, targets, shared_data):
     none, some, more = (run.summary(draws=100, seed=0)["all"]["lpips"].mean for run in runs)
     assert none == pytest.approx(0, abs=1e-6)
     assert 0.001 < some < more < 1
+
+
+def test_no_cell_becomes_a_formula(tmp_path):
+    """A volume or run whose name begins like a formula is text in a spreadsheet; numbers stay numbers."""
+    from mrunfold.evaluation.report import scores_csv
+
+    folder, there = tmp_path / "=run", tmp_path / "there"
+    for name in ("=cmd.h5", "-1+2.h5", "@x.h5", "+y.h5"):
+        write(folder / name, reconstruction=volume(1))
+        write(there / name, {"acquisition": "AXT2"}, reconstruction_rss=volume(2))
+    found = list(csv.reader(scores_csv([evaluate_folder(folder, there)]).splitlines()))
+    assert len(found) == 5
+    for row in found[1:]:
+        assert row[0] == "'=run"
+        assert row[1].startswith("'")
+        assert float(row[6]) > 0
+        assert not [
+            cell for cell in row if cell[:1] in "=+-@" and cell and not cell[1:].replace(".", "").isdigit()
+        ]

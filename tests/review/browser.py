@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+READY = "research use, not for diagnosis"  # in the title of a page that is drawn
+HARMLESS = "GL Driver Message"  # software rendering says that reading pixels back is slow
 KEYS = {"up": "\ue013", "down": "\ue015", "tab": "\ue004", "end": "\ue010", "home": "\ue011", "esc": "\ue00c"}
 
 

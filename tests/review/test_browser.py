@@ -5,33 +5,15 @@ Software rendering makes each page take seconds to load, so all tests of a page 
 
 from __future__ import annotations
 
-import csv
-import json
-import time
-
 import numpy as np
 import pytest
-from browser import chromium
+from browser import HARMLESS, READY
 from rawfiles import letter_f
 from results import AXIAL, phantom, write_result, zero_filled
 
-from mrunfold.review.study import write_study
 from mrunfold.review.write import write_view
 
 pytestmark = pytest.mark.clinical
-READY = "research use, not for diagnosis"
-HARMLESS = "GL Driver Message"  # software rendering says that reading pixels back is slow
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory):
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def browser(downloads):
-    with chromium(downloads) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -219,55 +201,3 @@ def test_an_f_is_where_radiologists_expect_it(browser, tmp_path, frame, turn, le
         browser.run("return [...document.querySelectorAll('.letter')].map((e) => e.textContent).join('')")
         == letters
     )
-
-
-def test_a_reading_study_from_first_to_last_case(browser, downloads, tmp_path):
-    for number, method in enumerate(("unfold", "sense", "zero_filled")):
-        write_result(
-            tmp_path / "in" / f"CANARY_{method}", {"reconstruction": phantom(3, seed=number)["std"]}, method
-        )
-    study = write_study(tmp_path / "in", tmp_path / "out", seed=5, questions=("Sharpness", 'Noise, "grain"'))
-    browser.requests()
-    browser.console()
-    browser.open(study.page, READY)
-    about = json.loads((study.key.parent / "study.json").read_text())
-    browser.run("document.getElementById('save').click()")
-    assert "reader code first" in browser.run("return document.getElementById('progress').textContent")
-    browser.run("document.getElementById('reader').focus()")
-    browser.press(*"R-7")
-    browser.run("document.activeElement.blur()")
-    comment = 'dark, "ringing"; ä'
-    for number in range(3):
-        if number != 1:  # the second case is left open
-            for question in range(2):
-                browser.run(f"document.getElementsByName('q{question}')[0].focus()")
-                browser.press(str(1 + number + question))
-            browser.run("document.getElementById('comment').focus()")
-            browser.press(*comment)
-            browser.run("document.activeElement.blur()")
-        browser.press("n")
-        browser.wait(f"window.mrunfold.state.case === {min(number + 1, 2)} && !window.mrunfold.waiting")
-    browser.run("document.getElementById('save').click()")
-    path = downloads / f"study-{about['study']}-R-7.csv"
-    for _ in range(100):
-        if path.exists():
-            break
-        time.sleep(0.1)
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    with open(study.key, encoding="utf-8", newline="") as file:
-        key = list(csv.DictReader(file))
-    assert [r["case"] for r in rows] == [k["case"] for k in key]
-    assert [r["position"] for r in rows] == ["1", "2", "3"]
-    assert {(r["study"], r["reader"]) for r in rows} == {(about["study"], "R-7")}
-    assert [(r["Sharpness"], r['Noise, "grain"'], r["comment"]) for r in rows] == [
-        ("1", "2", comment),
-        ("", "", ""),
-        ("3", "4", comment),
-    ]
-    assert all(float(r["seconds"]) > 0 for r in rows)
-    assert [m for m in browser.console() if HARMLESS not in m] == []
-    assert not [u for u in browser.requests() if not u.startswith(("file:", "data:", "blob:"))]
-    # Another visit finds the answers again.
-    browser.open(study.page, READY)
-    assert "2 of 3 cases" in browser.run("return document.getElementById('progress').textContent")

@@ -35,13 +35,15 @@ def key_of(study) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def saved(study, reader: str, ratings: dict[str, tuple[str, str]]) -> str:
-    """What study.js saves: every field in quotes, CRLF, a row a case in the order shown."""
+def saved(study, reader: str, ratings: dict[str, tuple[str, str]], comment=COMMENT, seconds="12.5") -> str:
+    """What study.js saves: every field in quotes, CRLF, a row a case in the order shown to this reader."""
     name = json.loads((study.key.parent / "study.json").read_text())["study"]
-    rows = [["study", "reader", "position", "case", *QUESTIONS, "comment", "seconds"]]
-    for row in key_of(study):
+    rows = [["study", "reader", "position", "case", *QUESTIONS, "preference", "comment", "seconds"]]
+    order = np.random.default_rng(len(reader) + ord(reader[-1])).permutation(len(key_of(study)))
+    for position, number in enumerate(order, start=1):
+        row = key_of(study)[number]
         given = ratings[row["method"]]
-        rows.append([name, reader, row["position"], row["case"], *given, COMMENT, "12.5"])
+        rows.append([name, reader, str(position), row["case"], *given, "", comment, seconds])
     quoted = [",".join('"' + v.replace('"', '""') + '"' for v in row) for row in rows]
     return "\r\n".join(quoted) + "\r\n"
 
@@ -82,12 +84,16 @@ def test_the_command(study, tmp_path):
     assert "3 rows of 1 readers" in done.stdout
     assert "1 ratings were left open" in done.stdout
     assert len(table(out)) == 3
+    lines = table(tmp_path / "t.agreement.csv")
+    assert {"difference of methods", "seconds a case"} <= {line["measure"] for line in lines}
+    assert "not for diagnosis" in (tmp_path / "t.agreement.html").read_text()
     assert CliRunner().invoke(main.app, command).exit_code == 2  # not replaced by chance
     assert CliRunner().invoke(main.app, [*command, "--overwrite"]).exit_code == 0
     beside = CliRunner().invoke(main.app, ["review", "--join", str(study.key.parent), str(one)])
     assert beside.exit_code == 0
-    (study.key.parent / "ratings.csv").unlink()
-    for wrong in (["--blinded"], ["--seed", "3"], ["--question", "Q"]):
+    for path in study.key.parent.glob("ratings*"):
+        path.unlink()
+    for wrong in (["--blinded"], ["--seed", "3"], ["--question", "Q"], ["--pairs"], ["--repeat", "1"]):
         assert CliRunner().invoke(main.app, [*command, "--overwrite", *wrong]).exit_code == 2
 
 
@@ -123,6 +129,9 @@ def test_other_studies_and_second_files_are_refused(study, tmp_path):
     other = write(tmp_path / "other.csv", text.replace(code, "ZZZZ"))
     with pytest.raises(InputError, match="not in the key"):
         join_ratings(study.key.parent, [other], tmp_path / "all.csv")
+    swapped = text.replace('"1","', '"0","', 1)
+    with pytest.raises(InputError, match="3 cases once"):
+        join_ratings(study.key.parent, [write(tmp_path / "s.csv", swapped)], tmp_path / "all.csv")
     fewer = write(tmp_path / "fewer.csv", "\r\n".join(text.split("\r\n")[:-2]) + "\r\n")
     with pytest.raises(InputError, match="3 cases once"):
         join_ratings(study.key.parent, [fewer], tmp_path / "all.csv")
@@ -133,6 +142,42 @@ def test_other_studies_and_second_files_are_refused(study, tmp_path):
     alone = write(tmp_path / "key.csv", study.key.read_text())
     with pytest.raises(InputError, match=r"study\.json is missing"):
         join_ratings(alone, [one], tmp_path / "all.csv")
+
+
+@pytest.mark.parametrize(
+    ("comment", "seconds", "refused"),
+    [(COMMENT, "12.5", True), (COMMENT, "3.0", True), ("", "12.5", True), ("", "3.0", False)],
+)
+def test_another_readers_answers_are_no_second_opinion(study, tmp_path, comment, seconds, refused):
+    """A copy has the same comments, or the same times; readers who only agree have neither."""
+    one = write(tmp_path / "one.csv", saved(study, "R-1", ONE, comment))
+    two = write(tmp_path / "two.csv", saved(study, "R-2", ONE, comment, seconds))
+    if refused:
+        with pytest.raises(InputError, match=r"R-1 .* R-2 hold the same answers"):
+            join_ratings(study.key.parent, [one, two], tmp_path / "all.csv")
+        assert not (tmp_path / "all.csv").exists()
+    else:
+        assert join_ratings(study.key.parent, [one, two], tmp_path / "all.csv").rows == 6
+
+
+def test_a_reader_in_other_letters_is_the_same_reader(study, tmp_path):
+    one = write(tmp_path / "one.csv", saved(study, "R-a", ONE))
+    two = write(tmp_path / "two.csv", saved(study, "r-A", TWO))
+    with pytest.raises(InputError, match="both of reader"):
+        join_ratings(study.key.parent, [one, two], tmp_path / "all.csv")
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", " =", "\t", "\r"])
+def test_no_comment_becomes_a_formula(study, tmp_path, begin):
+    comment = begin + 'HYPERLINK("http://x","y")'
+    one = write(tmp_path / "one.csv", saved(study, "R-1", ONE, comment))
+    join_ratings(study.key.parent, [one], tmp_path / "all.csv")
+    assert {row["comment"] for row in table(tmp_path / "all.csv")} == {"'" + comment}
+
+
+def test_a_question_is_no_formula(study, tmp_path):
+    with pytest.raises(InputError, match="formula in a spreadsheet"):
+        write_study(study.key.parents[2] / "in", tmp_path / "out", questions=("=1+1",))
 
 
 def test_damage_never_leaves_half_a_table(study, tmp_path):

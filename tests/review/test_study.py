@@ -45,7 +45,7 @@ def outside_scripts(page: str) -> str:
 def test_the_page_names_nobody_and_nothing(results, tmp_path):
     study = write_study(results, tmp_path / "out", seed=1)
     text = outside_scripts(study.page.read_text(encoding="utf-8"))
-    text = re.sub(r'id="volume-\d+">[^<]*', "", text).replace("mrunfold", "")
+    text = re.sub(r'id="volume-\d+">[^<]*', "", text).replace("mrunfold", "").replace("preference", "")
     for word in (*METHODS, "CANARY", "reference", "target", DIGEST[:8], "0101", "seed"):
         assert word.lower() not in text.lower(), word
     data = json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])
@@ -124,3 +124,46 @@ def test_bad_input_leaves_nothing(results, tmp_path):
         with pytest.raises(InputError, match="question"):
             write_study(results, tmp_path / "out", questions=questions)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "empty"]
+
+
+def data_of(study) -> dict:
+    text = study.page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])
+
+
+def test_repeats_pairs_and_training(results, tmp_path):
+    study = write_study(results, tmp_path / "out", seed=4, repeats=3, pairs=True, training=True)
+    cases, key = data_of(study)["cases"], key_of(study)
+    # 3 scans of 4 methods: one scan aside, 8 scored, 3 of them twice, 6 pairs of each scan.
+    kinds = [case["kind"] for case in cases]
+    assert kinds == ["training"] * 4 + ["score"] * 11 + ["pair"] * 12
+    aside = {row["input_sha256"] for row in key if row["kind"] == "training"}
+    assert len(aside) == 1
+    assert not [row for row in key if row["kind"] != "training" and row["input_sha256"] in aside]
+    assert len({case["title"] for case in cases}) == len(cases)
+    for number, case in enumerate(cases):
+        mine = [row for row in key if row["case"] == case["title"]]
+        if case["after"] is not None:  # the same image under another code, in the page once
+            shown = cases[case["after"]]
+            (before,) = [row for row in key if row["case"] == shown["title"]]
+            assert (mine[0]["result"], mine[0]["repeat_of"]) == (before["result"], shown["title"])
+            assert [p["volume"] for p in case["panels"]] == [p["volume"] for p in shown["panels"]]
+            assert case["panels"][0]["title"] == f"Case {case['title']}"
+        if case["kind"] == "pair":
+            assert [row["side"] for row in mine] == ["A", "B"]
+            assert mine[0]["input_sha256"] == mine[1]["input_sha256"]
+            assert mine[0]["method"] != mine[1]["method"]
+            assert len(case["panels"]) == 2
+        assert {row["position"] for row in mine} == {str(number + 1)}
+    pairs = [tuple(r["method"] for r in key if r["case"] == c["title"]) for c in cases if c["kind"] == "pair"]
+    assert pairs != [tuple(sorted(pair)) for pair in pairs]  # sides are drawn
+
+
+def test_what_cannot_be_planned_is_said(results, tmp_path):
+    with pytest.raises(InputError, match="--repeat 13 is more than the 12"):
+        write_study(results, tmp_path / "out", repeats=13)
+    with pytest.raises(InputError, match="--pairs needs two results of one scan"):
+        write_study(results / "unfold", tmp_path / "out", pairs=True)
+    with pytest.raises(InputError, match="only one; give results of another"):
+        write_study(results / "unfold" / "CANARY_0", tmp_path / "out", training=True)
+    assert not list(tmp_path.iterdir())
