@@ -103,7 +103,8 @@ def _line_of_kappa(name: str, question: str, of: str, one: np.ndarray, two: np.n
     if found is None:
         why = "too few cases, or all equal"
         return Line(name, question, of, None, cases=len(one), readers=readers, how=why)
-    return Line(name, question, of, *_finite(found), cases=len(one), readers=readers, how=how)
+    value, low, high = _finite(found)
+    return Line(name, question, of, value, low, high, cases=len(one), readers=readers, how=how)
 
 
 def _finite(values: Sequence[float]) -> tuple[float | None, ...]:
@@ -172,7 +173,8 @@ def _icc(table: np.ndarray, question: str, size: Mapping[str, Any]) -> Line:
     one = found[found["Type"].isin(["ICC(A,1)", "ICC2"])].iloc[0]  # the name changed in pingouin 0.6
     low, high = (float(v) for v in one[next(c for c in found.columns if c.startswith("CI95"))])
     how = "ICC(2,1): two-way random readers, one rating, absolute agreement"
-    return Line("ICC", question, "all readers", *_finite((float(one["ICC"]), low, high)), **size, how=how)
+    interval = _finite((float(one["ICC"]), low, high))
+    return Line("ICC", question, "all readers", interval[0], interval[1], interval[2], **size, how=how)
 
 
 def _repeated(rows: Sequence[Row], question: str) -> Iterator[Line]:
@@ -226,12 +228,11 @@ def _paired(name: str, question: str, of: str, table: np.ndarray, readers: int, 
     how = f"mean {unit} over scans; t interval; Wilcoxon signed-rank test, two-sided; readers as they are"
     if not means.any():
         return Line(name, question, of, 0.0, **size, p=1.0, how=how + "; all are 0")
-    if np.ptp(means) == 0:
-        interval = (float(means[0]),) * 2
-    else:
-        interval = stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means))
+    low = high = float(means[0])
+    if np.ptp(means) > 0:
+        low, high = map(float, stats.t.interval(0.95, len(means) - 1, means.mean(), stats.sem(means)))
     p = float(stats.wilcoxon(means).pvalue)
-    return Line(name, question, of, float(means.mean()), *map(float, interval), p=p, **size, how=how)
+    return Line(name, question, of, float(means.mean()), low, high, p, **size, how=how)
 
 
 def _pairs(rows: Sequence[Row]) -> Iterator[Line]:
@@ -333,5 +334,5 @@ def _times(rows: Sequence[Row]) -> Iterator[Line]:
         seconds = [float(row["seconds"]) for row in rows if row["reader"] == reader]
         low, middle, high = np.percentile(seconds, [25, 50, 75])
         how = "median; low and high are quartiles"
-        values = float(middle), float(low), float(high)
-        yield Line("seconds a case", "", reader, *values, cases=len(seconds), readers=1, how=how)
+        middle, low, high = float(middle), float(low), float(high)
+        yield Line("seconds a case", "", reader, middle, low, high, cases=len(seconds), readers=1, how=how)
