@@ -53,14 +53,20 @@ def seen(
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     out: Out = None,
 ) -> None:
-    """Measure the gain over L1-wavelet on images that were trained on, and on others: what was memorised."""
+    """Measure the gain over L1-wavelet on images that were trained on, and on others: what was memorised.
+
+    Subjects that the protocol holds back are measured too.
+    """
     from itertools import islice
 
     from mrunfold.benchmarks.datasets import full_slices
     from mrunfold.benchmarks.quality.seen import markdown, measure_seen, training_slices
     from mrunfold.protocols import load_protocol
 
-    slices = list(training_slices(data, load_protocol(protocol), each))
+    plan = load_protocol(protocol)
+    slices = list(training_slices(data, plan, each))
+    if any(images.held_back for images in plan.images):
+        slices += training_slices(data, plan, each, held_back=True)
     for path in unseen:
         slices += islice(full_slices(path), each)
     found = measure_seen(slices, weights, report=say)

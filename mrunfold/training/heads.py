@@ -84,6 +84,8 @@ def head_slices(file: Path) -> list[HeadSlice]:
                 f"{file} has no labels (y, x, slice) below {CLASSES}; leave it out of the pattern"
             )
         labels = content["labels"].astype(np.uint8)
+    if not labels.any():
+        return []
     box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(labels))
     labels = labels[box]
     found = []

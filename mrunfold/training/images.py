@@ -147,7 +147,10 @@ def _read_mat(file: Path) -> np.ndarray:
 
 
 def _read_npz(file: Path) -> np.ndarray:
-    image = np.abs(np.load(file, allow_pickle=False)["image"]).astype(np.float32)
+    with np.load(file, allow_pickle=False) as content:
+        if "image" not in content:
+            raise InputError(f"{file} has no image; leave it out of the protocol's pattern")
+        image = np.abs(content["image"]).astype(np.float32)
     return image if image.ndim == 3 else image[None]
 
 

@@ -25,6 +25,22 @@ def test_each_set_of_the_protocol_is_scanned_by_the_same_coils(tmp_path):
     assert all(np.array_equal(a.kspace, b.kspace) for a, b in zip(slices, again, strict=True))
 
 
+def test_subjects_that_are_held_back_are_scanned_apart(tmp_path):
+    for name, level in (("a1", 1), ("a2", 1), ("b1", 2)):
+        labels = np.zeros((40, 44, 8), np.uint8)
+        labels[: 20 * level, 4:] = 1
+        np.savez(tmp_path / f"{name}.npz", labels=labels)
+    images = (
+        ImageSet(pattern="*.npz", reader="labels", weight=1, licence="generated", held_back=("b*.npz",)),
+        ImageSet(reader="leaves", weight=1, licence="generated"),
+    )
+    protocol = load_protocol("mri-compact").model_copy(update={"images": images})
+    trained = list(seen.training_slices(tmp_path, protocol, each=1))
+    held = list(seen.training_slices(tmp_path, protocol, each=1, held_back=True))
+    assert [full.name for full in trained] == ["*.npz#0", "leaves#0"]
+    assert [full.name for full in held] == ["*.npz, held back#0"]
+
+
 def test_gains_are_means_over_the_slices_of_a_set(monkeypatch):
     def row(data, method, db):
         numbers = {"coils": 8, "mask": "random", "accel": 4.0, "delivered": 4.0, "seed": 0, "sigma_y": 0.01}

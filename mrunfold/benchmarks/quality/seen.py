@@ -22,16 +22,22 @@ LAWS = (("random", 4.0), ("equispaced", 4.0), ("poisson", 8.0))
 PHASE = 0.5  # radians: standard deviation of the slow phase that the training images have none of
 
 
-def training_slices(data: Path, protocol: TrainingProtocol, each: int) -> Iterator[FullSlice]:
-    """Yield `each` slices of each set of a protocol's images, scanned by 8 simulated coils, noise of 1 %."""
-    bank = ImageBank.load(data, protocol.images)
-    for spec, slices in zip(protocol.images, bank.sets, strict=True):
+def training_slices(
+    data: Path, protocol: TrainingProtocol, each: int, held_back: bool = False
+) -> Iterator[FullSlice]:
+    """Yield `each` slices of each set of a protocol's images, scanned by 8 simulated coils, noise of 1 %.
+
+    held_back: of the subjects that the sets keep from training, of the sets that keep any.
+    """
+    sets = [spec for spec in protocol.images if spec.held_back or not held_back]
+    bank = ImageBank.load(data, sets, held_back=held_back)
+    for spec, slices in zip(sets, bank.sets, strict=True):
         own = ImageBank((slices,), (1.0,))
         for n in range(each):
             generator = torch.Generator().manual_seed(n)
             image = own.draw(generator)
             phase = PHASE * smooth_field((image.shape[0], image.shape[1]), 4, generator)
-            name = spec.pattern or spec.reader
+            name = (spec.pattern or spec.reader) + (", held back" if held_back else "")
             yield scanned(torch.polar(image.clamp_min(0), phase).numpy(), f"{name}#{n}")
 
 
