@@ -40,13 +40,16 @@ class ProblemSettings:
     compression: virtual coils to keep (int), or the fraction of energy they hold (float), None for all coils,
     "auto" for what `compression_matrix` has for it, where there are more than `AUTO_COILS` coils;
     espirit: of the coil maps, one or two sets as a slice needs; cache: folder where maps are kept, "auto" for
-    `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any.
+    `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any;
+    sigma: the noise level √E|n|² of every coil in the file's units, None to estimate it or to take it from
+    the noise scan.
     """
 
     compression: int | float | Literal["auto"] | None = "auto"
     espirit: EspiritSettings = field(default_factory=lambda: EspiritSettings(sets="auto"))
     cache: Path | Literal["auto"] | None = "auto"
     oversampling: bool = True
+    sigma: float | None = None
 
 
 def build_problem(
@@ -83,7 +86,7 @@ def build_problem(
         keep = _kept(mask, held, header, full.shape[1:], not kspace.any())
         measured = np.where(keep, full, np.complex64(0))
     with run("noise"):
-        coils = find_whitening(measured, keep, noise, run.record)
+        coils = find_whitening(measured, keep, noise, run.record, settings.sigma)
         white = coils.apply(measured)
     block = None
     if len(white) > 1 and coils.signal:

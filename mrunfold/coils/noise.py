@@ -1,14 +1,15 @@
-"""Noise covariance between coils, from a noise scan or the edge of k-space, and whitening by it."""
+"""Noise covariance between coils, from a noise scan or from k-space itself, and whitening by it."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from mrunfold.coils.nullspace import null_space_level
+from mrunfold.coils.edge import EdgeNoise, edge_noise, shrunk
+from mrunfold.coils.nullspace import NullSpace, null_space
 from mrunfold.errors import InputError
 
 __all__ = ["NoiseModel", "covariance_of", "live_coils", "noise_model", "unwhitening", "whiten"]
@@ -16,24 +17,26 @@ __all__ = ["NoiseModel", "covariance_of", "live_coils", "noise_model", "unwhiten
 log = logging.getLogger(__name__)
 
 DEAD = 1e-6  # a coil whose rms is below this fraction of the strongest one's measures nothing
-EDGE_FRACTION = 0.02  # of the acquired samples; farther in, the signal grows quickly
-EDGE_PER_COIL = 20  # samples a coil at least: the covariance is then known to about 1/√20
-TYLER_STEPS = 50
-CONTAMINATED = 0.67  # of the edge's level in the null space: the edge then holds more signal than noise
+SAME = (0.7, 1.25)  # of the edge's level over the null space's: they agree
+FALLS = 0.4  # the same, below which a floor at the edge is no noise
+COILS_TO_TRUST = 4  # with fewer, signal fills most of the directions of the calibration region
+
+Profile = Literal["flat", "falls towards the edge", "signal to the edge", "unknown"]
 
 
 @dataclass(frozen=True)
 class NoiseModel:
     """The noise covariance E[n nᴴ], complex128 (coil, coil), and what it was estimated from.
 
-    source: `noise scan`, `k-space edge`, `calibration null space` (where the edge is full of signal: equal
-    noise in all coils; in both, signal can only make it too large) or `none` (all-zero data: the identity);
-    samples: how many vectors over coils entered.
+    source: `given`, `noise scan`, `k-space edge`, `calibration null space` or `none` (all-zero data: the
+    identity); samples: how many vectors over coils entered; profile: how the noise goes on from the centre of
+    k-space, where the covariance holds, to its edge.
     """
 
     covariance: np.ndarray
-    source: Literal["noise scan", "k-space edge", "calibration null space", "none"]
+    source: Literal["given", "noise scan", "k-space edge", "calibration null space", "none"]
     samples: int
+    profile: Profile = "flat"
 
     @property
     def levels(self) -> np.ndarray:
@@ -52,28 +55,37 @@ def live_coils(samples: np.ndarray) -> np.ndarray:
     return rms > DEAD * rms.max()
 
 
-def noise_model(kspace: np.ndarray, acquired: np.ndarray, noise: np.ndarray | None = None) -> NoiseModel:
+def noise_model(
+    kspace: np.ndarray, acquired: np.ndarray, noise: np.ndarray | None = None, sigma: float | None = None
+) -> NoiseModel:
     """Return the noise covariance of k-space (coil, readout, phase), from its noise scan if there is one.
 
     acquired: bool (readout, phase), the samples that may be looked at; noise: (coil, samples), scaled to the
-    noise of k-space by the reader.  Every coil must be live (`live_coils`).  Raises InputError for a noise
-    scan of other coils, with a dead coil or with NaN.
+    noise of k-space by the reader; sigma: √E|n|² of every coil, where it is known: nothing is estimated then.
+    Every coil must be live (`live_coils`).  Without a scan the edge of k-space and the null space of its
+    calibration region are compared; where they disagree the null space is right, for the edge holds signal,
+    or is filtered.  Raises InputError for a sigma that is not positive, and for a noise scan of other coils,
+    with a dead coil or with NaN.
     """
     coils = len(kspace)
+    if sigma is not None:
+        return NoiseModel(checked_sigma(sigma) ** 2 * np.eye(coils, dtype=np.complex128), "given", 0)
     if noise is not None:
         return NoiseModel(covariance_of(_checked(noise, coils)), "noise scan", noise.shape[1])
-    edge = _edge_samples(kspace, acquired)
-    if edge.shape[1] == 0:
+    edge = edge_noise(kspace, acquired)
+    if edge is None:
         return NoiseModel(np.eye(coils, dtype=np.complex128), "none", 0)
-    model = NoiseModel(_robust_covariance(edge), "k-space edge", edge.shape[1])
-    # Whitened by a right covariance, the calibration region has a null space of level 1 or more.
-    below = null_space_level(whiten(kspace, model.covariance), acquired)
-    if below is None or below > CONTAMINATED:
-        return model
-    level = null_space_level(kspace, acquired)
-    if level is None or level**2 >= np.mean(model.levels**2):
-        return model
-    return NoiseModel(level**2 * np.eye(coils, dtype=np.complex128), "calibration null space", edge.shape[1])
+    return _from_both(edge, null_space(kspace, acquired, edge.covariance))
+
+
+def checked_sigma(sigma: float) -> float:
+    """Return a noise level that is positive and finite; InputError for any other."""
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise InputError(
+            f"the noise level is a standard deviation above 0 in units of k-space, got {sigma}; "
+            "leave it out to have it estimated"
+        )
+    return float(sigma)
 
 
 def covariance_of(samples: np.ndarray) -> np.ndarray:
@@ -83,7 +95,7 @@ def covariance_of(samples: np.ndarray) -> np.ndarray:
     scan, enough to keep the matrix invertible when there are few samples.
     """
     x = samples.astype(np.complex128)
-    return _shrunk(x @ x.conj().T / x.shape[1], x.shape[1])
+    return shrunk(x @ x.conj().T / x.shape[1], x.shape[1])
 
 
 def whiten(kspace: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -121,51 +133,28 @@ def _checked(noise: np.ndarray, coils: int) -> np.ndarray:
     return noise
 
 
-def _edge_samples(kspace: np.ndarray, acquired: np.ndarray) -> np.ndarray:
-    """Return the acquired samples farthest from the centre, (coil, samples), leaving out exact zeros."""
-    coils, readout, phase = kspace.shape
-    y = (np.arange(readout) - readout // 2) / (readout / 2)
-    x = (np.arange(phase) - phase // 2) / (phase / 2)
-    radius = np.hypot(y[:, None], x[None, :])
-    candidates = np.flatnonzero(acquired & (kspace != 0).any(axis=0))
-    wanted = max(int(EDGE_FRACTION * candidates.size), EDGE_PER_COIL * coils)
-    wanted = min(wanted, max(candidates.size // 2, min(candidates.size, 2 * coils)))
-    farthest = np.argsort(-radius.ravel()[candidates], kind="stable")[:wanted]
-    return kspace.reshape(coils, -1)[:, candidates[farthest]]
+def _from_both(edge: EdgeNoise, null: NullSpace | None) -> NoiseModel:
+    """Choose between the two: the edge has more samples, and holds signal or a filter where they disagree."""
+    at_edge = NoiseModel(_where_evident(edge.covariance, edge.samples), "k-space edge", edge.samples)
+    if null is None:
+        return replace(at_edge, profile="flat" if edge.flat else "unknown")
+    ratio = float(np.median(at_edge.levels / np.sqrt(np.diagonal(null.covariance).real)))
+    few = len(edge.covariance) < COILS_TO_TRUST
+    if SAME[0] < ratio < SAME[1] or (few and edge.flat and FALLS < ratio < 1):
+        return at_edge
+    covariance = _where_evident(null.covariance, null.samples)
+    profile: Profile = "signal to the edge" if ratio > 1 else "falls towards the edge"
+    return NoiseModel(covariance, "calibration null space", null.samples, profile)
 
 
-def _robust_covariance(samples: np.ndarray) -> np.ndarray:
-    """Return the covariance of (coil, samples) in which a few samples hold signal.
+def _where_evident(covariance: np.ndarray, samples: int) -> np.ndarray:
+    """Return the covariance moved towards its diagonal by the share of its correlations that chance explains.
 
-    Shape by Tyler's M-estimator (Ann. Statist. 15 (1987) 234–251, complex samples), in which a sample counts
-    by its direction over the coils and not its size; level from the median of nᴴΣ⁻¹n, which for complex
-    Gaussian noise is Gamma(coils, 1).  For one coil that is median|n|² = σ² ln 2.
+    Chance gives |ρ|² = 1/samples a pair of coils.
     """
-    from scipy.special import gammaincinv
-
-    x = samples.astype(np.complex128)
-    coils, count = x.shape
-    level = np.sqrt(np.mean(np.abs(x) ** 2, axis=1, keepdims=True))
-    level = np.maximum(level, np.finfo(np.float32).tiny)
-    x = x / level
-    shape = np.eye(coils, dtype=np.complex128)
-    for _ in range(TYLER_STEPS):
-        new = _shrunk((x * (coils / _distance(x, shape))) @ x.conj().T / count, count)
-        new *= coils / np.trace(new).real
-        change = np.linalg.norm(new - shape)
-        shape = new
-        if change < 1e-4 * np.sqrt(coils):
-            break
-    scale = np.median(_distance(x, shape)) / gammaincinv(coils, 0.5)
-    return shape * scale * level * level.T
-
-
-def _distance(x: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """nᴴ Σ⁻¹ n of each sample, (samples,), kept from zero."""
-    squared = np.einsum("cn,cn->n", x.conj(), np.linalg.solve(shape, x)).real
-    return np.maximum(squared, 1e-12 * squared.max())
-
-
-def _shrunk(covariance: np.ndarray, samples: int) -> np.ndarray:
-    weight = len(covariance) / (samples + len(covariance))
+    level = np.sqrt(np.maximum(np.diagonal(covariance).real, np.finfo(np.float64).tiny))
+    coils = len(level)
+    observed = float((np.abs(covariance / (level * level[:, None])) ** 2).sum()) - coils
+    chance = coils * (coils - 1) / samples
+    weight = 1.0 if observed <= chance else chance / observed
     return (1 - weight) * covariance + weight * np.diag(np.diagonal(covariance))

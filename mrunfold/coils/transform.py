@@ -61,14 +61,22 @@ class CoilTransform:
 
 
 def find_whitening(
-    kspace: np.ndarray, kept: np.ndarray, noise: np.ndarray | None, record: dict[str, Any]
+    kspace: np.ndarray,
+    kept: np.ndarray,
+    noise: np.ndarray | None,
+    record: dict[str, Any],
+    sigma: float | None = None,
 ) -> CoilTransform:
     """Return how to whiten k-space (coil, y, x), from its kept samples or its noise scan (coil, samples).
 
-    kept: bool (y, x).  Coils that measure nothing are left out, which is logged; `record` is told of that,
-    of the noise's source and of its levels.  With a noise scan, it is also told how the edge of k-space
-    compares with it: that can be louder, where there is signal, but not quieter.
+    kept: bool (y, x); sigma: the standard deviation √E|n|² of the noise of every coil, in units of k-space,
+    which then is not estimated and the noise scan not used.  Coils that measure nothing are left out, which
+    is logged; `record` is told of that, of the noise's source, its levels and how it goes on over k-space.
+    With a noise scan, it is also told how k-space's own noise compares with it: that can be louder, where
+    there is signal, but not quieter.
     """
+    if sigma is not None:
+        noise = None
     if noise is not None and (noise.ndim != 2 or len(noise) != len(kspace)):
         raise InputError(
             f"the noise scan is {noise.shape} and k-space {kspace.shape}; "
@@ -85,11 +93,12 @@ def find_whitening(
     dropped = np.flatnonzero(~live).tolist()
     if dropped:
         log.warning("coils %s measure nothing and are left out", dropped)
-    model = noise_model(kspace[live], kept, None if noise is None else noise[live])
+    model = noise_model(kspace[live], kept, None if noise is None else noise[live], sigma)
     record["coils"] = {"stored": len(live), "dropped": dropped, "used": int(live.sum())}
     record["noise"] = {
         "source": model.source,
         "samples": model.samples,
+        "profile": model.profile,
         "level": [float(f"{level:.4g}") for level in model.levels],
     }
     if noise is not None and signal:

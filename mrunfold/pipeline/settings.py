@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrunfold.coils import EspiritSettings
+from mrunfold.coils.noise import checked_sigma
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.methods.registry import DEFAULT_METHOD
 
@@ -25,7 +26,9 @@ class ReconSettings:
     below 1, "all", or "auto": of more than 8 coils those that hold more than noise; maps: "torch" or "sigpy",
     whose ESPIRiT; map_sets: of coil maps, "auto" for one or two by what the calibration shows, see
     `EspiritSettings`; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
-    cache: keep coil maps; keep_samples: write the posterior samples as well, not only maps of their spread.
+    noise: the noise level √E|n|² of every coil, in the file's units, None to estimate it or take it from the
+    noise scan; cache: keep coil maps; keep_samples: write the posterior samples as well, not only maps of
+    their spread.
     """
 
     mask: str = "acquired"
@@ -42,6 +45,7 @@ class ReconSettings:
     map_sets: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
+    noise: float | None = None
     cache: bool = True
     keep_samples: bool = False
 
@@ -65,6 +69,8 @@ class ReconSettings:
                 f"--coils is a number of coils, a fraction of energy below 1, auto or all, got {self.coils}"
             )
         EspiritSettings(backend=self.maps, sets=self.map_sets)  # refuses what cannot be
+        if self.noise is not None:
+            checked_sigma(self.noise)
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads is a number of at least 1, got {self.threads}")
         if isinstance(self.seed, int) and self.seed < 0:

@@ -234,4 +234,5 @@ def _problem_settings(settings: ReconSettings) -> ProblemSettings:
         compression=None if settings.coils == "all" else settings.coils,
         espirit=EspiritSettings(backend=settings.maps, sets=settings.map_sets),
         cache="auto" if settings.cache else None,
+        sigma=settings.noise,
     )
