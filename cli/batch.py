@@ -63,7 +63,10 @@ def batch(
     Example: mrunfold batch multicoil_val --out results --mask random --accel 4
     """
     from mrunfold.batch import Batch, run_batch
+    from mrunfold.extras import require
 
+    if dicom:
+        require("pydicom", "highdicom", what="--dicom")
     plan, settings = _settings(context, protocol)
     if freeze is not None:
         _freeze(context, plan, settings, quiet)

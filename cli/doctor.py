@@ -6,26 +6,33 @@ from collections.abc import Callable
 
 __all__ = ["doctor"]
 
-# Distribution, the module whose import shows that it works, what to do if it does not.
+# Distribution, the module whose import shows that it works.
 REQUIRED = (
     ("torch", "torch"),
     ("numpy", "numpy"),
     ("scipy", "scipy"),
     ("h5py", "h5py"),
+    ("numba", "numba"),
     ("sigpy", "sigpy"),
-    ("fastmri", "fastmri.data.subsample"),
-    ("torchvision", "torchvision"),
     ("ismrmrd", "ismrmrd"),
     ("nibabel", "nibabel"),
-    ("pydicom", "pydicom"),
-    ("nilearn", "nilearn"),
+    ("pillow", "PIL.Image"),
     ("scikit-image", "skimage.metrics"),
-    ("lightning", "lightning"),
     ("matplotlib", "matplotlib.figure"),
     ("safetensors", "safetensors"),
     ("pydantic", "pydantic"),
 )
-OPTIONAL = (("lpips", "lpips", "LPIPS in benchmarks: pip install 'mrunfold[bench]'"),)
+# The same of what only some commands need, with what for; mrunfold.extras names the extra of each.
+OPTIONAL = (
+    ("nilearn", "nilearn", "mrunfold sample"),
+    ("pydicom", "pydicom", "DICOM"),
+    ("highdicom", "highdicom", "DICOM"),
+    ("pynetdicom", "pynetdicom", "push --to"),
+    ("lightning", "lightning", "mrunfold train"),
+    ("distributed", "distributed", "batch --workers"),
+    ("lpips", "lpips", "LPIPS"),
+    ("deepinv", "deepinv", "a rival of mrunfold bench restore"),
+)
 TOOLS = (
     ("bart", "compare with BART", "Debian and Ubuntu: apt install bart"),
     ("ismrmrd_recon_cartesian_2d", "compare with ISMRMRD's own reconstruction", "apt install ismrmrd-tools"),
@@ -57,6 +64,7 @@ def doctor() -> None:
 
 def _packages(advice: list[str]) -> list[tuple[str, str]]:
     from mrunfold.export.record import versions
+    from mrunfold.extras import EXTRAS
 
     rows = []
     for name, module in REQUIRED:
@@ -67,7 +75,11 @@ def _packages(advice: list[str]) -> list[tuple[str, str]]:
     for name, module, purpose in OPTIONAL:
         version = versions([name])[name]
         problem = _import_problem(module) if version else None
-        rows.append((name, f"missing, optional ({purpose})" if version is None else problem or version))
+        remedy = f"pip install 'mrunfold[{EXTRAS[module]}]'"
+        missing = f"missing, only for {purpose}: {remedy}"
+        rows.append((name, missing if version is None else problem or version))
+        if problem:
+            advice.append(f"{name} cannot be imported ({problem}): {remedy} --force-reinstall")
     return rows
 
 

@@ -29,6 +29,7 @@ from mrunfold.cli.sample import sample
 from mrunfold.cli.train import train
 from mrunfold.cli.view import view
 from mrunfold.errors import InputError
+from mrunfold.extras import missing_package
 
 __all__ = ["app", "run"]
 
@@ -104,6 +105,9 @@ class _Group(TyperGroup):
             # Usage errors and planned exits know their own exit code, whichever copy of click raised them.
             if debug or hasattr(error, "exit_code"):
                 raise
+            if isinstance(error, ModuleNotFoundError) and (line := missing_package(error)):
+                print_error(line)
+                raise SystemExit(BAD_INPUT) from None
             print_error(
                 f"{type(error).__name__}: {one_line(error)} (a bug in mrunfold: please report it, with "
                 "what the same command prints under --debug)"
@@ -114,7 +118,6 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

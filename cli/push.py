@@ -38,10 +38,12 @@ def push(
     import os
 
     from mrunfold.cli.console import note, print_error, slice_progress
+    from mrunfold.extras import require
     from mrunfold.pacs import parse_peer, parse_url
     from mrunfold.pacs import push as send
     from mrunfold.pacs.peer import Tls
 
+    require("pydicom", what="push")
     if (to is None) == (dicomweb is None):
         raise InputError("say where to: either --to AET@host:port or --dicomweb URL")
     if (cert is None) != (key is None):

@@ -19,6 +19,7 @@ from mrunfold.batch.task import Outcome, Task, attend, cpu_threads, failure
 from mrunfold.batch.volume import Work
 from mrunfold.errors import InputError
 from mrunfold.export.record import versions
+from mrunfold.extras import require
 from mrunfold.pipeline.slices import choose_device
 
 if TYPE_CHECKING:
@@ -103,12 +104,9 @@ def open_fleet(workers: int | None, scheduler: str | None, threads: int | None) 
 
     Raises InputError where Dask is not installed, nobody answers, or the workers would share their cores.
     """
-    try:
-        import distributed
-    except ImportError:
-        raise InputError(
-            "--workers and --scheduler need Dask, which is not installed: pip install 'mrunfold[cluster]'"
-        ) from None
+    require("dask", "distributed", "cryptography", what="a batch with workers")
+    import distributed
+
     _check(workers, scheduler, threads)
     # Dask says much on stderr of workers that come and go; what a user needs is in the outcomes.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)

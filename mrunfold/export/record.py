@@ -20,7 +20,6 @@ PACKAGES = (
     "scipy",
     "h5py",
     "sigpy",
-    "fastmri",
     "ismrmrd",
     "nibabel",
     "matplotlib",

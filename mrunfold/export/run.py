@@ -14,6 +14,7 @@ from mrunfold.export.manifest import write_sums
 from mrunfold.export.record import versions, write_json
 from mrunfold.export.result import PURPOSE, Reconstruction, open_reconstruction
 from mrunfold.export.volumes import bids_suffix, write_bids, write_volumes
+from mrunfold.extras import require
 from mrunfold.io import sha256_of
 
 __all__ = ["EXPORTED", "ExportRequest", "check_request", "export_result"]
@@ -46,6 +47,8 @@ class ExportRequest:
     def __post_init__(self) -> None:
         if not (self.dicom or self.nifti or self.bids):
             raise InputError("nothing to write: add --dicom, --nifti or --bids")
+        if self.dicom:
+            require("pydicom", "highdicom", what="DICOM")
         if (self.elements or self.reference) and not self.dicom:
             raise InputError("patient and study are written to DICOM only; add --dicom")
         given(self.elements)

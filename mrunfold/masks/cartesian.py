@@ -1,4 +1,8 @@
-"""Phase-encoding lines by fastMRI's four laws, bit-equal to `fastmri.data.subsample` for the same seed."""
+"""Phase-encoding lines by fastMRI's four rules, bit-equal to `fastmri.data.subsample` for the same seed.
+
+Drawn here, so that masks need neither the package fastmri nor the torchvision and Lightning it requires; the
+tests compare with that package.  NumPy freezes the numbers that a RandomState draws, so the masks stay.
+"""
 
 from __future__ import annotations
 
@@ -128,12 +132,12 @@ def _fastmri(
     calibration: int | None,
     center_fraction: float | None,
 ) -> Mask:
-    """Draw by fastMRI's own mask function; it has its own RandomState, NumPy's global one is not touched."""
+    """Draw by the rule `kind`, with a RandomState of its own: NumPy's global one is not touched."""
     readout, phase = checked_shape(shape)
     accel = checked_accel(accel)
     seed = checked_seed(seed)
     wanted_samples(phase, accel, "line")
-    lines, fraction = centre_lines(phase, accel, calibration, center_fraction)
+    lines, _ = centre_lines(phase, accel, calibration, center_fraction)
     if kind in ("equispaced", "magic") and not accel.is_integer():
         raise InputError(
             f"the {kind} mask takes a whole-number acceleration, got {accel:g}; try {round(accel)}"
@@ -148,15 +152,36 @@ def _fastmri(
     if lines == phase:
         return Mask(np.ones((readout, phase), bool), kind, accel, (readout, phase), seed)
 
-    from fastmri.data import subsample
+    rng = np.random.RandomState(seed)
+    if kind == "random":
+        # The probability for which, with the centre, phase/accel lines are expected.
+        line = rng.uniform(size=phase) < (phase / accel - lines) / (phase - lines)
+    elif kind == "equispaced":
+        line = np.arange(phase) % int(accel) == rng.randint(int(accel))
+    elif kind == "equispaced_fraction":
+        line = _spaced(rng, phase, accel, lines)
+    else:
+        line = _mirrored(phase, int(accel), rng.randint(int(accel)))
+    start = (phase - lines + 1) // 2
+    line[start : start + lines] = True
+    return Mask(np.broadcast_to(line, (readout, phase)), kind, accel, (readout, lines), seed)
 
-    laws = {
-        "random": subsample.RandomMaskFunc,
-        "equispaced": subsample.EquiSpacedMaskFunc,
-        "equispaced_fraction": subsample.EquispacedMaskFractionFunc,
-        "magic": subsample.MagicMaskFunc,
-    }
-    function = laws[kind]([fraction], [int(accel) if accel.is_integer() else accel])
-    line, low = function((1, phase, 1), None, seed)
-    array = np.broadcast_to(line.numpy().reshape(1, phase) > 0, (readout, phase))
-    return Mask(array, kind, accel, (readout, int(low)), seed)
+
+def _spaced(rng: np.random.RandomState, phase: int, accel: float, lines: int) -> np.ndarray:
+    """Return bool (phase,): lines nearest to positions with the spacing that pays for the centre."""
+    spacing = accel * (phase - lines) / (phase - lines * accel)
+    positions = np.arange(rng.randint(round(spacing)), phase - 1, spacing)
+    line = np.zeros(phase, bool)
+    line[np.around(positions).astype(int)] = True
+    return line
+
+
+def _mirrored(phase: int, accel: int, offset: int) -> np.ndarray:
+    """Return bool (phase,): every accel-th line of either half, shifted against each other.
+
+    The halves are counted from the ends of the array: this is the order before fftshift.
+    """
+    first, second = (offset + 1, offset + 2) if offset % 2 == 0 else (offset + 2, offset - 1)
+    positive, negative = np.zeros((phase + 1) // 2, bool), np.zeros(phase // 2, bool)
+    positive[first::accel] = negative[second::accel] = True
+    return np.fft.fftshift(np.concatenate([positive, negative[::-1]]))

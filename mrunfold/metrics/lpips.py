@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
+from mrunfold.extras import require
 
 __all__ = ["Lpips"]
 
@@ -26,10 +27,9 @@ class Lpips:
     """
 
     def __init__(self, features: Path) -> None:
-        try:
-            import lpips
-        except ImportError:
-            raise InputError("LPIPS needs the package lpips; pip install 'mrunfold[bench]'") from None
+        require("lpips", what="LPIPS")
+        import lpips
+
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")  # of torchvision, about arguments that lpips gives it
             self._network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)

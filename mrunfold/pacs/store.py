@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mrunfold.errors import InputError
+from mrunfold.extras import require
 from mrunfold.pacs.errors import Refused, Unreachable
 from mrunfold.pacs.files import Instance, batches, read_instance
 from mrunfold.pacs.peer import Peer, tls_context
@@ -51,10 +52,9 @@ def _one_association(
 
 
 def _associate(instances: list[Instance], peer: Peer, timeout: float) -> Any:
-    try:
-        from pynetdicom import AE
-    except ImportError:
-        raise InputError("push --to needs pynetdicom; pip install 'mrunfold[clinical]'") from None
+    require("pynetdicom", what="C-STORE (push --to)")
+    from pynetdicom import AE
+
     entity = AE(ae_title=peer.calling)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = timeout
     entity.network_timeout = timeout

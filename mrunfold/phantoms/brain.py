@@ -10,6 +10,7 @@ import scipy.fft
 import torch
 
 from mrunfold.errors import InputError
+from mrunfold.extras import require
 from mrunfold.io.atomic import atomic_path
 from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.phantoms.header import simulated_header
@@ -48,9 +49,10 @@ def write_sample(
     phase) of the template with a smooth phase, simulated coils and complex noise.  size: (readout, phase) of
     the images over a field of view of 256×218 mm; noise: standard deviation of an image's complex noise over
     its brightest tissue; seed: of phase, coils and noise, equal seeds give equal files.  The file has the
-    attributes simulated=True and notice.  Raises InputError for numbers out of range.
+    attributes simulated=True and notice.  Raises InputError for numbers out of range or without nilearn.
     """
     _check(coils, slices, size, noise)
+    require("nilearn", what="the simulated scan (its anatomy is a template)")
     import h5py
 
     anatomy = _anatomy(slices)  # (slice, readout, phase) at 1 mm

@@ -19,7 +19,7 @@ def test_it_names_versions_devices_and_tools():
         "python",
         "torch",
         "sigpy",
-        "fastmri",
+        "nilearn",
         "cpu",
         "bfloat16",
         "cuda",

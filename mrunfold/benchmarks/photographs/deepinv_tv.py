@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
+from mrunfold.extras import require
 from mrunfold.methods import Seeds
 from mrunfold.methods.base import Progress, mean_image
 from mrunfold.methods.tv_isotropic import IsotropicTotalVariation
@@ -60,8 +61,7 @@ class DeepinvTotalVariation(IsotropicTotalVariation):
     name: ClassVar[str] = "deepinv_tv"
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Tensor:
-        if not installed():
-            raise InputError(f"deepinv_tv needs deepinv; {INSTALL}")
+        require("deepinv", what=self.name)
         if problem.y.ndim != 3 or problem.y.is_complex():
             raise InputError("deepinv_tv takes one real image (channel, y, x); leave batch axes out")
         from deepinv.models import TVDenoiser
