@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from mrunfold.cli import main
 from mrunfold.extras import EXTRAS, missing_package, require
-from mrunfold.protocols import tomllib
-from mrunfold.sample import write_sample
+from mrunfold.phantoms.brain import write_sample
+from mrunfold.protocols.training import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -108,7 +108,7 @@ def test_an_import_deep_inside_says_it_too(monkeypatch):
     def fail(*_, **__):
         raise ModuleNotFoundError("No module named 'lightning.pytorch'", name="lightning.pytorch")
 
-    monkeypatch.setattr("mrunfold.sample.write_sample", fail)
+    monkeypatch.setattr("mrunfold.phantoms.brain.write_sample", fail)
     result = CliRunner().invoke(main.app, ["sample", "a.h5"])
     assert result.exit_code == 2
     assert (
@@ -129,3 +129,14 @@ def test_what_is_installed_passes():
 def test_the_citation_names_this_version():
     text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.search(rf"^version: {re.escape(PROJECT['version'])}$", text, re.M)
+
+
+def test_the_wheel_has_every_package():
+    folders = {"cli": "mrunfold.cli", "protocols": "mrunfold.protocols"}
+    found = {
+        ".".join([folders.get(top, top), *path.parent.relative_to(ROOT / top).parts])
+        for top in ("mrunfold", "cli", "protocols")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert sorted(tomllib.loads(text)["tool"]["setuptools"]["packages"]) == sorted(found)
