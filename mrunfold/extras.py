@@ -18,9 +18,11 @@ EXTRAS = {
     "lightning": "train",
     "lpips": "bench",
     "nilearn": "demo",
+    "pingouin": "study",
     "pydicom": "dicom",
     "pynetdicom": "clinical",
     "pytest": "dev",
+    "statsmodels": "study",
 }
 
 
