@@ -17,6 +17,7 @@ from torch import Tensor
 from mrunfold.coils.cache import cache_folder, cached_maps
 from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.espirit import EspiritSettings
+from mrunfold.coils.rss import effective_coils
 from mrunfold.coils.transform import CoilTransform, find_whitening
 from mrunfold.errors import InputError
 from mrunfold.operators import FourierMask, LinearOperator, Sense, ifft2c
@@ -105,7 +106,11 @@ def build_problem(
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
     kind: TargetKind = "none" if image is None else target
-    return Problem(y, A, sigma_y, scale, image, kind, _coil_gain(A, coils), flags, run.record)
+    back = torch.from_numpy(coils.inverse().astype(np.complex64))
+    noise_of_rss = _rss_noise(coils, held, header, run.record)
+    return Problem(
+        y, A, sigma_y, scale, image, kind, A.coil_gain(back), back, noise_of_rss, flags, run.record
+    )
 
 
 class _Steps:
@@ -239,7 +244,33 @@ def _from_reference(reference: np.ndarray | None, shape: tuple[int, ...], scale:
     return torch.from_numpy(image)[None] / scale
 
 
-def _coil_gain(A: LinearOperator, coils: CoilTransform) -> Tensor:
-    """Return ‖W⁻¹ s‖ over the file's coils, real (1, y, x)."""
-    back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    return A.coil_gain(back)
+def _rss_noise(coils: CoilTransform, held: np.ndarray, header: Header, record: dict[str, Any]) -> Tensor:
+    """Return (√Σ_c σ_c², effective coils, share of k-space) of a fully sampled scan, and tell the record.
+
+    The Fourier transform is unitary and so is the removal of oversampling: noise of an image's pixel is that
+    of a sample, less where k-space is zero filled.
+    """
+    share = _sampled_share(held, header.padding)
+    rms = float(np.sqrt(np.trace(coils.covariance).real * share)) if coils.signal else 0.0
+    effective = effective_coils(coils.covariance)
+    record["noise"] |= {
+        "rss_rms": float(f"{rms:.4g}"),
+        "effective_coils": float(f"{effective:.4g}"),
+        "share_of_kspace": float(f"{share:.4g}"),
+    }
+    return torch.tensor([rms, effective, share])
+
+
+def _sampled_share(held: np.ndarray, padding: tuple[int, int] | None) -> float:
+    """Return the share of k-space that full sampling would fill: the rectangle around what is held.
+
+    Where that has gaps and the file says its padding, the lines are those within the padding.
+    """
+    rows, lines = (np.flatnonzero(held.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return 1.0
+    box = held[rows[0] : rows[-1] + 1, lines[0] : lines[-1] + 1]
+    width = box.shape[1]
+    if padding is not None and not box.all():
+        width = max(width, min(padding[1], held.shape[1]) - max(padding[0], 0))
+    return box.shape[0] * width / held.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -25,8 +25,11 @@ class Problem:
     deviation, σ² = E|n|² (*batch,); scale: what y was divided by (*batch,), × scale gives the file's units;
     target: fully sampled image in the same unitless form, complex (*batch, set, y, x) for `combined` (with
     the maps of A), real (*batch, 1, y, x) for `rss`, or None; coil_gain: real (*batch, 1, y, x), ‖unwhitened
-    maps‖: |x|·coil_gain is the root sum of squares of the coil images in the file's own units (before scale);
-    flags: data crimes found, in words; record: what the run log should say.
+    maps‖: |x|·coil_gain is the root sum of squares of the coil images in the file's own units (before scale),
+    for one set; unwhitening: complex (*batch, file's coil, coil), takes coil images back to the file's;
+    rss_noise: real (*batch, 3), noise of the fully sampled scan's coil images: √Σ_c E|n_c|² in the file's
+    units, the effective number of coils, and the share of k-space that is not zero filling; flags:
+    data crimes found, in words; record: what the run log should say.
     """
 
     y: Tensor
@@ -36,20 +39,32 @@ class Problem:
     target: Tensor | None = None
     target_kind: TargetKind = "none"
     coil_gain: Tensor | None = None
+    unwhitening: Tensor | None = None
+    rss_noise: Tensor | None = None
     flags: tuple[str, ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Problem:
         """Return the problem with all its tensors on `device`."""
-        return replace(
-            self,
-            y=self.y.to(device),
-            A=self.A.to(device),
-            sigma_y=self.sigma_y.to(device),
-            scale=self.scale.to(device),
-            target=None if self.target is None else self.target.to(device),
-            coil_gain=None if self.coil_gain is None else self.coil_gain.to(device),
-        )
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: t.to(device) for name, t in held.items() if isinstance(t, Tensor)}
+        return replace(self, A=self.A.to(device), **moved)
+
+    def coil_rss(self, x: Tensor) -> Tensor:
+        """Return √Σ_c|m_c|² of the coil images that x (*batch, set, y, x) predicts, real (*batch, 1, y, x).
+
+        m = W⁻¹V⁺ Σ_s maps_s x_s · scale: the sets are summed coil by coil, and the file's units are back.
+        An operator without coils is one coil.
+        """
+        scale = self.scale[..., None, None, None]
+        cartesian = self.A.cartesian() if x.shape[-3] > 1 else None
+        if cartesian is None:
+            gain = self.A.coil_gain(self.unwhitening) if self.coil_gain is None else self.coil_gain
+            return torch.linalg.vector_norm(x, dim=-3, keepdim=True) * gain * scale
+        coils = torch.einsum("...scyx,...syx->...cyx", cartesian[0], x)
+        if self.unwhitening is not None:
+            coils = torch.einsum("...dc,...cyx->...dyx", self.unwhitening, coils)
+        return torch.linalg.vector_norm(coils, dim=-3, keepdim=True) * scale
 
 
 def rescale(y: Tensor, A: LinearOperator, sigma_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,6 +106,8 @@ def collate(problems: Sequence[Problem]) -> Problem:
         target=_stack([p.target for p in problems]),
         target_kind=first.target_kind,
         coil_gain=_stack([p.coil_gain for p in problems]),
+        unwhitening=_stack([p.unwhitening for p in problems]),
+        rss_noise=_stack([p.rss_noise for p in problems]),
         flags=tuple(dict.fromkeys(flag for p in problems for flag in p.flags)),
         record={"items": [p.record for p in problems]},
     )

@@ -83,10 +83,17 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
         "mask": _mask_facts(job, done),
         "target_kind": job.kind,
         "units": "magnitude in the input file's own scale",
+        "noise_floor": _floors(done),
         "simulated": job.scan.header.simulated,
         "flags": list(done.flags),
         "purpose": PURPOSE,
     }
+
+
+def _floors(done: Done) -> list[float] | None:
+    """Return what each slice holds where there is no signal, None where no noise was added."""
+    found = [one["noise_floor"] for one in done.slices]
+    return None if None in found else [floor["level"] for floor in found]
 
 
 def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None) -> dict[str, Any]:

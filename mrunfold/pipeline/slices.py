@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mrunfold.coils import EspiritSettings
 from mrunfold.errors import InputError
@@ -19,11 +18,12 @@ from mrunfold.masks import Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.magnitude import floor_record, magnitude, noise_share, target_magnitude
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem, TargetKind
 
-__all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "magnitude", "target_kind"]
+__all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "target_kind"]
 
 
 @dataclass(frozen=True)
@@ -92,40 +92,6 @@ def draw_mask(scan: Scan, settings: ReconSettings) -> Mask | None:
     )
 
 
-def magnitude(x: Tensor, problem: Problem, kind: TargetKind) -> np.ndarray:
-    """Return the magnitude (y, x) of x (set, y, x) in the file's scale: root sum of squares over sets.
-
-    For `rss` it is multiplied by the coils' gain, pixel by pixel, so that it compares with images that are
-    root sums of squares over coils; for `combined` by that gain's root mean square, one number, which undoes
-    the scale of whitening.
-    Where no coil reaches, x is whatever the method left there, and the magnitude is zero; so it is in a slice
-    without signal: it has no scale, and what a prior puts there would be grey values of nothing.
-    """
-    gain = problem.A.coil_gain() if problem.coil_gain is None else problem.coil_gain
-    gain = gain[0] if kind == "rss" else _mean_gain(gain) * (gain[0] > 0)
-    if not bool(problem.y.any()):
-        gain = torch.zeros_like(gain)
-    return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
-
-
-def _target(problem: Problem, kind: TargetKind) -> np.ndarray | None:
-    if problem.target is None:
-        return None
-    if kind == "combined":
-        return magnitude(problem.target, problem, kind)
-    return _image(problem.target[0].abs() * problem.scale)
-
-
-def _mean_gain(gain: Tensor) -> Tensor:
-    """Root mean square over the coils' support, 1 where they have none."""
-    inside = gain[gain > 0]
-    return inside.square().mean().sqrt() if inside.numel() else torch.ones((), device=gain.device)
-
-
-def _image(x: Tensor) -> np.ndarray:
-    return x.float().cpu().numpy()
-
-
 def _kept(mask: Mask, problem: Problem) -> Mask:
     """Return the mask as the problem has it: without what the file does not hold, on the final grid."""
     array = problem.A.observed().any(dim=0).cpu().numpy()
@@ -188,10 +154,11 @@ class Job:
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
             result = self.method(problem, seeds=seeds, progress=progress)
-        target = _target(problem, self.kind) if self.drawn is not None else None
-        plain = magnitude(problem.A.adjoint(problem.y), problem, self.kind) if zero_filled else None
+        target = target_magnitude(problem, self.kind) if self.drawn is not None else None
+        plain = _plain(problem, self.kind) if zero_filled else None
         kept = _kept(mask, problem)
-        draws = _draws(result, problem, self.kind)
+        share = noise_share(result.mean, problem) if self.kind == "rss" else 0.0
+        draws = _draws(result, problem, self.kind, share)
         record = {
             "index": index,
             "scale": float(problem.scale),
@@ -199,11 +166,12 @@ class Job:
             "seconds": result.seconds,
             "evaluations": result.evaluations,
             "mask_delivered": kept.delivered,
+            "noise_floor": floor_record(problem, self.kind, share),
             "problem": problem.record,
             "method": result.record,
         }
         return SliceImages(
-            crop_image(magnitude(result.mean, problem, self.kind), header.crop),
+            crop_image(magnitude(result.mean, problem, self.kind, share), header.crop),
             None if target is None else crop_image(target, header.crop),
             None if plain is None else crop_image(plain, header.crop),
             {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
@@ -214,11 +182,17 @@ class Job:
         )
 
 
-def _draws(result: Result, problem: Problem, kind: TargetKind) -> np.ndarray | None:
+def _plain(problem: Problem, kind: TargetKind) -> np.ndarray:
+    """Return the magnitude (y, x) of the zero-filled image Aᴴy."""
+    x = problem.A.adjoint(problem.y)
+    return magnitude(x, problem, kind, noise_share(x, problem) if kind == "rss" else 0.0)
+
+
+def _draws(result: Result, problem: Problem, kind: TargetKind, share: float) -> np.ndarray | None:
     """Return magnitudes (draw, y, x) of the samples (draw, set, y, x), in the file's scale."""
     if result.samples is None:
         return None
-    return np.stack([magnitude(sample, problem, kind) for sample in result.samples])
+    return np.stack([magnitude(sample, problem, kind, share) for sample in result.samples])
 
 
 def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:

@@ -1,0 +1,92 @@
+"""From a complex image to the magnitude that is written: combined, or root sum of squares with its noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrunfold.coils.rss import expected_rss
+from mrunfold.problem import Problem, TargetKind
+
+__all__ = ["floor_record", "magnitude", "noise_share", "target_magnitude"]
+
+
+def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0) -> np.ndarray:
+    """Return the magnitude float32 (y, x) that is written of x (set, y, x), in the file's scale.
+
+    `rss`: what to expect of the fully sampled root sum of squares, E √Σ_c|m_c + n_c|², m the coil images that
+    x predicts and n their noise, of which `share` (`noise_share`) is not in x already.
+    `combined`: |x|, over sets their root sum of squares, times the root mean square of the coils' gain, one
+    number, which undoes the scale of whitening; zero where no coil reaches, for x is there whatever the
+    method left.
+    A slice without signal has no scale, and what a prior puts there would be grey values of nothing: zeros.
+    """
+    gain = problem.A.coil_gain() if problem.coil_gain is None else problem.coil_gain
+    if not bool(problem.y.any()):
+        return np.zeros(x.shape[-2:], np.float32)
+    if kind == "rss":
+        rms, coils, _ = _rss_noise(problem)
+        return expected_rss(_image(problem.coil_rss(x)[0]), share * rms**2, coils)
+    gain = _mean_gain(gain) * (gain[0] > 0)
+    return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
+
+
+def target_magnitude(problem: Problem, kind: TargetKind) -> np.ndarray | None:
+    """Return the magnitude (y, x) of the problem's target as it is: a root sum of squares has its noise."""
+    if problem.target is None:
+        return None
+    if kind == "combined":
+        return magnitude(problem.target, problem, kind)
+    return _image(problem.target[0].abs() * problem.scale)
+
+
+def noise_share(x: Tensor, problem: Problem) -> float:
+    """Return which share of the coil images' noise x (set, y, x) does not hold, from 0 to 1.
+
+    Noise of samples that were not measured is in no image.  That of measured ones is in the residual y − A x
+    unless x copied it; a residual above the noise is error of x, and counts as noise in full.  So a denoised
+    image gets all of the noise, and one coil's fully sampled image, which has it already, none.
+    """
+    if not bool(problem.y.any()) or problem.rss_noise is None or problem.unwhitening is None:
+        return 1.0
+    _, _, sampled = _rss_noise(problem)
+    stored, coils = problem.unwhitening.shape
+    measured = float(problem.A.measured_fraction())
+    noise = float(problem.sigma_y) ** 2 * measured * problem.y.numel()
+    left = float((problem.y - problem.A(x)).abs().square().sum())
+    # Virtual coils that compression dropped are not in x, whatever the residual.
+    return 1 - coils / stored * min(1.0, measured / sampled) * (1 - min(1.0, left / noise))
+
+
+def floor_record(problem: Problem, kind: TargetKind, share: float) -> dict[str, Any] | None:
+    """Return what the record says of the noise in a root sum of squares, None where none was added.
+
+    level: what is written where there is no signal, in the file's units; share: `noise_share`.
+    """
+    if kind != "rss":
+        return None
+    rms, coils, _ = _rss_noise(problem)
+    level = float(expected_rss(np.zeros(1), share * rms**2, coils)[0])
+    known = problem.rss_noise is not None
+    source = problem.record.get("noise", {}).get("source", "given") if known else "unknown: none is added"
+    return {"level": float(f"{level:.4g}"), "share": round(share, 4), "noise": source}
+
+
+def _rss_noise(problem: Problem) -> tuple[float, float, float]:
+    if problem.rss_noise is None:
+        return 0.0, 1.0, 1.0  # nothing is known of the noise, so none is added, which the record says
+    rms, coils, sampled = problem.rss_noise.tolist()
+    return rms, coils, sampled
+
+
+def _mean_gain(gain: Tensor) -> Tensor:
+    """Root mean square over the coils' support, 1 where they have none."""
+    inside = gain[gain > 0]
+    return inside.square().mean().sqrt() if inside.numel() else torch.ones((), device=gain.device)
+
+
+def _image(x: Tensor) -> np.ndarray:
+    return x.float().cpu().numpy()
