@@ -1,4 +1,4 @@
-"""The commands of `mrunfold bench` about training: optimisers, what was seen, calibration windows."""
+"""The commands of `mrunfold bench` about training: optimisers, what was seen, calibration windows, noise."""
 
 from __future__ import annotations
 
@@ -90,4 +90,23 @@ def windows(
                 print(f"| {lines} | {width} | {error:.3f} | {kept:.2f} | {air:.2f} |", flush=True)
 
 
-COMMANDS = (optimiser, seen, windows)
+def noise(
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="Fully sampled raw files or .mat files; none: simulated only.")
+    ] = None,
+    coils: Annotated[list[int] | None, typer.Option(min=1, help="Simulated coils; repeatable.")] = None,
+    size: Annotated[list[int] | None, typer.Option(min=32, help="Matrix sizes; repeatable.")] = None,
+    out: Out = None,
+) -> None:
+    """Measure the noise level found, over the one put in, or over that of the corners of measured images."""
+    from itertools import islice
+
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality.noise import markdown, measure
+
+    slices = [full for path in data or [] for full in islice(full_slices(path), 1)]
+    found = measure(slices, coils or [1, 2, 4, 8, 16, 32], size or [64, 160, 320], say)
+    finish(found, markdown(found), out)
+
+
+COMMANDS = (optimiser, seen, windows, noise)
