@@ -58,17 +58,24 @@ def quality(
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
     param: Annotated[list[str] | None, typer.Option(help="key=value of unfold; repeatable.")] = None,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the classical methods out.")] = False,
+    coils: Annotated[int, typer.Option(min=1, help="Simulated coils, of images.")] = 8,
+    sigma: Annotated[float, typer.Option(min=0, help="Noise of simulated scans, image height 1.")] = 0.01,
+    shading: Annotated[
+        float | None, typer.Option(min=1.01, help="Simulated coils on one side, whose signal falls so far.")
+    ] = None,
+    hann: Annotated[bool, typer.Option("--hann", help="Full data under a Hann window in k-space.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="JSON file of rows and summary; with the same file a run goes on.")
     ] = None,
 ) -> None:
     """Compare the learned method with L1-wavelet and TV, each at its best weight, on fully sampled data."""
-    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.datasets import full_slices, windowed
     from mrunfold.benchmarks.quality.scans import CLASSICAL, Row, load, markdown, measure, merged, save
     from mrunfold.cli.options import parse_parameters
 
     laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
-    found = _spread([piece for path in data for piece in full_slices(path)], slices)
+    found = _spread([p for path in data for p in full_slices(path, coils, sigma, shading)], slices)
+    found = [windowed(piece) for piece in found] if hann else found
     earlier = load(out) if out is not None and out.exists() else []
     so_far: list[Row] = []
 
@@ -79,7 +86,7 @@ def quality(
         covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
         print(
             f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
-            f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, {row.seconds:.2f} s{covered}",
+            f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, RSS {row.rss:.2f} dB, {row.seconds:.2f} s{covered}",
             flush=True,
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
-from mrunfold.benchmarks.quality.scans import scores
+from mrunfold.benchmarks.quality.judge import scores
 from mrunfold.masks import draw
 from mrunfold.networks import posterior as unfold
 from mrunfold.networks.precision import choose, convolutions_in

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
-from mrunfold.benchmarks.quality.scans import scores
+from mrunfold.benchmarks.quality.judge import scores
 from mrunfold.coils import phase
 from mrunfold.masks import draw
 from mrunfold.methods import get_method

@@ -15,9 +15,9 @@ from mrunfold.errors import InputError
 from mrunfold.io import open_scan
 from mrunfold.io.scan import Header
 from mrunfold.operators import fft2c
-from mrunfold.phantoms.coils import simulated_maps
+from mrunfold.phantoms.coils import loop_sensitivities, simulated_maps
 
-__all__ = ["FullSlice", "full_slices", "scanned"]
+__all__ = ["FullSlice", "full_slices", "scanned", "windowed"]
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,30 @@ class FullSlice:
     simulated: bool
 
 
-def full_slices(path: Path, coils: int = 8, sigma: float = 0.01) -> Iterator[FullSlice]:
-    """Yield the slices of a raw file, of a .mat file, or of a folder of either.
+def full_slices(
+    path: Path, coils: int = 8, sigma: float = 0.01, shading: float | None = None
+) -> Iterator[FullSlice]:
+    """Yield the slices of a raw file, of a .mat or .npz file, or of a folder of these.
 
-    In a .mat file `raw`, `data` or `kdata` is k-space and `Img` a complex image.
+    In a .mat file `raw`, `data` or `kdata` is k-space and `Img` a complex image; each array of an .npz file
+    is images (slice, y, x), complex, or magnitudes, which get a smooth random phase.
 
-    A complex image is scanned by `coils` simulated coils with noise of standard deviation `sigma` × its 99th
-    percentile, seeded by its name, and marked simulated.  Raises InputError for anything else.
+    An image is scanned by `coils` simulated coils with noise of standard deviation `sigma` × its 99th
+    percentile, seeded by its name, and marked simulated; shading: as `scanned`.  Raises InputError for
+    anything else.
     """
     if path.is_dir():
-        for file in sorted(p for p in path.iterdir() if p.suffix in (".mat", ".h5", ".cfl")):
-            for piece in full_slices(file, coils, sigma):
+        for file in sorted(p for p in path.iterdir() if p.suffix in (".mat", ".npz", ".h5", ".cfl")):
+            for piece in full_slices(file, coils, sigma, shading):
                 yield replace(piece, name=f"{path.name}/{piece.name}")
     elif path.suffix == ".mat":
-        yield _from_mat(path, coils, sigma)
+        yield _from_mat(path, coils, sigma, shading)
+    elif path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as content:
+            for name in content:
+                for index, image in enumerate(content[name]):
+                    label = f"{path.stem}/{name}/{index}"
+                    yield scanned(_with_phase(image, label), label, coils, sigma, shading)
     else:
         with open_scan(path) as scan:
             for index in range(len(scan)):
@@ -55,14 +65,36 @@ def full_slices(path: Path, coils: int = 8, sigma: float = 0.01) -> Iterator[Ful
                 yield FullSlice(f"{path.stem}/{index}", kspace, scan.header, scan.header.simulated)
 
 
-def _from_mat(path: Path, coils: int, sigma: float) -> FullSlice:
+def windowed(full: FullSlice) -> FullSlice:
+    """Return the slice under a separable Hann window of k-space, whose outermost samples are not zero."""
+    windows = [np.hanning(n + 2)[1:-1].astype(np.float32) for n in full.kspace.shape[-2:]]
+    kspace = full.kspace * windows[0][:, None] * windows[1]
+    return replace(full, name=f"hann {full.name}", kspace=kspace)
+
+
+def _with_phase(image: np.ndarray, name: str) -> np.ndarray:
+    if np.iscomplexobj(image):
+        return image
+    from mrunfold.training.chance import smooth_field
+
+    shape = (image.shape[0], image.shape[1])
+    generator = torch.Generator().manual_seed(_seed(f"phase of {name}"))
+    phase = smooth_field(shape, 3, generator) + 0.2 * smooth_field(shape, 9, generator)
+    return image * np.exp(1j * phase.numpy())
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+
+
+def _from_mat(path: Path, coils: int, sigma: float, shading: float | None) -> FullSlice:
     content = _read_mat(path)
     name = next((n for n in ("raw", "data", "kdata", "Img") if n in content), None)
     if name is None:
         raise InputError(f"{path.name} has none of raw, data, kdata (k-space) or Img (a complex image)")
     data = np.squeeze(np.asarray(content[name])).astype(np.complex64)
     if name == "Img":
-        return scanned(data, path.stem, coils, sigma)
+        return scanned(data, path.stem, coils, sigma, shading)
     kspace = data if data.ndim == 3 else data[None]
     return FullSlice(path.stem, kspace, _header(kspace.shape[1:], len(kspace), False), False)
 
@@ -85,11 +117,32 @@ def _header(matrix: tuple[int, ...], coils: int, simulated: bool) -> Header:
     return Header("cfl", 1, coils, size, size[0], size, simulated=simulated)
 
 
-def scanned(image: np.ndarray, name: str, coils: int = 8, sigma: float = 0.01) -> FullSlice:
-    """Return a simulated scan of a complex image (y, x), marked so, seeded by its name; as `full_slices`."""
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    generator = torch.Generator().manual_seed(seed)
+def scanned(
+    image: np.ndarray, name: str, coils: int = 8, sigma: float = 0.01, shading: float | None = None
+) -> FullSlice:
+    """Return a simulated scan of a complex image (y, x), marked so, seeded by its name; as `full_slices`.
+
+    shading: None for maps with Σ_c|s_c|² = 1, which shade nothing; else the coils lie along a third of the
+    outline, and their root sum of squares falls by this factor over the field of view.
+    """
+    generator = torch.Generator().manual_seed(_seed(name))
     x = torch.from_numpy(image / np.percentile(np.abs(image), 99))
-    full = fft2c(simulated_maps(coils, (x.shape[0], x.shape[1]), generator) * x)
+    shape = (x.shape[0], x.shape[1])
+    if shading is None:
+        full = fft2c(simulated_maps(coils, shape, generator) * x)
+    else:
+        images = _one_sided(coils, shape, shading, generator) * x
+        full = fft2c(images / float(np.percentile(torch.linalg.vector_norm(images, dim=0).numpy(), 99)))
     full = full + sigma * torch.randn(full.shape, dtype=full.dtype, generator=generator)
-    return FullSlice(name, full.numpy(), _header(image.shape, coils, True), True)
+    label = name if shading is None else f"shaded {name}"
+    return FullSlice(label, full.numpy().astype(np.complex64), _header(image.shape, coils, True), True)
+
+
+def _one_sided(
+    coils: int, shape: tuple[int, int], shading: float, generator: torch.Generator
+) -> torch.Tensor:
+    found = loop_sensitivities(coils, shape, generator, arc=2 * np.pi / 3)
+    size = torch.linalg.vector_norm(found, dim=0)
+    # A power of the shading keeps its shape and gives it the range that is asked for.
+    power = np.log(shading) / float((size.max() / size.min()).log())
+    return (found / size * (size / size.max()) ** power).to(torch.complex64)

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.benchmarks.quality.sweep import best_of_sweep
+from mrunfold.benchmarks.quality.judge import Judge, interval_coverage, scores
+from mrunfold.benchmarks.quality.sweep import sweep
 from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
-from mrunfold.metrics import coverage, psnr, sample_interval, ssim
 from mrunfold.networks.weights import load_weights
 from mrunfold.prepare import build_problem
-from mrunfold.problem import Problem
 
 __all__ = ["Row", "load", "markdown", "measure", "merged", "save", "summary"]
 
@@ -32,8 +30,11 @@ METHOD_ORDER = ("zero_filled", *CLASSICAL, "unfold")
 class Row:
     """One slice, mask and method: PSNR and SSIM of magnitudes with the target's maximum as data range.
 
-    target: combined with the maps of the undersampled data; lamda: the best of the sweep, None for ours;
-    coverage: share of pixels inside the object whose target lies in the 90 % interval, None without samples;
+    psnr, ssim: against the full data combined with the maps of the undersampled data; rss: PSNR of the root
+    sum of squares of the predicted coil images against that of the full data, over the object, which sees
+    what the maps cannot, None in files of before; lamda: the best of the sweep for psnr (`rss` has its own
+    best), None for ours; coverage: share of pixels inside the object whose target lies in the 90 % interval,
+    None without samples;
     made_by: what the method was given, so that a run that goes on knows which rows still hold.
     """
 
@@ -53,6 +54,7 @@ class Row:
     seconds: float
     coverage: float | None = None
     made_by: str = ""
+    rss: float | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -132,65 +134,41 @@ def _one(
         "seed": seed,
         "sigma_y": float(problem.sigma_y),
     }
+    judge = Judge.of(full.kspace, problem)
     for name, made_by in named.items():
         if keys[name] in known:
             yield known[keys[name]]
         else:
-            yield Row(
-                **common, method=name, made_by=made_by, **_measured(name, problem, seed, parameters[name])
-            )
+            measured = _measured(name, judge, seed, parameters[name])
+            yield Row(**common, method=name, made_by=made_by, **measured)
 
 
-def _measured(name: str, problem: Problem, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
+def _measured(name: str, judge: Judge, seed: int, parameters: dict[str, Any]) -> dict[str, Any]:
     """Return what a Row says of one reconstruction."""
-    assert problem.target is not None
-    lamda = None
     if name in CLASSICAL:
-        result, lamda = best_of_sweep(name, problem, problem.target, **parameters)
+        found = sweep(name, judge.problem, **parameters)
+        lamda, result = max(found.items(), key=lambda pair: judge.psnr(pair[1].mean))
+        rss = max(judge.rss(r.mean) for r in found.values())
     else:
-        result = get_method(name, **parameters)(problem, Seeds((seed,)))
-    quality = scores(problem, result.mean)
+        lamda, result = None, get_method(name, **parameters)(judge.problem, Seeds((seed,)))
+        rss = judge.rss(result.mean)
+    quality = scores(judge.problem, result.mean)
     return {
         "lamda": lamda,
         "psnr": quality["psnr"],
         "ssim": quality["ssim"],
+        "rss": rss,
         "evaluations": result.evaluations,
         "seconds": result.seconds,
-        "coverage": None if result.samples is None else interval_coverage(problem, result.samples),
+        "coverage": None if result.samples is None else interval_coverage(judge.problem, result.samples),
     }
-
-
-def scores(problem: Problem, x: torch.Tensor) -> dict[str, float]:
-    """Return PSNR and SSIM of |x| against the problem's target, data range the target's maximum.
-
-    |x| is taken as zero where no coil reaches, as `recon` writes it; the target is zero there.
-    """
-    assert problem.target is not None
-    assert problem.coil_gain is not None
-    truth = problem.target.abs().cpu().numpy()
-    estimate = (x.abs() * (problem.coil_gain > 0)).cpu().numpy()
-    peak = float(truth.max())
-    return {
-        "psnr": float(psnr(truth, estimate, data_range=peak)),
-        "ssim": float(ssim(truth, estimate, data_range=peak)),
-    }
-
-
-def interval_coverage(problem: Problem, samples: torch.Tensor) -> float:
-    """Return the share of pixels inside the object whose target lies between the 5 % and 95 % quantiles.
-
-    samples: (draw, set, y, x).  Inside: where the target exceeds 10 % of its maximum.
-    """
-    assert problem.target is not None
-    truth = problem.target.abs().numpy()
-    low, high = sample_interval(samples.abs().numpy(), 0.9)
-    return float(coverage(truth, low, high, truth > 0.1 * truth.max()))
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a line for each data set and mask law: mean PSNR a method, and our gain over the best classical.
 
-    The gain is taken image by image over the best classical method there, then averaged.
+    The gain is taken image by image over the best classical method there, then averaged; `least` is that of
+    the image with the least; rss_gain and rss_least are the same by the score `rss`.
     """
     lines = []
     for data, kind, accel in dict.fromkeys((r.data.split("/")[0], r.mask, r.accel) for r in rows):
@@ -203,12 +181,25 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
         rivals = [by[m] for m in CLASSICAL if m in by]
         line: dict[str, Any] = {"data": data, "mask": kind, "R": accel, "n": len(by["unfold"])}
         line |= {name: float(np.mean(values)) for name, values in by.items()}
-        line["gain"] = float(np.mean(by["unfold"] - np.max(rivals, axis=0))) if rivals else None
+        gains = by["unfold"] - np.max(rivals, axis=0) if rivals else None
+        line["gain"] = None if gains is None else float(np.mean(gains))
+        line["least"] = None if gains is None else float(np.min(gains))
+        line |= _rss_gains(mine)
         covered = [r.coverage for r in mine if r.coverage is not None]
         line["coverage"] = float(np.mean(covered)) if covered else None
         line["seconds"] = float(np.median([r.seconds for r in mine if r.method == "unfold"]))
         lines.append(line)
     return lines
+
+
+def _rss_gains(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Return the mean and least gain by the score `rss`, None where a row has none."""
+    by = {m: [r.rss for r in rows if r.method == m] for m in dict.fromkeys(r.method for r in rows)}
+    rivals = [by[m] for m in CLASSICAL if m in by]
+    if not rivals or any(value is None for values in (by["unfold"], *rivals) for value in values):
+        return {"rss_gain": None, "rss_least": None}
+    gains = np.asarray(by["unfold"], float) - np.max(np.asarray(rivals, float), axis=0)
+    return {"rss_gain": float(gains.mean()), "rss_least": float(gains.min())}
 
 
 def merged(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
@@ -236,18 +227,28 @@ def load(path: Path) -> list[Row]:
         raise InputError(f"{path} is not a table of bench quality ({error}); choose another file") from None
 
 
+def _cell(name: str, value: float | None) -> str:
+    return "" if value is None else format(value, ".3f" if name == "coverage" else "+.2f")
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Return the summary as a Markdown table: dB a method, our gain over the best classical, coverage, s."""
     lines = summary(rows)
     methods = [name for name in METHOD_ORDER if any(name in line for line in lines)]
-    optional = [n for n in ("gain", "coverage") if any(line[n] is not None for line in lines)]
+    optional = [
+        n
+        for n in ("gain", "least", "rss_gain", "rss_least", "coverage")
+        if any(line[n] is not None for line in lines)
+    ]
     head = ["data", "mask", "R", "n", *methods, *optional, "s"]
     text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for line in lines:
         cells = [line["data"], line["mask"], f"{line['R']:g}", str(line["n"])]
         cells += [f"{line[name]:.2f}" for name in methods]
-        shown = {"gain": "+.2f", "coverage": ".3f"}
-        cells += [format(line[name], shown[name]) if line[name] is not None else "" for name in optional]
+        cells += [
+            format(line[name], ".3f" if name == "coverage" else "+.2f") if line[name] is not None else ""
+            for name in optional
+        ]
         cells += [f"{line['seconds']:.1f}"]
         text.append("| " + " | ".join(cells) + " |")
     return "\n".join(text) + "\n"

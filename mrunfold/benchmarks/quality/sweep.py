@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
@@ -12,7 +13,7 @@ from mrunfold.methods import Result, get_method
 from mrunfold.metrics import psnr
 from mrunfold.problem import Problem
 
-__all__ = ["best_of_sweep"]
+__all__ = ["best_of_sweep", "sweep"]
 
 
 def best_of_sweep(
@@ -20,21 +21,26 @@ def best_of_sweep(
 ) -> tuple[Result, float]:
     """Return the Result with the highest PSNR against `target`, and its lamda, over a grid of lamda.
 
-    target: (*batch, set, y, x) in the problem's units, complex or magnitude; PSNR is of magnitudes over the
-    whole batch with the target's maximum as data range, images taken as zero where no coil reaches, as they
-    are written.  This looks at the answer: it is how a baseline is given its best in a comparison, not how a
-    scan is reconstructed.  InputError for an empty grid.
+    target: (*batch, set, y, x) in the problem's units, complex or magnitude; PSNR is of magnitudes (root
+    sum of squares over sets) over the whole batch with the target's maximum as data range, images taken as
+    zero where no coil reaches, as they are written.  This looks at the answer: it is how a baseline is
+    given its best in a comparison, not how a scan is reconstructed.  InputError for an empty grid.
     """
+    truth = torch.linalg.vector_norm(target, dim=-3).cpu().numpy()
+    peak = float(truth.max())
+    support = 1.0 if problem.coil_gain is None else (problem.coil_gain[..., 0, :, :] > 0).cpu().numpy()
+    found = sweep(name, problem, grid, **parameters)
+
+    def quality(lamda: float) -> float:
+        magnitude = torch.linalg.vector_norm(found[lamda].mean, dim=-3).cpu().numpy()
+        return psnr(truth, magnitude * support, data_range=peak)
+
+    lamda = max(found, key=quality)
+    return found[lamda], lamda
+
+
+def sweep(name: str, problem: Problem, grid: Sequence[float], **parameters: Any) -> dict[float, Result]:
+    """Return the Result of a method for each lamda of a grid; InputError for an empty one."""
     if not grid:
         raise InputError("a sweep needs at least one lamda to try, got an empty grid")
-    truth = target.abs().cpu().numpy()
-    peak = float(truth.max())
-    support = 1.0 if problem.coil_gain is None else (problem.coil_gain > 0).cpu().numpy()
-    best: tuple[float, Result, float] | None = None
-    for lamda in grid:
-        result = get_method(name, lamda=lamda, **parameters)(problem)
-        quality = psnr(truth, result.mean.abs().cpu().numpy() * support, data_range=peak)
-        if best is None or quality > best[0]:
-            best = (quality, result, lamda)
-    assert best is not None
-    return best[1], best[2]
+    return {lamda: get_method(name, lamda=lamda, **parameters)(problem) for lamda in grid}
