@@ -25,6 +25,7 @@ METHODS = Registry(
         "tv_isotropic": "mrunfold.methods.tv_isotropic:IsotropicTotalVariation",
         "plug_and_play": "mrunfold.methods.plug_and_play:PlugAndPlay",
         "unfold": "mrunfold.methods.unfold:Unfold",
+        "auto": "mrunfold.methods.auto:Auto",
     },
 )
 

@@ -1,0 +1,96 @@
+"""The method that predicts held-out samples best, chosen for each slice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from mrunfold.errors import InputError
+from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
+from mrunfold.methods.held_out import hold_out
+from mrunfold.problem import Problem
+
+__all__ = ["Auto"]
+
+GRID = (0.001, 0.002, 0.005, 0.01, 0.02)
+
+
+@dataclass(frozen=True)
+class Auto(Method):
+    """The candidate that predicts held-out samples best, run on all samples.
+
+    candidates: names of methods; those with a weight `lamda` stand once for each of `lamdas`, so that nobody
+    has to choose it; splits: how many times other samples are held out, of which the errors are added;
+    weights: of the learned method.  The record says what each candidate missed, in dB above the best.
+    Takes one Cartesian slice, see `hold_out`; where too few samples can be spared, or noise is all that is
+    held out, it is the first candidate, and the record says so.
+    """
+
+    candidates: tuple[str, ...] = ("unfold", "sense", "l1_wavelet", "tv")
+    lamdas: tuple[float, ...] = GRID
+    splits: int = 2
+    weights: str | None = None
+    name: ClassVar[str] = "auto"
+
+    def __post_init__(self) -> None:
+        check_number(self, "splits", low=1, integer=True)
+        if not self.candidates or not self.lamdas or self.name in self.candidates:
+            raise InputError("auto: candidates are names of other methods, and lamdas weights, one or more")
+        list(self._methods())  # refuses what cannot be
+
+    def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
+        methods = list(self._methods())
+        missed, why = self._missed(methods, problem, seeds, progress)
+        best = min(range(len(methods)), key=missed.__getitem__)
+        result = methods[best](problem, seeds)
+        least = max(missed[best], 1e-30)
+        record = {
+            "chosen": _label(methods[best]),
+            "why": why,
+            "missed_db": {
+                _label(m): round(10 * math.log10(max(e, 1e-30) / least), 2)
+                for m, e in zip(methods, missed, strict=True)
+            },
+            "of_the_chosen": result.record,
+        }
+        return replace(result, record=record)
+
+    def _methods(self) -> Iterator[Method]:
+        from mrunfold.methods.registry import get_method, method_class
+
+        for name in self.candidates:
+            known = getattr(method_class(name), "__dataclass_fields__", {})
+            if name == "unfold":
+                yield get_method(name, weights=self.weights)
+            elif "lamda" in known and known["lamda"].default is not None:
+                yield from (get_method(name, lamda=lamda) for lamda in self.lamdas)
+            else:
+                yield get_method(name)
+
+    def _missed(
+        self,
+        methods: list[Method],
+        problem: Problem,
+        seeds: Seeds,
+        progress: Progress,
+    ) -> tuple[list[float], str]:
+        """Return what each method missed of the held-out samples, over all splits, and what it rests on."""
+        total = [0.0] * len(methods)
+        samples = 0
+        for split in range(self.splits):
+            try:
+                held = hold_out(problem, seeds.items[0] + split)
+            except InputError as error:
+                return [0.0] + [1.0] * (len(methods) - 1), f"the first candidate: {error}"
+            samples += int(held.there.sum())
+            for i, method in enumerate(methods):
+                total[i] += held.predicted(method(held.kept, seeds).mean).missed
+                progress((split * len(methods) + i + 1) / (self.splits * len(methods) + 1))
+        return total, f"predicts {samples} held-out samples best"
+
+
+def _label(method: Method) -> str:
+    parameters: dict[str, Any] = asdict(method)  # type: ignore[call-overload]
+    return f"{method.name} {parameters['lamda']:g}" if parameters.get("lamda") else method.name
