@@ -83,12 +83,7 @@ def quality(
         so_far.append(row)
         if out is not None:
             save(merged(so_far, earlier), out)
-        covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
-        print(
-            f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
-            f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, RSS {row.rss:.2f} dB, {row.seconds:.2f} s{covered}",
-            flush=True,
-        )
+        print(_told(row), flush=True)
 
     rows = measure(
         found,
@@ -106,6 +101,14 @@ def quality(
     print(markdown(rows))
     if out is not None:
         save(merged(rows, earlier), out)
+
+
+def _told(row: Any) -> str:
+    covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
+    return (
+        f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
+        f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, RSS {row.rss:.2f} dB, {row.seconds:.2f} s{covered}"
+    )
 
 
 def _spread(found: list[Any], count: int | None) -> list[Any]:

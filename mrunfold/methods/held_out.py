@@ -12,7 +12,6 @@ from torch import Tensor
 from mrunfold.errors import InputError
 from mrunfold.masks import calibration_region
 from mrunfold.methods.base import Method, Seeds
-from mrunfold.operators import FourierMask, Sense
 from mrunfold.problem import Problem
 
 __all__ = ["HeldOut", "Prediction", "check", "hold_out"]
@@ -77,10 +76,11 @@ def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
     Whole lines where the mask is of whole lines, else points; drawn from `seed`.  Raises InputError for an
     operator without a Cartesian mask, and where fewer than `FEWEST` lines or points can be spared.
     """
-    A = problem.A
-    if not isinstance(A, Sense | FourierMask) or problem.y.ndim != 3:
+    A: Any = problem.A
+    found = A.cartesian()
+    if found is None or problem.y.ndim != 3:
         raise InputError(f"samples can be held out of one Cartesian slice, got {A!r}; leave the check out")
-    mask = A.mask.expand(problem.y.shape[-2:]).cpu().numpy() > 0
+    mask = found[1].expand(problem.y.shape[-2:]).cpu().numpy() > 0
     there = _chosen(mask, seed, share)
     keep = torch.from_numpy(~there).to(problem.y.device)
     kept = replace(problem, y=problem.y * keep, A=replace(A, mask=A.mask * keep), target=None)
