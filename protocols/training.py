@@ -195,7 +195,8 @@ class Measurements(_Frozen):
     mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
     share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
     blind: whole batches without any measurement, besides; large: whole batches of larger matrices; scanner:
-    what is simulated beyond a mask and white noise.
+    what is simulated beyond a mask and white noise; fed_back: share of the other batches whose items with
+    σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser.refined.
     """
 
     accelerations: tuple[float, float] = (2.0, 12.0)
@@ -208,6 +209,7 @@ class Measurements(_Frozen):
     blind: Blind | None = None
     large: Large | None = None
     scanner: Scanner | None = None
+    fed_back: float | None = Field(default=None, ge=0, le=1)
 
 
 Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]

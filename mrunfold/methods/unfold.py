@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mrunfold.diffusion import karras, sample_heun, warm_start
 from mrunfold.errors import InputError
-from mrunfold.methods.base import Method, Progress, Result, Seeds
+from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.precision import choose, convolutions_in
 from mrunfold.networks.weights import load_weights
@@ -23,9 +23,11 @@ __all__ = ["Unfold"]
 class Unfold(Method):
     """E[x₀ | y] by one network evaluation, or draws from p(x₀ | y) by the reverse process.
 
-    weights: a shipped network's name, a .safetensors file, None for the default; samples: posterior draws, 0
-    for the mean alone; steps: noise levels of the reverse process, which starts at sigma_start from
-    D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al. (2022), Alg. 1).
+    weights: a shipped network's name, a .safetensors file, None for the default; passes: network evaluations
+    of the mean, each after the first beginning at the mean before it (`PosteriorDenoiser.refined`); samples:
+    posterior draws, 0 for the mean alone; steps: noise levels of the reverse process, which starts at
+    sigma_start from D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al.
+    (2022), Alg. 1).
     The mean is always D(∞); std and samples come from the draws.
     precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
     hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
@@ -33,6 +35,7 @@ class Unfold(Method):
 
     name: ClassVar[str] = "unfold"
     weights: str | None = None
+    passes: int = 1
     samples: int = 0
     steps: int = 8
     sigma_start: float = 0.5
@@ -41,6 +44,7 @@ class Unfold(Method):
 
     def __post_init__(self) -> None:
         choose(self.precision, "cpu")  # refuses unknown names
+        check_number(self, "passes", low=1, integer=True)
         if self.samples < 0 or self.samples == 1 or self.steps < 2:
             raise InputError(
                 f"unfold draws 0 or at least 2 samples in at least 2 steps, got samples={self.samples}, "
@@ -54,10 +58,12 @@ class Unfold(Method):
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         network, metadata = load_weights(self.weights)
         network = network.to(problem.y.device)
-        evaluations, samples, std = 1, None, None
+        evaluations, samples, std = self.passes, None, None
         dtype = choose(self.precision, problem.y.device)
         with convolutions_in(dtype, problem.y.device):
             mean = network.mean(problem)
+            for _ in range(self.passes - 1):
+                mean = network.refined(mean, problem)
             if self.samples:
                 samples = self._draw(network, problem, mean, seeds, progress)
         if samples is not None:

@@ -18,13 +18,14 @@ from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
 from mrunfold.solvers import Solution, Start, inner
 
-__all__ = ["Levels", "PosteriorDenoiser"]
+__all__ = ["SIGMA_OF_MEAN", "Levels", "PosteriorDenoiser"]
 
 TAU = (0.003, 1.0)
 START = 0.5  # error of the first guess, z = 0, for images of height about 1
 DOUBT = 30.0
 PULL = 30.0
 SIGMA_T_MIN = 1e-6
+SIGMA_OF_MEAN = 0.1  # σ_t at which a mean is fed back: above its own error where k-space is sparse
 # The first solve ends where its residual is this share of the noise in Aᴴy: a quiet scan needs more steps.
 START_RESIDUAL = 0.1
 START_TOLERANCE = (1e-5, 0.1)  # bounds of what that is, relative to the right-hand side
@@ -264,6 +265,13 @@ class PosteriorDenoiser(nn.Module):
     def mean(self, problem: Problem) -> Tensor:
         """Return E[x₀ | y] in one network evaluation (σ_t = ∞)."""
         return self(None, torch.full_like(problem.sigma_y, torch.inf), problem.y, problem.A, problem.sigma_y)
+
+    def refined(self, x: Tensor, problem: Problem) -> Tensor:
+        """Return D(x; σ_t = 0.1) of a mean x that an earlier pass gave: K more blocks, which begin at x.
+
+        The blocks are no fixed point: where k-space is sparse, a further pass goes on.
+        """
+        return self(x, torch.full_like(problem.sigma_y, SIGMA_OF_MEAN), problem.y, problem.A, problem.sigma_y)
 
     def describe(self) -> dict[str, Any]:
         """Return what the run log says of the network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ class TrainingProblem:
     """A batch of y = A x + n with a diffusion state, in the units of Problem.
 
     x: target (batch, 1, y, x); x_t: state, zero where sigma_t = ∞; sigma_t, sigma_y: (batch,);
-    y: (batch, coil, y, x); A: its operator.
+    y: (batch, coil, y, x); A: its operator; fed_back: bool (), whether items with σ_t = ∞ are to begin at the
+    network's own mean.
     """
 
     x: Tensor
@@ -37,6 +38,7 @@ class TrainingProblem:
     y: Tensor
     A: LinearOperator
     sigma_y: Tensor
+    fed_back: Tensor = field(default_factory=lambda: torch.tensor(False))
 
     def to(self, device: torch.device | str) -> TrainingProblem:
         return TrainingProblem(*(getattr(self, f.name).to(device) for f in fields(self)))
@@ -105,7 +107,9 @@ def _with_state(
     )
     finite = sigma_t.where(sigma_t.isfinite(), torch.zeros(()))[:, None, None, None]
     x_t = x + finite * complex_noise_like(x, [generator] * len(x))
-    return TrainingProblem(x, torch.where(finite > 0, x_t, torch.zeros_like(x)), sigma_t, y, A, sigma_y)
+    x_t = torch.where(finite > 0, x_t, torch.zeros_like(x))
+    fed_back = torch.tensor(law.fed_back is not None and chance(law.fed_back, generator))
+    return TrainingProblem(x, x_t, sigma_t, y, A, sigma_y, fed_back)
 
 
 def _draw_blind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -14,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mrunfold.diffusion import complex_noise_like
-from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.posterior import SIGMA_OF_MEAN, PosteriorDenoiser
 from mrunfold.networks.prior import Prior
 from mrunfold.protocols import Stage, TrainingProtocol
 from mrunfold.training.callbacks import SIGNALS
@@ -24,7 +25,7 @@ from mrunfold.training.muon import Muon
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.sampling import draw_size
 from mrunfold.training.scenes import random_image
-from mrunfold.training.simulate import draw_problem
+from mrunfold.training.simulate import TrainingProblem, draw_problem
 
 __all__ = ["PriorStage", "TrainingStage", "UnfoldStage"]
 
@@ -198,8 +199,18 @@ class UnfoldStage(TrainingStage):
     def draw(self, generator: torch.Generator) -> Any:
         return draw_problem(self.bank, self.protocol.measurements, self.settings, generator)
 
+    def _fed_back(self, b: TrainingProblem) -> TrainingProblem:
+        """Return the batch with the network's own mean as the state of items that had none."""
+        nothing = b.sigma_t.isinf()
+        with torch.no_grad():
+            mean = self.network(None, torch.full_like(b.sigma_t, torch.inf), b.y, b.A, b.sigma_y)
+        x_t = torch.where(nothing[:, None, None, None], mean, b.x_t)
+        return replace(b, x_t=x_t, sigma_t=b.sigma_t.masked_fill(nothing, SIGMA_OF_MEAN))
+
     def training_step(self, batch: Any, index: int) -> Tensor:
         b = batch.to(self.device)
+        if bool(b.fed_back):
+            b = self._fed_back(b)
         estimate = self.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
         error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()
         if self.settings.loss == "relative":
