@@ -181,8 +181,18 @@ def maps(
     coils: Annotated[int, typer.Option(min=2, help="Receive coils.")] = 15,
     size: Annotated[int, typer.Option(min=48, help="Matrix size, square.")] = 320,
     calibration: Annotated[int, typer.Option(min=12, max=32, help="Calibration region, square.")] = 24,
+    explain: Annotated[
+        list[Path] | None,
+        typer.Option(help="Fully sampled data, folders, or `bodies`: what maps explain of them, not time."),
+    ] = None,
+    law: Annotated[list[str] | None, typer.Option(help="With --explain: mask and acceleration.")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="With --explain: slices at most.")] = None,
+    shading: Annotated[float | None, typer.Option(min=1.01, help="With --explain: as `quality`.")] = None,
 ) -> None:
-    """Time coil calibration here against SigPy's and, where it is installed, BART's."""
+    """Time coil calibration against SigPy's and, where installed, BART's; or say what the maps explain."""
+    if explain:
+        _explain(explain, law or ["random:4", "poisson:8"], slices, shading)
+        return
     from mrunfold.benchmarks.speed.maps import MapsRow, measure
 
     def report(row: MapsRow) -> None:
@@ -195,6 +205,22 @@ def maps(
     ours = next(row for row in rows if row.name == "torch")
     for row in rows:
         print(f"torch is {row.seconds / ours.seconds:.1f}× as fast as {row.name}")
+
+
+def _explain(paths: list[Path], laws: list[str], slices: int | None, shading: float | None) -> None:
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality.explained import ExplainedRow, bodies, markdown, measure
+
+    def report(row: ExplainedRow) -> None:
+        print(f"{row.data} {row.mask} R={row.accel:g} {row.program}: {row.left:.1f} dB", flush=True)
+
+    # Noise of 0.4 %: with more, noise is nearly all that any maps leave.
+    found = [
+        piece
+        for path in paths
+        for piece in (bodies() if str(path) == "bodies" else full_slices(path, 8, 0.004, shading))
+    ]
+    print("\n" + markdown(measure(_spread(found, slices), [_law(text) for text in laws], report)))
 
 
 @app.command()

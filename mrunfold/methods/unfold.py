@@ -28,7 +28,7 @@ class Unfold(Method):
     posterior draws, 0 for the mean alone; steps: noise levels of the reverse process, which starts at
     sigma_start from D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al.
     (2022), Alg. 1).
-    The mean is always D(∞); std and samples come from the draws.
+    The mean never comes from the draws; std and samples do.
     precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
     hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
     """
