@@ -53,6 +53,7 @@ def batch(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try what failed again.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other settings' work.")] = False,
     keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write samples too.")] = False,
+    check: Annotated[int, typer.Option(min=0, help="Slices of each checked by held-out samples.")] = 3,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write NAME_dicom beside each volume.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,

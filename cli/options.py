@@ -20,6 +20,7 @@ AS_THEY_ARE = (
     "device",
     "threads",
     "maps",
+    "check",
 )
 # Parameters of the learned method that have options of their own.
 MOST_SETS = 8

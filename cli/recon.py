@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,6 +53,9 @@ def recon(
     ] = False,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM too; more with `export`.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
+    check: Annotated[
+        int, typer.Option(min=0, help="Slices checked by samples that are held out; 0 for none.")
+    ] = 3,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Reconstruct a scan into a folder of images.
@@ -79,6 +82,15 @@ def _write_dicom(folder: Path) -> None:
     export_result(folder / "recon.h5", folder, ExportRequest(dicom=True))
 
 
+def checked_in_words(check: dict[str, Any]) -> str:
+    """Return the verdict of held-out samples, with the share that the method and SENSE explain of them."""
+    shares = [c for c in check["slices"].values() if "explained" in c]
+    if not shares:
+        return str(check["verdict"])
+    ours, sense = (100 * min(c[name] for c in shares) for name in ("explained", "sense"))
+    return f"{check['verdict']} (of held-out samples it explains {ours:.1f} %, SENSE {sense:.1f} %)"
+
+
 def _report(summary: Summary, folder: Path) -> None:
     """Print what was written and how good it is."""
     from mrunfold.cli.console import print_table
@@ -98,5 +110,6 @@ def _report(summary: Summary, folder: Path) -> None:
         rows.append(("PSNR", f"{scores['psnr']:.2f} dB"))
         rows.append(("SSIM", f"{scores['ssim']:.4f}  ({against})"))
     rows.append(("time", f"{record['seconds_per_slice']:.2f} s/slice, slices: {len(record['slices'])}"))
+    rows.append(("check", checked_in_words(record["check"])))
     rows += [("note", flag) for flag in record["flags"]]
     print_table(rows)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
-from mrunfold.methods.held_out import hold_out
+from mrunfold.methods.held_out import hold_out, told
 from mrunfold.problem import Problem
 
 __all__ = ["Auto"]
@@ -42,13 +42,14 @@ class Auto(Method):
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         methods = list(self._methods())
-        missed, why = self._missed(methods, problem, seeds, progress)
+        missed, why, checked = self._missed(methods, problem, seeds, progress)
         best = min(range(len(methods)), key=missed.__getitem__)
         result = methods[best](problem, seeds)
         least = max(missed[best], 1e-30)
         record = {
             "chosen": _label(methods[best]),
             "why": why,
+            "check": checked[best],
             "missed_db": {
                 _label(m): round(10 * math.log10(max(e, 1e-30) / least), 2)
                 for m, e in zip(methods, missed, strict=True)
@@ -75,20 +76,27 @@ class Auto(Method):
         problem: Problem,
         seeds: Seeds,
         progress: Progress,
-    ) -> tuple[list[float], str]:
-        """Return what each method missed of the held-out samples, over all splits, and what it rests on."""
+    ) -> tuple[list[float], str, list[dict[str, Any]]]:
+        """Return what each method missed over all splits, what that rests on, and each one's own check."""
         total = [0.0] * len(methods)
         samples = 0
+        checked: list[dict[str, Any]] = []
         for split in range(self.splits):
             try:
                 held = hold_out(problem, seeds.items[0] + split)
             except InputError as error:
-                return [0.0] + [1.0] * (len(methods) - 1), f"the first candidate: {error}"
+                alone = {"verdict": f"not checked: {error}"}
+                return [0.0] + [1.0] * (len(methods) - 1), f"the first: {error}", [alone] * len(methods)
             samples += int(held.there.sum())
+            found = []
             for i, method in enumerate(methods):
-                total[i] += held.predicted(method(held.kept, seeds).mean).missed
+                found.append(held.predicted(method(held.kept, seeds).mean))
+                total[i] += found[-1].missed
                 progress((split * len(methods) + i + 1) / (self.splits * len(methods) + 1))
-        return total, f"predicts {samples} held-out samples best"
+            names = [method.name for method in methods]
+            sense = found[names.index("sense")] if "sense" in names else max(found, key=lambda p: p.missed)
+            checked = [told(one, sense, int(held.there.sum())) for one in found]
+        return total, f"predicts {samples} held-out samples best", checked
 
 
 def _label(method: Method) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,14 +15,15 @@ from mrunfold.masks import calibration_region
 from mrunfold.methods.base import Method, Seeds
 from mrunfold.problem import Problem
 
-__all__ = ["HeldOut", "Prediction", "check", "hold_out"]
+__all__ = ["HeldOut", "Prediction", "check", "checked_slices", "hold_out", "summarised", "told", "verdict"]
 
 SHARE = 0.08  # of the acquired samples outside the calibration region
 FEWEST = 2  # lines, or points
 SHELLS = 8  # of distance from the centre, with as many held-out samples each
 WORSE = 1.05  # times the error of SENSE: less of a difference is chance
 NOISE = 1.5  # times the noise's energy: with less held out, noise is nearly all that is predicted
-RIVAL = "sense"
+RIVAL, RIVAL_STEPS = "sense", 30
+WORST_FIRST = ("do not believe", "cannot be judged", "not checked", "agrees")
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,46 @@ def check(
         return {"verdict": f"not checked: {error}"}
     from mrunfold.methods.registry import get_method
 
-    ours = held.predicted(method(held.kept, seeds=seeds).mean)
-    theirs = held.predicted((rival or get_method(RIVAL, max_iter=30))(held.kept).mean)
+    ours = held.predicted(_mean_only(method)(held.kept, seeds=seeds).mean)
+    theirs = held.predicted((rival or get_method(RIVAL, max_iter=RIVAL_STEPS))(held.kept).mean)
+    return told(ours, theirs, int(held.there.sum()))
+
+
+def told(ours: Prediction, sense: Prediction, count: int) -> dict[str, Any]:
+    """Return what the record says of two predictions of `count` samples of each coil, as `check`."""
     return {
-        "verdict": verdict(ours, theirs),
+        "verdict": verdict(ours, sense),
         "explained": round(ours.explained, 4),
-        "sense": round(theirs.explained, 4),
+        "sense": round(sense.explained, 4),
         "residual": round(ours.residual, 3),
-        "held_out": int(held.there.sum()),
+        "held_out": count,
     }
+
+
+def checked_slices(indices: Sequence[int], count: int) -> frozenset[int]:
+    """Return at most `count` of a volume's slices, spread over it, that a check looks at."""
+    if count < 1 or not indices:
+        return frozenset()
+    places = np.linspace(0, len(indices) - 1, min(count, len(indices)) + 2)[1:-1]
+    return frozenset(indices[round(float(place))] for place in places)
+
+
+def summarised(checks: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the checks of a volume's slices say together: the worst verdict, and each slice's own."""
+    if not checks:
+        return {"verdict": "not checked: it was not asked for", "slices": {}}
+    worst = min((str(c["verdict"]) for c in checks.values()), key=_rank)
+    return {"verdict": worst, "slices": {str(index): dict(c) for index, c in checks.items()}}
+
+
+def _rank(text: str) -> int:
+    return next(i for i, start in enumerate(WORST_FIRST) if text.startswith(start))
+
+
+def _mean_only(method: Method) -> Method:
+    """Return the method without posterior draws, which the check has no use for."""
+    drawn: Any = method
+    return replace(drawn, samples=0) if getattr(method, "samples", 0) else method
 
 
 def verdict(ours: Prediction, sense: Prediction) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mrunfold.export import header_facts, peak_memory_mb, platform_facts, radiological_view, versions
+from mrunfold.methods.held_out import summarised
 from mrunfold.metrics import psnr, ssim
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.scores import RULE
@@ -39,6 +40,11 @@ class Done:
     def shown(self) -> int:
         """Place in the volume of the slice that the preview shows."""
         return len(self.indices) // 2
+
+    @property
+    def check(self) -> dict[str, Any]:
+        """What held-out samples say of the slices that were looked at, and the worst verdict of them."""
+        return summarised({one["index"]: one["check"] for one in self.slices if "check" in one})
 
     @property
     def images(self) -> SliceImages:
@@ -86,6 +92,7 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
         "noise_floor": _floors(done),
         "simulated": job.scan.header.simulated,
         "flags": list(done.flags),
+        "check": done.check,
         "purpose": PURPOSE,
     }
 
@@ -118,6 +125,7 @@ def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None)
         "target_kind": job.kind,
         "mask": _mask_facts(job, done),
         "metrics": scores,
+        "check": done.check,
         "flags": list(done.flags),
         "seconds": job.clock.seconds,
         "seconds_per_slice": _seconds_per_slice(job.clock, len(done.indices)),

@@ -48,6 +48,7 @@ class ReconSettings:
     noise: float | None = None
     cache: bool = True
     keep_samples: bool = False
+    check: int = 3
 
     def __post_init__(self) -> None:
         drawing = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from mrunfold.io import crop_image
 from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
+from mrunfold.methods.held_out import check, checked_slices
 from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.magnitude import floor_record, magnitude, noise_share, target_magnitude
-from mrunfold.pipeline.settings import ReconSettings
+from mrunfold.pipeline.settings import ReconSettings, parse_slices
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem, TargetKind
 
@@ -128,6 +130,11 @@ class Job:
     device: torch.device
     clock: Clock
 
+    @cached_property
+    def checked(self) -> frozenset[int]:
+        """The slices of which samples are held out, to check the method by."""
+        return checked_slices(parse_slices(self.settings.slices, len(self.scan)), self.settings.check)
+
     @torch.no_grad()
     def reconstruct(
         self, index: int, zero_filled: bool = False, progress: Callable[[float], None] | None = None
@@ -154,32 +161,59 @@ class Job:
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
             result = self.method(problem, seeds=seeds, progress=progress)
+        with self.clock("check"):
+            checked = self._checked(index, problem, seeds, result)
         target = target_magnitude(problem, self.kind) if self.drawn is not None else None
         plain = _plain(problem, self.kind) if zero_filled else None
         kept = _kept(mask, problem)
         share = noise_share(result.mean, problem) if self.kind == "rss" else 0.0
         draws = _draws(result, problem, self.kind, share)
-        record = {
-            "index": index,
-            "scale": float(problem.scale),
-            "sigma_y": float(problem.sigma_y),
-            "seconds": result.seconds,
-            "evaluations": result.evaluations,
-            "mask_delivered": kept.delivered,
-            "noise_floor": floor_record(problem, self.kind, share),
-            "problem": problem.record,
-            "method": result.record,
-        }
+        record = _slice_record(index, problem, result, kept, checked)
+        record["noise_floor"] = floor_record(problem, self.kind, share)
         return SliceImages(
             crop_image(magnitude(result.mean, problem, self.kind, share), header.crop),
             None if target is None else crop_image(target, header.crop),
             None if plain is None else crop_image(plain, header.crop),
             {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
             kept,
-            problem.flags + _twice_undersampled(self.drawn, held, header) + _empty(problem),
+            problem.flags
+            + _twice_undersampled(self.drawn, held, header)
+            + _empty(problem)
+            + _disbelieved(checked),
             record,
             None if draws is None or not self.settings.keep_samples else crop_image(draws, header.crop),
         )
+
+    def _checked(self, index: int, problem: Problem, seeds: Seeds, result: Result) -> dict[str, Any] | None:
+        """Return what held-out samples say of the method on this slice, None where it is not looked at."""
+        if "check" in result.record:  # what chose the method has checked it
+            return result.record["check"]
+        if index not in self.checked or not bool(problem.y.any()):
+            return None
+        return check(self.method, problem, seeds)
+
+
+def _slice_record(
+    index: int, problem: Problem, result: Result, kept: Mask, checked: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return what the run log says of one slice."""
+    return {
+        "index": index,
+        "scale": float(problem.scale),
+        "sigma_y": float(problem.sigma_y),
+        "seconds": result.seconds,
+        "evaluations": result.evaluations,
+        "mask_delivered": kept.delivered,
+        "problem": problem.record,
+        "method": result.record,
+        **({} if checked is None else {"check": checked}),
+    }
+
+
+def _disbelieved(checked: dict[str, Any] | None) -> tuple[str, ...]:
+    if checked is None or not checked["verdict"].startswith("do not believe"):
+        return ()
+    return (f"{checked['verdict']} (see `check` in record.json); look at --method sense or auto as well",)
 
 
 def _plain(problem: Problem, kind: TargetKind) -> np.ndarray:
