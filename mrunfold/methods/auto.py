@@ -22,7 +22,7 @@ class Auto(Method):
     """The candidate that predicts held-out samples best, run on all samples.
 
     candidates: names of methods; those with a weight `lamda` stand once for each of `lamdas`, so that nobody
-    has to choose it; splits: how many times other samples are held out, of which the errors are added;
+    has to choose it, and unfold once for each number of `passes`; splits: how many times other samples are held out, of which the errors are added;
     weights: of the learned method.  The record says what each candidate missed, in dB above the best.
     Takes one Cartesian slice, see `hold_out`; where too few samples can be spared, or noise is all that is
     held out, it is the first candidate, and the record says so.
@@ -30,14 +30,17 @@ class Auto(Method):
 
     candidates: tuple[str, ...] = ("unfold", "sense", "l1_wavelet", "tv")
     lamdas: tuple[float, ...] = GRID
+    passes: tuple[int, ...] = (1, 2)
     splits: int = 2
     weights: str | None = None
     name: ClassVar[str] = "auto"
 
     def __post_init__(self) -> None:
         check_number(self, "splits", low=1, integer=True)
-        if not self.candidates or not self.lamdas or self.name in self.candidates:
-            raise InputError("auto: candidates are names of other methods, and lamdas weights, one or more")
+        if not self.candidates or not self.lamdas or not self.passes or self.name in self.candidates:
+            raise InputError(
+                "auto: candidates are names of other methods, with one or more lamdas and passes"
+            )
         list(self._methods())  # refuses what cannot be
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
@@ -64,7 +67,7 @@ class Auto(Method):
         for name in self.candidates:
             known = getattr(method_class(name), "__dataclass_fields__", {})
             if name == "unfold":
-                yield get_method(name, weights=self.weights)
+                yield from (get_method(name, weights=self.weights, passes=n) for n in self.passes)
             elif "lamda" in known and known["lamda"].default is not None:
                 yield from (get_method(name, lamda=lamda) for lamda in self.lamdas)
             else:
@@ -101,4 +104,6 @@ class Auto(Method):
 
 def _label(method: Method) -> str:
     parameters: dict[str, Any] = asdict(method)  # type: ignore[call-overload]
-    return f"{method.name} {parameters['lamda']:g}" if parameters.get("lamda") else method.name
+    if parameters.get("lamda"):
+        return f"{method.name} {parameters['lamda']:g}"
+    return f"{method.name} passes={parameters['passes']}" if parameters.get("passes", 1) > 1 else method.name
