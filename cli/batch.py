@@ -24,9 +24,7 @@ TERMINATED = 143  # 128 + SIGTERM
 def batch(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Folders of raw data, or files.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for NAME.h5 of each file and manifest.jsonl.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for NAME.h5 and manifest.jsonl.")] = None,
     protocol: Annotated[str | None, typer.Option(help="A frozen experiment: its name, or FILE.toml.")] = None,
     freeze: Annotated[
         Path | None, typer.Option(help="Write these files and options as a protocol, FILE.toml, and stop.")

@@ -41,9 +41,7 @@ def recon(
         ),
     ] = "auto",
     maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
-    map_sets: Annotated[
-        str, typer.Option(help="Sets of coil maps: auto (1 or 2, by what the calibration shows) or a number.")
-    ] = "auto",
+    map_sets: Annotated[str, typer.Option(help="Sets of coil maps: auto (1 or 2) or a number.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,
@@ -53,9 +51,7 @@ def recon(
     ] = False,
     dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM too; more with `export`.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
-    check: Annotated[
-        int, typer.Option(min=0, help="Slices checked by samples that are held out; 0 for none.")
-    ] = 3,
+    check: Annotated[int, typer.Option(min=0, help="Slices checked by held-out samples.")] = 3,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Reconstruct a scan into a folder of images.

@@ -22,10 +22,11 @@ class Auto(Method):
     """The candidate that predicts held-out samples best, run on all samples.
 
     candidates: names of methods; those with a weight `lamda` stand once for each of `lamdas`, so that nobody
-    has to choose it, and unfold once for each number of `passes`; splits: how many times other samples are held out, of which the errors are added;
-    weights: of the learned method.  The record says what each candidate missed, in dB above the best.
-    Takes one Cartesian slice, see `hold_out`; where too few samples can be spared, or noise is all that is
-    held out, it is the first candidate, and the record says so.
+    has to choose it, and unfold once for each number of `passes`; splits: how many times other samples are
+    held out, of which the errors are added; weights: of the learned method.  The record says what each
+    candidate missed, in dB above the best.
+    Takes one Cartesian slice, see `hold_out`; where too few samples can be spared it is the first candidate,
+    and the record says so.
     """
 
     candidates: tuple[str, ...] = ("unfold", "sense", "l1_wavelet", "tv")
@@ -103,7 +104,7 @@ class Auto(Method):
 
 
 def _label(method: Method) -> str:
-    parameters: dict[str, Any] = asdict(method)  # type: ignore[call-overload]
+    parameters: dict[str, Any] = asdict(method)
     if parameters.get("lamda"):
         return f"{method.name} {parameters['lamda']:g}"
     return f"{method.name} passes={parameters['passes']}" if parameters.get("passes", 1) > 1 else method.name
