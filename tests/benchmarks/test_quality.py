@@ -64,7 +64,18 @@ def test_the_gain_is_over_the_best_classical_method_of_each_image():
 def test_the_table_holds_what_the_summary_says():
     head, rule, line = markdown(ROWS).strip().split("\n")
     assert head.count("|") == rule.count("|") == line.count("|")
-    assert line == "| set | random | 4 | 2 | 21.00 | 33.00 | 31.00 | 34.00 | +0.50 | 0.850 | 2.0 |"
+    assert line == "| set | random | 4 | 2 | 21.00 | 33.00 | 31.00 | 34.00 | +0.50 | -1.00 | 0.850 | 2.0 |"
+
+
+def test_the_least_gain_and_those_by_the_root_sum_of_squares():
+    assert summary(ROWS)[0]["rss_gain"] is None
+    rss = {"zero_filled": 10.0, "l1_wavelet": 30.0, "tv": 31.0, "unfold": 33.0}
+    rows = [
+        replace(r, rss=rss[r.method] - (3 if r.data == "set/b" and r.method == "unfold" else 0)) for r in ROWS
+    ]
+    (line,) = summary(rows)
+    assert (line["gain"], line["least"]) == (0.5, -1.0)
+    assert (line["rss_gain"], line["rss_least"]) == (0.5, -1.0)
 
 
 def test_images_that_ours_has_not_reached_are_left_out():
@@ -122,7 +133,7 @@ def test_new_weights_replace_the_row_and_leave_the_rest():
 def test_the_command_keeps_what_it_did_not_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A run of one mask law must not cost the file the others."""
     new = [replace(row, mask="poisson", accel=12.0) for row in ROWS]
-    monkeypatch.setattr("mrunfold.benchmarks.datasets.full_slices", lambda path: iter(()))
+    monkeypatch.setattr("mrunfold.benchmarks.datasets.full_slices", lambda *given: iter(()))
     monkeypatch.setattr(quality, "measure", lambda *_, **__: new)
     save(ROWS, tmp_path / "rows.json")
     arguments = ["bench", "quality", "scan.h5", "--law", "poisson:12", "--out", str(tmp_path / "rows.json")]
