@@ -47,7 +47,10 @@ def batch(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker: 1 there.")] = None,
     workers: Annotated[int | None, typer.Option(help="So many processes, by Dask.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Dask cluster to use, tcp://host:port.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask cluster, which is trusted: tls://host:port.")
+    ] = None,
+    tls: Annotated[Path | None, typer.Option(help="ca.pem, cert.pem, key.pem for tls://host:port.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try what failed again.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other settings' work.")] = False,
     keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write samples too.")] = False,
@@ -73,7 +76,7 @@ def batch(
     if out is None:
         raise InputError("batch needs a folder to write to; add --out DIR")
     state = Batch()
-    how = {key: context.params[key] for key in ("workers", "scheduler", "overwrite", "retry_failed")}
+    how = {key: context.params[key] for key in ("workers", "scheduler", "tls", "overwrite", "retry_failed")}
     with _leave_resumable(state), _progress(quiet) as progress:
         run_batch(inputs, out, settings, protocol=plan, **how, progress=progress, batch=state)
     if dicom:

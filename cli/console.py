@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from mrunfold.text import printable
+
 __all__ = ["note", "one_line", "print_error", "print_table", "slice_progress", "volume_progress"]
 
 
 def one_line(message: object) -> str:
-    """Return `message` with its line breaks folded, so that an error is one line whatever raised it."""
-    return " ".join(str(message).split())
+    """Return `message` as one line that prints: breaks folded, control characters of names spelled out."""
+    return printable(" ".join(str(message).split()))
 
 
 def print_error(message: object, label: str = "error") -> None:
@@ -23,15 +25,16 @@ def print_error(message: object, label: str = "error") -> None:
 def note(message: str, quiet: bool = False) -> None:
     """Print one line on stdout, unless `quiet`."""
     if not quiet:
-        print(message, flush=True)
+        print(printable(message), flush=True)
 
 
 def print_table(rows: Sequence[tuple[str, str]], title: str | None = None) -> None:
     """Print two columns, name and value, the first as wide as it needs; values are never cut."""
     if title:
-        print(title)
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, value in rows:
+        print(printable(title))
+    shown = [(printable(name), printable(value)) for name, value in rows]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
         print(f"  {name:<{width}}  {value}".rstrip())
     sys.stdout.flush()
 

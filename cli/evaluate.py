@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrunfold.cli.options import MAX_SEED
 from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def evaluate(
     lpips_features: Annotated[
         Path | None, typer.Option(help="AlexNet's convolutions, .npz: LPIPS is computed too.")
     ] = None,
-    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of the intervals.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    draws: Annotated[
+        int, typer.Option(min=100, max=10**6, help="Bootstrap draws of the intervals.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the bootstrap.")] = 0,
     across_protocols: Annotated[
         bool, typer.Option("--across-protocols", help="Compare runs of different protocols.")
     ] = False,
@@ -42,7 +45,7 @@ def evaluate(
     Exit code 3 if some volume could not be scored: they are listed, and in no mean.
     Example: mrunfold evaluate recons/ multicoil_val/ --out scores
     """
-    from mrunfold.cli.console import volume_progress
+    from mrunfold.cli.console import note, volume_progress
     from mrunfold.evaluation import check_outputs, compare, evaluate_folder, write_outputs
 
     if len(folders) not in (2, 3):
@@ -66,30 +69,31 @@ def evaluate(
     if not quiet:
         _report(runs, comparison, draws, seed)
         if out is not None:
-            print(f"written: {out / 'report.html'}, scores.csv, scores.json")
+            note(f"written: {out / 'report.html'}, scores.csv, scores.json")
     _leave(runs)
 
 
 def _report(runs: list[Run], comparison: Comparison | None, draws: int, seed: int) -> None:
+    from mrunfold.cli.console import note
     from mrunfold.evaluation.volumes import LPIPS_RULE, RULE
 
     for run in runs:
-        print(f"{run.name}: {len(run.scored)} of {len(run.volumes)} volumes scored")
+        note(f"{run.name}: {len(run.scored)} of {len(run.volumes)} volumes scored")
         _print_groups(run.summary(draws=draws, seed=seed))
     if comparison is not None:
         first, second = (run.name for run in runs)
-        print(f"{first} − {second}: {len(comparison.names)} volumes in both")
+        note(f"{first} − {second}: {len(comparison.names)} volumes in both")
         _print_groups(comparison.differences, signed=True)
         wins = ", ".join(f"{metric.upper()} {n}" for metric, n in comparison.better.items())
-        print(f"  {first} better in so many of {len(comparison.names)}: {wins}")
+        note(f"  {first} better in so many of {len(comparison.names)}: {wins}")
     if any(v.simulated for run in runs for v in run.scored):
-        print("simulated data: the files say so themselves")
+        note("simulated data: the files say so themselves")
     if all(run.protocol_digests == (None,) for run in runs):
-        print("no protocol digest in the files: nothing says that they were made alike")
-    print(f"rule: {RULE}")
+        note("no protocol digest in the files: nothing says that they were made alike")
+    note(f"rule: {RULE}")
     if any(run.lpips_features for run in runs):
-        print(LPIPS_RULE)
-    print(f"[…]: 95 % intervals, bootstrap over volumes, {draws} draws, seed {seed}")
+        note(LPIPS_RULE)
+    note(f"[…]: 95 % intervals, bootstrap over volumes, {draws} draws, seed {seed}")
 
 
 def _print_groups(groups: dict[str, Any], signed: bool = False) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 
 from mrunfold.errors import InputError
 
-__all__ = ["parse_centre", "parse_coils", "parse_parameters", "parse_seed", "parse_sets", "recon_options"]
+__all__ = [
+    "MAX_SEED",
+    "MAX_THREADS",
+    "parse_centre",
+    "parse_coils",
+    "parse_parameters",
+    "parse_seed",
+    "parse_sets",
+    "recon_options",
+]
 
 AS_THEY_ARE = (
     "mask",
@@ -22,8 +31,10 @@ AS_THEY_ARE = (
     "maps",
     "check",
 )
-# Parameters of the learned method that have options of their own.
+MAX_SEED = 2**32 - 1  # what all generators take
+MAX_THREADS = 256  # a number beyond ends the process where the system gives no more
 MOST_SETS = 8
+# Parameters of the learned method that have options of their own.
 LEARNED = ("samples", "steps", "weights")
 
 
@@ -61,7 +72,7 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
             raise InputError(f"--param takes key=value, got {pair!r}")
         try:
             parameters[key] = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             parameters[key] = text
     return parameters
 
@@ -69,8 +80,8 @@ def parse_parameters(pairs: list[str]) -> dict[str, Any]:
 def parse_centre(text: str) -> int | tuple[int, int]:
     """Return lines, or (readout, phase), of a fully sampled centre."""
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
-        raise InputError(f"--calibration is a number or readout x phase, as 24 or 24x32, got {text!r}")
+    if len(parts) > 2 or not all(part.strip().isdecimal() and len(part) < 8 for part in parts):
+        raise InputError(f"--calibration is a number or readout x phase, as 24 or 24x32, got {text[:40]!r}")
     return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
 
 
@@ -79,9 +90,12 @@ def parse_seed(text: str) -> Any:
     if text == "name":
         return text
     try:
-        return int(text)
+        seed = int(text)
     except ValueError:
-        raise InputError(f"--seed is an integer or `name`, got {text!r}") from None
+        seed = -1
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"--seed is an integer or `name`, from 0 to {MAX_SEED}, got {text[:40]!r}")
+    return seed
 
 
 def parse_coils(text: str) -> Any:
@@ -89,7 +103,7 @@ def parse_coils(text: str) -> Any:
     if text in ("auto", "all"):
         return text
     try:
-        return int(text) if text.strip().isdecimal() else _fraction(text)
+        return int(text) if text.strip().isdecimal() and len(text) < 8 else _fraction(text)
     except ValueError:
         raise InputError(
             f"--coils is a number of coils, a fraction below 1, auto or all, got {text!r}"

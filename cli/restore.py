@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrunfold.cli.options import MAX_SEED, MAX_THREADS
 from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def restore(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Degrade a clean image first, and print the scores.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of simulated noise and of samples.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of simulated noise and of samples.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; beside each image if none.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:

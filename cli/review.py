@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mrunfold.cli.options import MAX_SEED
 from mrunfold.errors import InputError
 
 __all__ = ["review"]
@@ -25,7 +26,9 @@ def review(
         Path | None, typer.Option(help="To write: <folder>_study, or ratings.csv beside the key, if none.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier table.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of order and names; drawn if none.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Of order and names; drawn if none.")
+    ] = None,
     question: Annotated[
         list[str] | None, typer.Option(help="A question, rated 1 to 5; may be repeated.")
     ] = None,

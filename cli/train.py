@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrunfold.cli.options import MAX_THREADS
 from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def train(
     num_nodes: Annotated[int, typer.Option(min=1, help="Nodes; start the same command on each.")] = 1,
     strategy: Annotated[str, typer.Option(help="auto, ddp, …, as Lightning has it.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, 32-true or bf16-mixed.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that simulate batches ahead.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of PyTorch.")] = None,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that simulate batches ahead.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["csv_cell", "printable", "utf8_json"]
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+__all__ = ["printable", "utf8_json"]
 
 
 def printable(text: object) -> str:
@@ -16,14 +14,6 @@ def printable(text: object) -> str:
     Terminals obey control characters, and bytes of a name that are not UTF-8 cannot be encoded.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
-
-
-def csv_cell(value: Any) -> Any:
-    """Return a table's cell; a text that a spreadsheet would compute gets an apostrophe before it."""
-    if not isinstance(value, str):
-        return value
-    text = printable(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def utf8_json(value: Any, indent: int | None = None) -> str:

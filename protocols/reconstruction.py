@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrunfold.errors import InputError, did_you_mean
-from mrunfold.protocols.training import FOLDER, tomllib
+from mrunfold.protocols.training import FOLDER, read_toml, tomllib
 
 __all__ = [
     "RECON_SUFFIX", "CoilSettings", "Data", "MaskLaw", "MethodSpec", "ReconProtocol", "ScoreRule", "Target",
@@ -57,7 +57,7 @@ class MaskLaw(_Frozen):
     accel: float | None = None
     calibration: int | tuple[int, int] | None = None
     center_fraction: float | None = None
-    seed: int | Literal["name"] = "name"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | Literal["name"] = "name"
 
 
 class CoilSettings(_Frozen):
@@ -126,13 +126,11 @@ def load_recon_protocol(name_or_file: str) -> ReconProtocol:
         hint = did_you_mean(Path(name_or_file).name.split(".")[0], recon_protocol_names())
         raise InputError(f"no protocol {name_or_file}{hint}; name one that ships, or a .toml file")
     try:
-        return ReconProtocol(**tomllib.loads(file.read_text(encoding="utf-8")))
+        return ReconProtocol(**read_toml(file))
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise InputError(f"protocol {file.name} does not hold: {reason}; mend that line") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"protocol {file.name} is not TOML: {error}; mend that line") from error
 
 
 def to_toml(protocol: ReconProtocol) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -27,9 +27,11 @@ __all__ = [
     "TrainingProtocol",
     "load_protocol",
     "protocol_names",
+    "read_toml",
 ]
 
 FOLDER = Path(__file__).parent
+MAX_BYTES = 16_000_000
 
 
 class _Frozen(BaseModel):
@@ -42,6 +44,7 @@ def _a_range(sizes: tuple[int, int]) -> tuple[int, int]:
     return sizes
 
 
+Width = Annotated[int, Field(ge=1, le=4096)]
 Sizes = Annotated[tuple[int, int], AfterValidator(_a_range)]
 
 
@@ -70,10 +73,10 @@ class PriorSpec(_Frozen):
     """The network R_θ, see mrunfold.networks.prior.Prior."""
 
     kind: Literal["complex", "real"] = "complex"
-    channels: int = 1
-    widths: tuple[int, ...] = (48, 80, 128)
-    blocks: int = 2
-    fold: int = 2
+    channels: int = Field(default=1, ge=1, le=16)
+    widths: tuple[Width, ...] = Field(default=(48, 80, 128), min_length=1, max_length=8)
+    blocks: int = Field(default=2, ge=0, le=64)
+    fold: int = Field(default=2, ge=1, le=8)
 
 
 class NetworkSpec(_Frozen):
@@ -82,10 +85,10 @@ class NetworkSpec(_Frozen):
     x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had.
     """
 
-    blocks: int = Field(ge=1)
+    blocks: int = Field(ge=1, le=256)
     shared: bool
-    cg_iterations: int = Field(default=4, ge=1)
-    start_iterations: int = Field(default=8, ge=1)
+    cg_iterations: int = Field(default=4, ge=1, le=1000)
+    start_iterations: int = Field(default=8, ge=1, le=1000)
     x0_has_noise: bool = False
     prior: PriorSpec = PriorSpec()
 
@@ -281,11 +284,21 @@ class TrainingProtocol(_Frozen):
         return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()
 
 
-def _reason(error: ValidationError | tomllib.TOMLDecodeError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
+def _reason(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a TOML file of at most 16 MB holds; InputError where it is none, or nested too deep."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise InputError(f"protocol {file.name} has more than {MAX_BYTES // 10**6} MB; it is none")
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"protocol {file.name} is not TOML: {error}; mend that line") from error
+    except RecursionError:
+        raise InputError(f"protocol {file.name} is nested too deep for a protocol; mend it") from None
 
 
 def protocol_names() -> list[str]:
@@ -303,6 +316,6 @@ def load_protocol(name_or_file: str) -> TrainingProtocol:
             f"no protocol {name_or_file}{did_you_mean(Path(name_or_file).stem, protocol_names())}"
         )
     try:
-        return TrainingProtocol(**tomllib.loads(file.read_text(encoding="utf-8")))
-    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        return TrainingProtocol(**read_toml(file))
+    except ValidationError as error:
         raise InputError(f"protocol {file.name} does not hold: {_reason(error)}; mend that line") from error

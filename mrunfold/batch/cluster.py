@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Fleet", "open_fleet"]
 
+log = logging.getLogger(__name__)
+
 ANSWER = 15  # seconds for a scheduler to answer
 WAIT = 600  # seconds for its first worker
 # A terminal sends Ctrl-C to the workers too: only the command that started them is to hear it.
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+SILENT = 25  # seconds after which a worker that says nothing counts as lost; it speaks every second or so
+TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
+MOST_WORKERS = 256
 DEATHS = 3  # of workers with one volume in hand, before that volume is given up
 # torch's threads are of a process: two volumes at a time in one would share them.
 _one_volume = threading.Lock()
@@ -99,15 +104,19 @@ class Fleet:
 
 
 @contextmanager
-def open_fleet(workers: int | None, scheduler: str | None, threads: int | None) -> Iterator[Fleet]:
+def open_fleet(
+    workers: int | None, scheduler: str | None, threads: int | None, tls: Path | None = None
+) -> Iterator[Fleet]:
     """Give a Fleet of `workers` processes of this machine, or of the cluster whose address is `scheduler`.
 
+    Whoever answers at `scheduler` is trusted: it has this process unpickle what it sends.  tls: a folder with
+    ca.pem, cert.pem and key.pem, by which both sides know each other, for an address tls://….
     Raises InputError where Dask is not installed, nobody answers, or the workers would share their cores.
     """
     require("dask", "distributed", "cryptography", what="a batch with workers")
     import distributed
 
-    _check(workers, scheduler, threads)
+    _check(workers, scheduler, threads, tls)
     # Dask says much on stderr of workers that come and go; what a user needs is in the outcomes.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if scheduler is None:
@@ -116,7 +125,7 @@ def open_fleet(workers: int | None, scheduler: str | None, threads: int | None) 
             yield Fleet(client, threads or 1)
         return
     try:
-        client = distributed.Client(scheduler, timeout=ANSWER, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=ANSWER, set_as_default=False, security=_known_by(tls))
     except (OSError, ValueError) as error:
         raise InputError(f"no Dask scheduler answers at {scheduler} ({error}); check the address") from error
     with client:
@@ -137,8 +146,12 @@ def open_fleet(workers: int | None, scheduler: str | None, threads: int | None) 
 def _local(workers: int) -> Iterator[Client]:
     import dask
     import distributed
+    from distributed.security import Security
+
+    from mrunfold.batch.local import local_cluster
 
     settings = {
+        "distributed.scheduler.worker-ttl": f"{SILENT}s",
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.comm.timeouts.connect": "60s",
         "distributed.worker.daemon": True,
@@ -146,34 +159,48 @@ def _local(workers: int) -> Iterator[Client]:
     }
     with (
         dask.config.set(settings),
-        distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,  # the system's own limit holds; Dask's would stop a worker that is merely busy
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-            **_encrypted(),
-        ) as cluster,
+        # Keys of this cluster alone: whoever may speak to a worker may have it run anything.
+        local_cluster(workers, Security.temporary()) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
+        client.wait_for_workers(workers, timeout=WAIT)
+        client.subscribe_topic("scheduler", _say_what_stopped)
         yield client
 
 
-def _encrypted() -> dict[str, Any]:
-    """Return keys of this cluster alone: whoever may speak to a worker may have it run anything."""
+def _say_what_stopped(event: tuple[float, Any]) -> None:
+    """Tell of workers that do not answer: the scheduler starts them anew, and others do their volumes."""
+    about = event[1]
+    if isinstance(about, dict) and about.get("action") == "worker-ttl-timed-out":
+        log.warning(
+            "%d of the workers did not answer for %d s and are started anew; their volumes are done again",
+            len(about.get("workers", ())),
+            about.get("ttl", SILENT),
+        )
+
+
+def _known_by(tls: Path | None) -> Any:
     from distributed.security import Security
 
-    return {"security": Security.temporary(), "protocol": "tls", "host": "127.0.0.1"}
+    if tls is None:
+        return None
+    ca, cert, key = (str(tls / name) for name in TLS_FILES)
+    return Security(tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
 
 
-def _check(workers: int | None, scheduler: str | None, threads: int | None) -> None:
+def _check(workers: int | None, scheduler: str | None, threads: int | None, tls: Path | None) -> None:
     if (workers is None) == (scheduler is None):
         raise InputError("give --workers N for a cluster here, or --scheduler tcp://… for another, not both")
+    if tls is not None:
+        if scheduler is None or not scheduler.startswith("tls://"):
+            raise InputError("--tls is for --scheduler tls://host:port; --workers have keys of their own")
+        missing = [name for name in TLS_FILES if not (tls / name).is_file()]
+        if missing:
+            raise InputError(f"{tls} has no {missing[0]}; --tls names a folder with {', '.join(TLS_FILES)}")
     if workers is None:
         return
-    if workers < 1:
-        raise InputError(f"--workers is a number of at least 1, got {workers}")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"--workers is from 1 to {MOST_WORKERS}, got {workers}; beyond, use --scheduler")
     cores = _cores()
     if threads is not None and threads > 1 and workers * threads > cores:
         raise InputError(

@@ -109,7 +109,7 @@ def full_settings(
     """
     found = {key: value for key, value in settings.record().items() if key not in NOT_RESULTS}
     found["device"] = device.type
-    for one in fields(method):  # type: ignore[arg-type]  # methods are dataclasses, the protocol cannot say so
+    for one in fields(method):
         value = getattr(method, one.name)
         found[f"{settings.method}.{one.name}"] = Path(value).name if isinstance(value, str) else value
         if one.name == "weights":

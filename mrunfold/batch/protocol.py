@@ -184,7 +184,7 @@ def freeze(
 
 def _method_spec(settings: ReconSettings) -> MethodSpec:
     method = get_method(settings.method, **settings.parameters)
-    found = {one.name: getattr(method, one.name) for one in fields(method)}  # type: ignore[arg-type]
+    found = {one.name: getattr(method, one.name) for one in fields(method)}
     digest = None
     if "weights" in found:
         facts = load_weights(found["weights"])[1]

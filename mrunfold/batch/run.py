@@ -54,6 +54,7 @@ def run_batch(
     protocol: ReconProtocol | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
+    tls: Path | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
     progress: Progress | None = None,
@@ -64,8 +65,8 @@ def run_batch(
     Only what is missing or changed is done; retry_failed: what failed before too; overwrite: under other
     settings than before, which removes the earlier volumes.  A volume that cannot be reconstructed is noted
     and the rest goes on.  protocol: settings must be its own, see `protocol_settings`, and its digest goes
-    into each file; workers: so many processes of a Dask cluster here; scheduler: a Dask cluster's address.
-    Outputs are bit-equal for any number of workers with the same `settings.threads` (None: 1 in workers).
+    into each file; workers, scheduler, tls: as `open_fleet` has them.  Outputs are bit-equal for any number
+    of workers with the same `settings.threads` (None: 1 in workers).
     batch: filled as volumes are done, for who wants to know after an interruption.
     Raises InputError before the work for a bad command, a folder in use or other settings, and in between
     where nothing more can be written; OSError likewise.  What is done by then stays.
@@ -82,8 +83,8 @@ def run_batch(
         raise InputError(f"{folder} is a file; name a folder with --out")
     with ExitStack() as stack:
         fleet = None
-        if workers is not None or scheduler is not None:
-            fleet = stack.enter_context(open_fleet(workers, scheduler, settings.threads))
+        if workers is not None or scheduler is not None or tls is not None:
+            fleet = stack.enter_context(open_fleet(workers, scheduler, settings.threads, tls))
             settings = replace(settings, threads=fleet.threads)
         folder.mkdir(parents=True, exist_ok=True)
         device = choose_device(settings.device) if fleet is None else fleet.device(settings.device, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from mrunfold.evaluation.run import Run
 from mrunfold.evaluation.volumes import METRICS, Pair
+from mrunfold.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +40,7 @@ def distributions_svg(runs: Sequence[Run]) -> str:
                 centre = g + 0.3 * (r - (len(runs) - 1) / 2)
                 # Spread by rank, so that the same run gives the same picture.
                 spread = 0.16 * (np.arange(values.size) * 0.618034 % 1 - 0.5)
-                label = run.name if g == 0 else None
+                label = f"{printable(run.name)}" if g == 0 else None
                 ax.plot(centre + spread, values, "o", ms=3.5, alpha=0.6, mew=0, color=f"C{r}", label=label)
                 low, middle, high = np.percentile(values, [25, 50, 75])
                 ax.plot([centre + 0.11] * 2, [low, high], color="0.2", lw=1.2)
@@ -49,9 +51,11 @@ def distributions_svg(runs: Sequence[Run]) -> str:
         ax.set_xlim(-0.6, len(groups) - 0.4)
         ax.grid(axis="y", color="0.9")
     if len(runs) > 1:
-        figure.axes[0].legend(fontsize=8)
+        for entry in figure.axes[0].legend(fontsize=8).get_texts():
+            entry.set_parse_math(False)  # a folder's name may hold dollars
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "mrunfold"}):
+    with matplotlib.rc_context({"svg.hashsalt": "mrunfold"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font has not
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

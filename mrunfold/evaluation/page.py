@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 from mrunfold.evaluation.bootstrap import Interval
 from mrunfold.evaluation.compare import Comparison
 from mrunfold.evaluation.figures import ERROR_GAIN, distributions_svg, volume_png
 from mrunfold.evaluation.run import COLUMNS, Run
 from mrunfold.evaluation.volumes import COVERAGE_RULE, LPIPS_RULE, RULE, VolumeScore, load_pair
+from mrunfold.text import printable
 
 __all__ = ["HEADINGS", "interval_text", "page"]
 
@@ -34,6 +35,11 @@ def interval_text(metric: str, interval: Interval | None, signed: bool = False) 
     if interval.low is None or interval.high is None:
         return f"{interval.mean:{form}}"
     return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
+
+
+def escape(text: str) -> str:
+    """Return text as HTML shows it, control characters spelled out."""
+    return html.escape(printable(text))
 
 
 def page(runs: Sequence[Run], comparison: Comparison | None, *, draws: int, seed: int, version: str) -> str:

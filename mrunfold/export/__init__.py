@@ -1,7 +1,7 @@
 """Writing results: geometry, NIfTI, DICOM, the run record."""
 
 from mrunfold.export.geometry import Stack, View, lps_to_ras, radiological_view, slice_affine, stacks, turned
-from mrunfold.export.nifti import write_nifti
+from mrunfold.export.nifti import check_nifti, write_nifti
 from mrunfold.export.record import peak_memory_mb, platform_facts, versions, write_json
 from mrunfold.export.result import (
     ZERO_FILLED,
@@ -16,6 +16,7 @@ __all__ = [
     "Reconstruction",
     "Stack",
     "View",
+    "check_nifti",
     "header_facts",
     "lps_to_ras",
     "open_reconstruction",

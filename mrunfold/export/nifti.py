@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.export.geometry import Stack, lps_to_ras
 
-__all__ = ["write_nifti"]
+__all__ = ["check_nifti", "write_nifti"]
 
+MAX_AXIS = 32767  # its header counts in 16 bits
 COMPRESSION = 4  # of 9: float noise hardly compresses, and higher levels cost time
 
 
@@ -47,9 +48,20 @@ def write_nifti(
         raise InputError(f"{expected} slices were expected, got {count}")
 
 
+def check_nifti(shape: tuple[int, int], stacks: Sequence[Stack]) -> None:
+    """Raise InputError where images of `shape` in these stacks are more than a NIfTI-1 file can say."""
+    longest = max(*shape, *(len(stack.slices) for stack in stacks))
+    if longest > MAX_AXIS:
+        raise InputError(
+            f"NIfTI-1 holds at most {MAX_AXIS} samples along an axis, here are {longest}; take a part with "
+            "--slices, or `mrunfold batch`, which writes HDF5 alone"
+        )
+
+
 def _header(shape: tuple[int, int], stack: Stack, samples: int | None, description: str) -> Any:
     import nibabel
 
+    check_nifti(shape, [stack])
     header = nibabel.Nifti1Header(endianness="<")
     fourth = () if samples is None else (samples,)
     header.set_data_shape((*shape, len(stack.slices), *fourth))

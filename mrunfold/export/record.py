@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from mrunfold.text import utf8_json
 
 __all__ = ["PACKAGES", "peak_memory_mb", "plain", "platform_facts", "to_json", "versions", "write_json"]
 
@@ -80,7 +81,7 @@ def plain(value: Any) -> Any:
 
 def to_json(record: Mapping[str, Any]) -> str:
     """Return `record` as indented JSON text."""
-    return json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    return utf8_json(plain(record), indent=2)
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

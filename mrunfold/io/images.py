@@ -15,6 +15,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.memory import require_memory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,9 +31,12 @@ __all__ = [
     "write_photo",
 ]
 
+# Pillow's own decoders of pictures: others start programs (EPS) or read other files.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # One axis, and all of an image: beyond this a file is taken for damaged, or for an attack on memory.
 MAX_SIDE, MAX_PIXELS = 32768, 200_000_000
+BYTES_A_PIXEL = 40  # that reading takes for a while: bytes of the file, as RGBA, and float32 twice
 # Pillow keeps the high byte of 16-bit colour; told the other byte order, it keeps the low one.
 OTHER_ORDER = {"16B": "16L", "16L": "16B"}
 
@@ -62,7 +66,7 @@ def _opened(file: Path) -> Iterator[Image]:
         with warnings.catch_warnings():
             # A large image is judged below, by its header, before anything is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 if max(image.size) > MAX_SIDE or image.size[0] * image.size[1] > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{image.size}")
                 yield image
@@ -95,6 +99,7 @@ def read_photo(file: Path) -> Photo:
     from PIL import ImageOps
 
     with _opened(file) as image:
+        require_memory(BYTES_A_PIXEL * image.size[0] * image.size[1], f"to read {file}", "cut it into parts")
         if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
             return _deep_grey(image, file)
         deep = _deep_colour(image, file)
@@ -135,7 +140,7 @@ def _deep_colour(image: Any, file: Path) -> Photo | None:
         return None
     high = np.asarray(ImageOps.exif_transpose(image), dtype=np.uint16)
     again: Any
-    with Image.open(file) as again:
+    with Image.open(file, formats=FORMATS) as again:
         again.tile = [_with_rawmode(tile, f"{kind};{OTHER_ORDER[depth]}") for tile in again.tile]
         low = np.asarray(ImageOps.exif_transpose(again), dtype=np.uint16)
     return _photo(high * 256 + low, 16, transparent=kind == "RGBA")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.registry import Registry
@@ -61,5 +61,22 @@ def get_method(name: str, /, **parameters: Any) -> Method:
         if parameter not in known:
             hint = did_you_mean(parameter, known) if known else "; it has none"
             raise InputError(f"method {name} has no parameter {parameter!r}{hint}")
-    method: Method = cls(**parameters)
+    hints = get_type_hints(cls)
+    given = {key: _checked(name, key, value, hints[key]) for key, value in parameters.items()}
+    method: Method = cls(**given)
     return method
+
+
+def _checked(method: str, key: str, value: Any, kind: Any) -> Any:
+    """Return a parameter's value if it is of its kind; a list becomes the tuple that is meant."""
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError
+
+    value = tuple(value) if isinstance(value, list) else value
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except PydanticSchemaGenerationError:  # of a class of somebody else's, which checks itself
+        return value
+    except ValidationError:
+        wanted = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+        raise InputError(f"method {method}: {key} is {wanted}, got {str(value)[:40]!r}") from None

@@ -18,6 +18,8 @@ from mrunfold.problem import Problem
 
 __all__ = ["Unfold"]
 
+MOST = 1000  # samples, and steps of one: more is a slip of the pen
+
 
 @dataclass(frozen=True)
 class Unfold(Method):
@@ -45,9 +47,9 @@ class Unfold(Method):
     def __post_init__(self) -> None:
         choose(self.precision, "cpu")  # refuses unknown names
         check_number(self, "passes", low=1, integer=True)
-        if self.samples < 0 or self.samples == 1 or self.steps < 2:
+        if not 0 <= self.samples <= MOST or self.samples == 1 or not 2 <= self.steps <= MOST:
             raise InputError(
-                f"unfold draws 0 or at least 2 samples in at least 2 steps, got samples={self.samples}, "
+                f"unfold draws 0 or 2 to {MOST} samples in 2 to {MOST} steps, got samples={self.samples}, "
                 f"steps={self.steps}"
             )
         if not 0 < self.sigma_min < self.sigma_start:

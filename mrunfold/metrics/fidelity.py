@@ -11,6 +11,7 @@ from mrunfold.errors import InputError
 __all__ = ["coverage", "nmse", "psnr", "sample_interval", "score", "ssim"]
 
 SSIM_WINDOW = 7
+ORDINARY = (1e-12, 1e12)  # data ranges for which float32 has room, as fastMRI counts
 
 
 def nmse(target: np.ndarray, recon: np.ndarray) -> float:
@@ -54,6 +55,9 @@ def ssim(target: np.ndarray, recon: np.ndarray, *, data_range: float) -> float:
             f"SSIM expects a volume (slice, y ≥ {SSIM_WINDOW}, x ≥ {SSIM_WINDOW}), got {target.shape}; "
             "add the slice axis with image[None]"
         )
+    if not ORDINARY[0] < peak < ORDINARY[1]:  # its square is none in float32
+        unit = np.float64(2.0) ** round(math.log2(peak))
+        target, recon, peak = target / unit, recon / unit, peak / unit
     pairs = zip(target, recon, strict=True)
     return float(
         np.mean([structural_similarity(t, r, win_size=SSIM_WINDOW, data_range=peak) for t, r in pairs])

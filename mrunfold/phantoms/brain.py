@@ -12,6 +12,7 @@ import torch
 from mrunfold.errors import InputError
 from mrunfold.extras import require
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.disk import new_h5
 from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.phantoms.header import simulated_header
 
@@ -53,12 +54,11 @@ def write_sample(
     """
     _check(coils, slices, size, noise)
     require("nilearn", what="the simulated scan (its anatomy is a template)")
-    import h5py
 
     anatomy = _anatomy(slices)  # (slice, readout, phase) at 1 mm
     stored = OVERSAMPLING * size[0]
     peak = norm = 0.0
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_h5(temporary) as (file, disk):
         shape = (slices, coils, stored, size[1])
         kspace = file.create_dataset("kspace", shape, np.complex64, chunks=(1, *shape[1:]))
         images = file.create_dataset("reconstruction_rss", (slices, *size), np.float32, chunks=(1, *size))
@@ -68,6 +68,7 @@ def write_sample(
             one = _scan(image * _phase(rng) * BRIGHTEST, maps, size, noise * BRIGHTEST, rng)
             rss = _root_sum_of_squares(one, size)
             kspace[index], images[index] = one, rss
+            disk.check()
             peak, norm = max(peak, float(rss.max())), float(np.hypot(norm, np.linalg.norm(rss)))
         file["ismrmrd_header"] = _header(coils, slices, size)
         file.attrs.update(

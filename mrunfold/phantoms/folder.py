@@ -13,6 +13,7 @@ import torch
 
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.disk import new_h5
 from mrunfold.masks import draw
 from mrunfold.masks.cartesian import seed_from_name
 from mrunfold.phantoms.coils import simulated_maps
@@ -123,7 +124,6 @@ def _plan(
 
 
 def _write(path: Path, plan: _Volume, noise: float, rng: np.random.Generator) -> None:
-    import h5py
 
     stored = 2 * plan.size
     shape = (plan.slices, plan.coils, stored, plan.phase)
@@ -146,7 +146,7 @@ def _write(path: Path, plan: _Volume, noise: float, rng: np.random.Generator) ->
     ).numpy()
     anatomy = _ellipses(plan.kind, rng)
     images = []
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, new_h5(temporary) as (file, disk):
         kspace = file.create_dataset("kspace", shape, np.complex64, chunks=(1, *shape[1:]))
         for index in range(plan.slices):
             image = _draw(anatomy, (plan.size, plan.phase), plan.size, index / plan.slices, rng)
@@ -158,6 +158,7 @@ def _write(path: Path, plan: _Volume, noise: float, rng: np.random.Generator) ->
             full = full + noise * np.sqrt(0.5) * (draws[0] + 1j * draws[1])
             full = np.where(keep, full, 0).astype(np.complex64)
             kspace[index] = full
+            disk.check()
             images.append(_rss(full, plan.size))
         file["ismrmrd_header"] = _header(plan)
         file.attrs.update({"acquisition": plan.acquisition, "simulated": True, "notice": NOTICE})

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mrunfold.export import ZERO_FILLED, Stack, stacks, write_json, write_nifti
+from mrunfold.export import ZERO_FILLED, Stack, check_nifti, stacks, write_json, write_nifti
 from mrunfold.io import open_scan, scan_digest, sha256_of
 from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
@@ -69,6 +69,7 @@ def reconstruct(
             digest = scan_digest(scan.path)
         indices = parse_slices(settings.slices, len(scan))
         places = stacks(scan.header, indices)  # a geometry that cannot be written is known before the work
+        check_nifti(scan.header.crop, places)
         kind = target_kind(scan, settings, indices[0])
         drawn = draw_mask(scan, settings)
         job = Job(scan, settings, method, kind, drawn, scan.noise(), device, clock)

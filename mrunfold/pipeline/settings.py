@@ -13,6 +13,10 @@ from mrunfold.methods.registry import DEFAULT_METHOD
 
 __all__ = ["ReconSettings", "parse_slices"]
 
+MAX_SETS = 8
+MAX_THREADS = 256  # a number beyond ends the process where the system gives no more
+MAX_SEED = 2**32 - 1  # what all generators take
+
 
 @dataclass(frozen=True)
 class ReconSettings:
@@ -72,10 +76,14 @@ class ReconSettings:
         EspiritSettings(backend=self.maps, sets=self.map_sets)  # refuses what cannot be
         if self.noise is not None:
             checked_sigma(self.noise)
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads is a number of at least 1, got {self.threads}")
-        if isinstance(self.seed, int) and self.seed < 0:
-            raise InputError(f"--seed is an integer of at least 0, or `name`, got {self.seed}")
+        if isinstance(self.map_sets, int) and self.map_sets > MAX_SETS:
+            raise InputError(
+                f"--map-sets is from 1 to {MAX_SETS}: an object folds over once or twice, got {self.map_sets}"
+            )
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise InputError(f"--threads is from 1 to {MAX_THREADS}, got {self.threads}")
+        if isinstance(self.seed, int) and not 0 <= self.seed <= MAX_SEED:
+            raise InputError(f"--seed is an integer from 0 to {MAX_SEED}, or `name`, got {self.seed}")
 
     def record(self) -> dict[str, Any]:
         """Return the settings as the run record holds them, of a path only its last part."""

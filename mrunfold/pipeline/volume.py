@@ -11,70 +11,15 @@ from typing import Any
 import numpy as np
 
 from mrunfold.export.record import plain
+from mrunfold.io.disk import PatientFile, new_h5
 
 __all__ = ["VolumeWriter", "open_writer", "read_slices"]
-
-
-class _Disk:
-    """A file for HDF5 that never fails: it keeps the first error and takes what comes after it for written.
-
-    HDF5 cannot close a file that it cannot write to: on a full disk it crashes the process, at exit too.
-    So it is told that all is well, and `check` raises what really happened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by open_writer)
-        self._size = self._at = 0
-        self._error: BaseException | None = None
-
-    def check(self) -> None:
-        """Raise the first error that writing met, if any."""
-        if self._error is not None:
-            raise self._error
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + (self._size if whence == 2 else 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int) -> bytes:
-        self._file.seek(self._at)
-        return (self._file.read(size) or b"").ljust(size, b"\0")
-
-    def write(self, data: memoryview) -> int:
-        view = memoryview(data).cast("B")
-        self._size = max(self._size, self._at + len(view))
-        try:
-            self._file.seek(self._at)
-            done = 0
-            while self._error is None and done < len(view):
-                done += self._file.write(view[done:])
-        except BaseException as error:  # Ctrl-C as well: it must not pass through HDF5
-            self._error = self._error or error
-        return len(view)
-
-    def truncate(self, size: int) -> int:
-        self._size = size
-        try:
-            if self._error is None:
-                self._file.truncate(size)
-        except BaseException as error:
-            self._error = self._error or error
-        return size
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class VolumeWriter:
     """Datasets (slice, readout, phase) float32 in the file's own scale, made when the first slice comes."""
 
-    def __init__(self, file: Any, disk: _Disk, slices: int, shape: tuple[int, int]) -> None:
+    def __init__(self, file: Any, disk: PatientFile, slices: int, shape: tuple[int, int]) -> None:
         self._file, self._disk = file, disk
         self._shape = (slices, *shape)
         self._described: dict[str, Any] = {}
@@ -113,17 +58,10 @@ class VolumeWriter:
 @contextmanager
 def open_writer(path: Path, slices: int, shape: tuple[int, int]) -> Iterator[VolumeWriter]:
     """Give a VolumeWriter of a new file; OSError where the disk refuses, at the latest when it is closed."""
-    import h5py
-
-    disk = _Disk(path)
-    try:
-        with h5py.File(disk, "w") as file:
-            writer = VolumeWriter(file, disk, slices, shape)
-            yield writer
-            writer.finish()
-        disk.check()
-    finally:
-        disk.close()
+    with new_h5(path) as (file, disk):
+        writer = VolumeWriter(file, disk, slices, shape)
+        yield writer
+        writer.finish()
 
 
 def read_slices(path: Path, name: str, places: Sequence[int]) -> Iterator[np.ndarray]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from mrunfold.text import printable
 
 if TYPE_CHECKING:
     from mrunfold.restoration.outcome import Outcome
@@ -41,11 +44,14 @@ def write_preview(path: Path, outcome: Outcome, heading: str) -> None:
     tall = SIDE_INCHES * min(max(height / width, 0.3), 2.5)
     figure = Figure(figsize=(SIDE_INCHES * len(shown), tall + 0.7), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.suptitle(heading, fontsize=10, x=0.01, ha="left", y=0.98, va="top")
+    # parse_math=False: a name may hold dollars.
+    figure.suptitle(printable(heading), fontsize=10, x=0.01, ha="left", y=0.98, va="top", parse_math=False)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.6 / (tall + 0.7), wspace=0.04)
     for ax, (name, image) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         clipped = np.clip(np.moveaxis(image, 0, -1), 0, 1)
         ax.imshow(clipped if clipped.shape[-1] == 3 else clipped[..., 0], cmap="gray", vmin=0, vmax=1)
         ax.set_title(name, fontsize=9, pad=3)
         ax.set_axis_off()
-    figure.savefig(path, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font has not
+        figure.savefig(path, format="png", metadata={"Software": None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from mrunfold.operators.imaging import (
     grey,
     motion_kernel,
 )
+from mrunfold.operators.imaging.kernels import MAX_SIDE
 
 __all__ = ["TASKS", "RestoreSettings", "blur_kernel", "drawn_mask", "restoration_operator"]
 
@@ -102,7 +104,10 @@ def blur_kernel(text: str) -> Tensor:
     if name not in KERNELS:
         if "." not in text and not Path(text).exists():
             raise InputError(f"there is no kernel {name!r}{did_you_mean(name, KERNELS)}; or name a picture")
-        return torch.from_numpy(read_kernel(Path(text)))
+        kernel = torch.from_numpy(read_kernel(Path(text)))
+        if max(kernel.shape) > MAX_SIDE:
+            raise InputError(f"the kernel {text} is {tuple(kernel.shape)}, at most {MAX_SIDE} pixels a side")
+        return kernel
     make, defaults = KERNELS[name]
     values = _numbers(text, numbers, len(defaults))
     return make(*values, *defaults[len(values) :])
@@ -113,6 +118,8 @@ def _numbers(text: str, numbers: list[str], most: int) -> list[float]:
         values = [float(number) for number in numbers]
     except ValueError:
         raise InputError(f"{text!r} is not a name and numbers, as motion:15:30") from None
+    if not all(math.isfinite(value) for value in values):
+        raise InputError(f"{text!r} has a number that is not finite")
     if len(values) > most:
         raise InputError(f"{text!r} has {len(values)} numbers, {text.split(':')[0]} takes {most}")
     return values

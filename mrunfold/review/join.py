@@ -13,6 +13,7 @@ from typing import Any
 
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.io.source import read_text_file
 from mrunfold.io.tables import safe_cell
 from mrunfold.review.study import HIGHEST, IMAGE_COLUMNS, KEY_COLUMNS, PREFERENCES
 
@@ -118,7 +119,7 @@ def _read_key(path: Path) -> _Key:
         raise InputError(f"{path} is no key of a study; give the folder `key` that `review --blinded` wrote")
     beside = path.with_name("study.json")
     try:
-        about = json.loads(beside.read_text(encoding="utf-8"))
+        about = json.loads(read_text_file(beside))
         study, questions = about["study"], about["questions"]
         if not isinstance(study, str) or not all(isinstance(q, str) for q in questions):
             raise ValueError

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -17,6 +16,7 @@ from mrunfold.export.record import plain
 from mrunfold.review.cases import Case, Panel
 from mrunfold.review.nifti import packed
 from mrunfold.review.words import RULE
+from mrunfold.text import printable, utf8_json
 
 __all__ = ["asset", "case_data", "html", "view_page"]
 
@@ -139,8 +139,17 @@ def html(
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False)
+    text = utf8_json(_clean(plain(data)))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _clean(value: Any) -> Any:
+    """Return JSON values whose texts hold no control characters but line breaks."""
+    if isinstance(value, str):
+        return "\n".join(map(printable, value.split("\n")))
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
 
 
 @functools.lru_cache

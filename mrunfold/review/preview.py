@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mrunfold.export.geometry import View
+from mrunfold.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +71,9 @@ def draw_preview(preview: Preview) -> Figure:
     height = PANEL_INCHES + 0.9 + 0.22 * len(below)
     figure = Figure(figsize=(PANEL_INCHES * (len(panels) + 1), height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.suptitle(preview.heading, fontsize=10, x=0.01, ha="left", y=1 - 0.12 / height, va="top")
+    # parse_math=False: a name may hold dollars.
+    heading = printable(preview.heading)
+    figure.suptitle(heading, fontsize=10, x=0.01, ha="left", y=1 - 0.12 / height, va="top", parse_math=False)
     axes = figure.subplots(1, len(panels) + 1, squeeze=False)[0]
     bottom = (0.22 * len(below) + 0.4) / height
     figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.6 / height, bottom=bottom, wspace=0.04)
@@ -84,16 +88,17 @@ def draw_preview(preview: Preview) -> Figure:
     for line, text in enumerate(below):
         color = "firebrick" if line < len(preview.warnings) else "0.25"
         y = (0.22 * (len(below) - line) - 0.05) / height
-        figure.text(0.01, y, text, fontsize=8, color=color, va="top")
+        figure.text(0.01, y, printable(text), fontsize=8, color=color, va="top", parse_math=False)
     return figure
 
 
 def write_preview(path: Path, preview: Preview) -> None:
     """Write the figure of `draw_preview` as a PNG."""
     # No software or date in the file: the same run gives the same bytes.  Level 1 halves its time.
-    draw_preview(preview).savefig(
-        path, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 1}
-    )
+    figure = draw_preview(preview)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font has not
+        figure.savefig(path, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 1})
 
 
 def _aspect(preview: Preview) -> float:

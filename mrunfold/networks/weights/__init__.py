@@ -85,10 +85,13 @@ def _load(name: str) -> tuple[PosteriorDenoiser, dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        network = PosteriorDenoiser.from_spec(NetworkSpec.model_validate_json(metadata["network"]))
-        network.load_state_dict(state)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        spec = NetworkSpec.model_validate_json(metadata["network"])
+        with torch.device("meta"):  # takes no memory: a header can declare any size
+            network = PosteriorDenoiser.from_spec(spec)
+        network.load_state_dict(state, assign=True)
+        network.to(memory_format=torch.channels_last)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
             f"{path.name} does not hold a network of this version ({reason}); train again, or use the "
             "mrunfold that made it"

@@ -12,11 +12,21 @@ from mrunfold.errors import InputError
 __all__ = ["bicubic_kernel", "box_kernel", "disc_kernel", "gaussian_kernel", "motion_kernel"]
 
 FINE = 8  # positions a pixel at which discs and lines are drawn
+MAX_SIDE = 511  # pixels, of a kernel
 
 
 def _positive(name: str, value: float) -> None:
     if not (math.isfinite(value) and value > 0):
         raise InputError(f"{name} of a kernel is a number above 0, in pixels, got {value}")
+
+
+def _reach(extent: float) -> int:
+    """Return how many pixels a kernel has to each side of its middle, or raise InputError for too many."""
+    if extent > MAX_SIDE // 2:
+        raise InputError(
+            f"a kernel reaches {MAX_SIDE // 2} pixels from its middle at most, got {extent:.4g}; shrink it"
+        )
+    return math.ceil(extent)
 
 
 def gaussian_kernel(
@@ -30,8 +40,9 @@ def gaussian_kernel(
     along, across = (sigma, sigma) if isinstance(sigma, float | int) else sigma
     _positive("sigma", along)
     _positive("sigma", across)
-    side = 2 * math.ceil(3 * max(along, across)) + 1 if size is None else size
+    side = 2 * _reach(3 * max(along, across)) + 1 if size is None else size
     _positive("size", side)
+    _reach(side // 2)
     u = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     x, y = u[None, :], -u[:, None]  # rows run downwards, angles upwards
@@ -43,12 +54,15 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
     """Return a straight line of `length` pixels at `angle` (degrees, counter-clockwise from the x axis)."""
     _positive("length", length)
     half = length / 2
-    reach = math.ceil(half)
+    reach = _reach(half)
+    side = 2 * reach + 1
+    if not math.isfinite(angle):
+        raise InputError(f"the angle of a kernel is a number of degrees, got {angle}")
     count = FINE * math.ceil(length) + 1
     t = torch.linspace(-half, half, count, dtype=torch.float64)
     x = t * math.cos(math.radians(angle)) + reach
     y = -t * math.sin(math.radians(angle)) + reach
-    kernel = torch.zeros(2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
+    kernel = torch.zeros(side, side, dtype=torch.float64)
     left, top = x.floor().long(), y.floor().long()
     for dy in (0, 1):  # each point is shared between the four pixels around it
         for dx in (0, 1):
@@ -61,7 +75,7 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
 def disc_kernel(radius: float) -> Tensor:
     """Return a disc of `radius` pixels, the blur of a lens out of focus; rim pixels by their covered area."""
     _positive("radius", radius)
-    reach = math.ceil(radius)
+    reach = _reach(radius)
     side = 2 * reach + 1
     u = (torch.arange(side * FINE, dtype=torch.float64) + 0.5) / FINE - side / 2
     inside = (u[:, None] ** 2 + u**2 <= radius**2).double()
