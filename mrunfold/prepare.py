@@ -32,7 +32,6 @@ __all__ = ["ProblemSettings", "build_problem"]
 log = logging.getLogger(__name__)
 
 AUTO_COILS = 8
-ORDINARY = (1e-12, 1e12)  # peaks of k-space between which float32 has room for everything that follows
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,6 @@ def build_problem(
     """
     settings = settings or ProblemSettings()
     run = _Steps()
-    unit = _unit(kspace)
-    if unit != 1:
-        kspace = _in_units(kspace, unit)
-        noise = None if noise is None else _in_units(noise, unit)
-        reference = None if reference is None else _in_units(reference, unit)
     with run("data crimes"):
         from mrunfold.io.crimes import data_crimes
 
@@ -111,31 +105,12 @@ def build_problem(
         y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0))
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
-    run.record["unit"] = unit  # of the noise levels above, too
-    scale = scale * unit
     kind: TargetKind = "none" if image is None else target
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
     noise_of_rss = _rss_noise(coils, held, header, run.record)
     return Problem(
         y, A, sigma_y, scale, image, kind, A.coil_gain(back), back, noise_of_rss, flags, run.record
     )
-
-
-def _unit(kspace: np.ndarray) -> float:
-    """Return what k-space is divided by first: 1, or a power of two near an extraordinary peak.
-
-    Squares in float32 overflow or vanish there.
-    """
-    if not np.iscomplexobj(kspace):
-        return 1.0
-    peak = max(float(np.abs(part).max(initial=0)) for part in (kspace.real, kspace.imag))
-    if peak == 0 or not np.isfinite(peak) or ORDINARY[0] <= peak <= ORDINARY[1]:
-        return 1.0
-    return 2.0 ** round(np.log2(peak))
-
-
-def _in_units(array: np.ndarray, unit: float) -> np.ndarray:
-    return (array / np.float64(unit)).astype(array.dtype)
 
 
 class _Steps:

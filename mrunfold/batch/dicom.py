@@ -38,7 +38,8 @@ def export_volumes(
                 shutil.rmtree(path, ignore_errors=True)
         for name in batch.failed:
             final = folder / f"{name}_dicom"
-            if final.exists():
+            # A raw file out of reach leaves its volume, and what was exported of it.
+            if final.exists() and not (folder / f"{name}.h5").exists():
                 check_target(final, True, EXPORTED)
                 shutil.rmtree(final)
         for number, name in enumerate(names):

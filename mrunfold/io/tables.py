@@ -22,11 +22,11 @@ def safe_cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return value
-    value = "\n".join(map(printable, value.split("\n")))
+    text = "".join(c if c in "\n\r\t" else printable(c) for c in value)
     if not value.lstrip(" ").startswith(FORMULA):
-        return value
+        return text
     try:
         float(value)
     except ValueError:
-        return "'" + value
-    return value
+        return "'" + text
+    return text

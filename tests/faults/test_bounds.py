@@ -227,7 +227,7 @@ def test_any_name_is_reconstructed_and_printed_without_its_control_characters(tm
     result = run("recon", path, "--out", out, "--method", "zero_filled", "--no-cache", code=0)
     assert not any(not c.isprintable() and c != "\n" for c in result.output)
     assert json.loads((out / "record.json").read_text())["input"]["name"] == path.name
-    view = run("view", out, "--out", tmp_path / "page.html", code=0)
+    view = run("view", out, "--out", tmp_path / "page.html", "--no-open", code=0)
     assert not any(not c.isprintable() and c != "\n" for c in view.output)
 
 
