@@ -24,15 +24,9 @@ TERMINATED = 143  # 128 + SIGTERM
 def batch(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Folders of raw data, or files.")],
-<<<<<<< HEAD
-    out: Annotated[Path | None, typer.Option(help="Folder for NAME.h5 and manifest.jsonl.")] = None,
-=======
     out: Annotated[Path | None, typer.Option(help="Folder for NAME.h5 of each and manifest.jsonl.")] = None,
->>>>>>> 6f25362 (Scale k-space in extreme units where it is read; a campaign of damaged files)
     protocol: Annotated[str | None, typer.Option(help="A frozen experiment: its name, or FILE.toml.")] = None,
-    freeze: Annotated[
-        Path | None, typer.Option(help="Write these files and options as a protocol, FILE.toml, and stop.")
-    ] = None,
+    freeze: Annotated[Path | None, typer.Option(help="Write all this as a protocol, FILE.toml.")] = None,
     mask: Annotated[str, typer.Option(help="Undersample by this law, as `mask` has it.")] = "acquired",
     accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
     calibration: Annotated[str | None, typer.Option(help="Its full centre: lines, or 24x32.")] = None,

@@ -22,6 +22,7 @@ from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.magnitude import floor_record, magnitude, noise_share, target_magnitude
 from mrunfold.pipeline.settings import ReconSettings, parse_slices
+from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem, TargetKind
 
@@ -47,6 +48,25 @@ class SliceImages:
     flags: tuple[str, ...]
     record: dict[str, Any]
     samples: np.ndarray | None = None
+
+    def times(self, unit: float, of: str) -> SliceImages:
+        """Return the images times `unit`; InputError that begins with `of` where one is not finite."""
+        recon = in_units(self.recon, 1 / unit)
+        if not np.isfinite(recon).all():
+            raise InputError(
+                f"{of} gives an image that is not finite in float32; scale its k-space, or leave the slice "
+                "out by --slices"
+            )
+        if unit == 1:
+            return self
+        return replace(
+            self,
+            recon=recon,
+            target=in_units(self.target, 1 / unit),
+            zero_filled=in_units(self.zero_filled, 1 / unit),
+            samples=in_units(self.samples, 1 / unit),
+            uncertainty={name: in_units(image, 1 / unit) for name, image in self.uncertainty.items()},
+        )
 
     def maps(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield names and images of what the samples leave: maps of their spread, and those kept."""
@@ -107,9 +127,11 @@ def _twice_undersampled(drawn: Mask | None, held: np.ndarray, header: Header) ->
     return ("the mask was drawn over a file that is itself undersampled: the R delivered counts both",)
 
 
-def _empty(problem: Problem) -> tuple[str, ...]:
-    if bool(problem.y.any()):
+def _empty(problem: Problem, recon: np.ndarray) -> tuple[str, ...]:
+    if recon.any():
         return ()
+    if bool(problem.y.any()):
+        return ("an image is zero everywhere though its k-space is not: look at the data",)
     return ("a slice holds no signal: its image is written as zeros, and so is its uncertainty",)
 
 
@@ -144,7 +166,9 @@ class Job:
         with self.clock("read"):
             kspace = self.scan.kspace(index)
             held = self.scan.acquired(index)
+            unit = unit_of(kspace)
             reference = self.scan.reference(index)
+            kspace, noise = in_units(kspace, unit), in_units(self.noise, unit)
         # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
         mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
         with self.clock("problem"):
@@ -152,11 +176,11 @@ class Job:
                 kspace,
                 header,
                 mask,
-                noise=self.noise,
+                noise=noise,
                 acquired=held,
-                settings=_problem_settings(self.settings),
+                settings=_problem_settings(self.settings, unit),
                 target=self.kind,
-                reference=reference,
+                reference=in_units(reference, unit),
             ).to(self.device)
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
@@ -170,19 +194,22 @@ class Job:
         draws = _draws(result, problem, self.kind, share)
         record = _slice_record(index, problem, result, kept, checked)
         record["noise_floor"] = floor_record(problem, self.kind, share)
-        return SliceImages(
-            crop_image(magnitude(result.mean, problem, self.kind, share), header.crop),
+        record["unit"] = unit  # of scale, noise and magnitudes above: the samples were divided by it
+        recon = crop_image(magnitude(result.mean, problem, self.kind, share), header.crop)
+        images = SliceImages(
+            recon,
             None if target is None else crop_image(target, header.crop),
             None if plain is None else crop_image(plain, header.crop),
             {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
             kept,
             problem.flags
             + _twice_undersampled(self.drawn, held, header)
-            + _empty(problem)
+            + _empty(problem, recon)
             + _disbelieved(checked),
             record,
             None if draws is None or not self.settings.keep_samples else crop_image(draws, header.crop),
         )
+        return images.times(unit, f"{self.scan.path}: slice {index}")
 
     def _checked(self, index: int, problem: Problem, seeds: Seeds, result: Result) -> dict[str, Any] | None:
         """Return what held-out samples say of the method on this slice, None where it is not looked at."""
@@ -237,10 +264,10 @@ def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
     return {"std": draws.std(axis=0, ddof=1), "quantile_05": low, "quantile_95": high}
 
 
-def _problem_settings(settings: ReconSettings) -> ProblemSettings:
+def _problem_settings(settings: ReconSettings, unit: float) -> ProblemSettings:
     return ProblemSettings(
         compression=None if settings.coils == "all" else settings.coils,
         espirit=EspiritSettings(backend=settings.maps, sets=settings.map_sets),
         cache="auto" if settings.cache else None,
-        sigma=settings.noise,
+        sigma=None if settings.noise is None else settings.noise / unit,
     )

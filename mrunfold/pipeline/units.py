@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
 
 __all__ = ["in_units", "unit_of"]
@@ -17,6 +19,10 @@ def unit_of(kspace: np.ndarray) -> float:
     return float(2.0 ** round(np.log2(peak)))
 
 
+@overload
+def in_units(array: np.ndarray, unit: float) -> np.ndarray: ...
+@overload
+def in_units(array: np.ndarray | None, unit: float) -> np.ndarray | None: ...
 def in_units(array: np.ndarray | None, unit: float) -> np.ndarray | None:
     """Return an array divided by `unit`, as it is for 1 and None; what then overflows is infinite."""
     if array is None or unit == 1:

@@ -1,4 +1,4 @@
 """The campaign of faults: damaged files, kills, odd names and refusals of the system, counted.
 
-`python -m tests.faults.campaign` runs it whole; `make test` runs a small part (tests/faults/test_campaign.py).
+`python -m tests.faults.campaign` runs it whole, `make test` a small part (test_campaign.py).
 """

@@ -19,9 +19,9 @@ EXTREMES = tuple(
     )
 )
 WORDS = (
-    b"../victim", b"/etc/passwd", b"\x1b[31m", b"\xff\xfe", b"\0", b"1e999", b"-1", b"1" + b"0" * 30, b"NaN", b"Infinity",
-    b"null", b"true", b'"x"', b"{}", b"[]", b"[" * 2000, b'{"a":' * 2000, b"<!DOCTYPE a>", b"&a;", b"=1+1", b"\n", b"'",
-    b"%s%n", b"$\\frac", "\u202e".encode(),
+    b"../victim", b"/etc/passwd", b"\x1b[31m", b"\xff\xfe", b"\0", b"1e999", b"-1", b"1" + b"0" * 30, b"NaN",
+    b"Infinity", b"null", b"true", b'"x"', b"{}", b"[]", b"[" * 2000, b'{"a":' * 2000, b"<!DOCTYPE a>",
+    b"&a;", b"=1+1", b"\n", b"'", b"%s%n", b"$\\frac", "\u202e".encode(),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Damaged files: each is read in a child process, which the parent watches, ends when it hangs and replaces."""
+"""Damaged files, each read in a child process that the parent watches, ends when it hangs, and replaces."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = ["LIMIT_S", "main", "run"]
 
 LIMIT_S = 60  # for one file; beyond it counts as hung
 CHUNK = 500  # files that one child reads of a kind
+COUNTED = ("tried", "read", "refused", "failed", "wrong", "crashed", "hung")
 ROOT = Path(__file__).resolve().parents[3]
 TESTS = ROOT / "tests"
 
