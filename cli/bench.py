@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from mrunfold.cli import bench_speed, bench_training
+from mrunfold.cli import bench_evidence, bench_speed, bench_training
+from mrunfold.cli.bench_evidence import law_of, spread
 
 __all__ = ["app"]
 
@@ -17,7 +18,7 @@ app = typer.Typer(
     help="Measure speed and quality here, each figure against a peer in the same run.",
 )
 
-for command in (*bench_speed.COMMANDS, *bench_training.COMMANDS):
+for command in (*bench_speed.COMMANDS, *bench_training.COMMANDS, *bench_evidence.COMMANDS):
     app.command()(command)
 
 
@@ -73,8 +74,8 @@ def quality(
     from mrunfold.benchmarks.quality.scans import CLASSICAL, Row, load, markdown, measure, merged, save
     from mrunfold.cli.options import parse_parameters
 
-    laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
-    found = _spread([p for path in data for p in full_slices(path, coils, sigma, shading)], slices)
+    laws = [law_of(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
+    found = spread([p for path in data for p in full_slices(path, coils, sigma, shading)], slices)
     found = [windowed(piece) for piece in found] if hann else found
     earlier = load(out) if out is not None and out.exists() else []
     so_far: list[Row] = []
@@ -109,15 +110,6 @@ def _told(row: Any) -> str:
         f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
         f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, RSS {row.rss:.2f} dB, {row.seconds:.2f} s{covered}"
     )
-
-
-def _spread(found: list[Any], count: int | None) -> list[Any]:
-    """Return `count` of a list, spread over it; all for None."""
-    import numpy as np
-
-    if count is None or count >= len(found):
-        return found
-    return [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
 
 
 @app.command()
@@ -158,7 +150,7 @@ def pictures(
     from mrunfold.benchmarks.quality.scans import GRID
 
     first = next(iter(full_slices(data)))
-    write_comparison(out, first, _law(law), GRID, weights=weights, samples=samples)
+    write_comparison(out, first, law_of(law), GRID, weights=weights, samples=samples)
     print(f"wrote {out}")
 
 
@@ -174,53 +166,6 @@ def prior(
 
     write_prior(out, weights, count, size)
     print(f"wrote {out}")
-
-
-@app.command()
-def maps(
-    coils: Annotated[int, typer.Option(min=2, help="Receive coils.")] = 15,
-    size: Annotated[int, typer.Option(min=48, help="Matrix size, square.")] = 320,
-    calibration: Annotated[int, typer.Option(min=12, max=32, help="Calibration region, square.")] = 24,
-    explain: Annotated[
-        list[Path] | None,
-        typer.Option(help="Fully sampled data, folders, or `bodies`: what maps explain of them, not time."),
-    ] = None,
-    law: Annotated[list[str] | None, typer.Option(help="With --explain: mask and acceleration.")] = None,
-    slices: Annotated[int | None, typer.Option(min=1, help="With --explain: slices at most.")] = None,
-    shading: Annotated[float | None, typer.Option(min=1.01, help="With --explain: as `quality`.")] = None,
-) -> None:
-    """Time coil calibration against SigPy's and, where installed, BART's; or say what the maps explain."""
-    if explain:
-        _explain(explain, law or ["random:4", "poisson:8"], slices, shading)
-        return
-    from mrunfold.benchmarks.speed.maps import MapsRow, measure
-
-    def report(row: MapsRow) -> None:
-        print(
-            f"{row.name}: {row.seconds:.3f} s, peak memory {row.memory_mib:.0f} MiB, agreement with SigPy "
-            f"at least {row.overlap:.5f}, support differs in {100 * row.support:.2f} %"
-        )
-
-    rows = measure(coils, size, calibration, report)
-    ours = next(row for row in rows if row.name == "torch")
-    for row in rows:
-        print(f"torch is {row.seconds / ours.seconds:.1f}× as fast as {row.name}")
-
-
-def _explain(paths: list[Path], laws: list[str], slices: int | None, shading: float | None) -> None:
-    from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.quality.explained import ExplainedRow, bodies, markdown, measure
-
-    def report(row: ExplainedRow) -> None:
-        print(f"{row.data} {row.mask} R={row.accel:g} {row.program}: {row.left:.1f} dB", flush=True)
-
-    # Noise of 0.4 %: with more, noise is nearly all that any maps leave.
-    found = [
-        piece
-        for path in paths
-        for piece in (bodies() if str(path) == "bodies" else full_slices(path, 8, 0.004, shading))
-    ]
-    print("\n" + markdown(measure(_spread(found, slices), [_law(text) for text in laws], report)))
 
 
 @app.command()
@@ -246,7 +191,7 @@ def compression(
         )
 
     slices = [piece for path in data for piece in full_slices(path)]
-    laws = [_law(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
+    laws = [law_of(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
     found = measure(slices, laws, weights, report)
     if out is not None:
         save_measured(found, out)
@@ -384,13 +329,3 @@ def export(
     rows = measure(slices, size, report)
     if not any(row.name == "load" for row in rows):
         print("loading the page was not measured: no Chromium here")
-
-
-def _law(text: str) -> tuple[str, float]:
-    from mrunfold.errors import InputError
-
-    kind, _, accel = text.partition(":")
-    try:
-        return kind, float(accel)
-    except ValueError:
-        raise InputError(f"--law is a kind and an acceleration, as poisson:8, got {text!r}") from None

@@ -1,0 +1,105 @@
+"""`mrunfold bench maps` and `bench check`: what maps explain, and what held-out samples say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mrunfold.errors import InputError
+
+__all__ = ["COMMANDS", "law_of", "spread"]
+
+
+def maps(
+    coils: Annotated[int, typer.Option(min=2, help="Receive coils.")] = 15,
+    size: Annotated[int, typer.Option(min=48, help="Matrix size, square.")] = 320,
+    calibration: Annotated[int, typer.Option(min=12, max=32, help="Calibration region, square.")] = 24,
+    explain: Annotated[
+        list[Path] | None,
+        typer.Option(help="Fully sampled data, folders, or `bodies`: what maps explain of them, not time."),
+    ] = None,
+    law: Annotated[list[str] | None, typer.Option(help="With --explain: mask and acceleration.")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="With --explain: slices at most.")] = None,
+    shading: Annotated[float | None, typer.Option(min=1.01, help="With --explain: as `quality`.")] = None,
+) -> None:
+    """Time coil calibration against SigPy's and, where installed, BART's; or say what the maps explain."""
+    if explain:
+        _explain(explain, law or ["random:4", "poisson:8"], slices, shading)
+        return
+    from mrunfold.benchmarks.speed.maps import MapsRow, measure
+
+    def report(row: MapsRow) -> None:
+        print(
+            f"{row.name}: {row.seconds:.3f} s, peak memory {row.memory_mib:.0f} MiB, agreement with SigPy "
+            f"at least {row.overlap:.5f}, support differs in {100 * row.support:.2f} %"
+        )
+
+    rows = measure(coils, size, calibration, report)
+    ours = next(row for row in rows if row.name == "torch")
+    for row in rows:
+        print(f"torch is {row.seconds / ours.seconds:.1f}× as fast as {row.name}")
+
+
+def _explain(paths: list[Path], laws: list[str], slices: int | None, shading: float | None) -> None:
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality.explained import ExplainedRow, bodies, markdown, measure
+
+    def report(row: ExplainedRow) -> None:
+        print(f"{row.data} {row.mask} R={row.accel:g} {row.program}: {row.left:.1f} dB", flush=True)
+
+    # Noise of 0.4 %: with more, noise is nearly all that any maps leave.
+    found = [
+        piece
+        for path in paths
+        for piece in (bodies() if str(path) == "bodies" else full_slices(path, 8, 0.004, shading))
+    ]
+    print("\n" + markdown(measure(spread(found, slices), [law_of(text) for text in laws], report)))
+
+
+def check(
+    data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
+    law: Annotated[list[str] | None, typer.Option(help="Mask law and acceleration; repeatable.")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    splits: Annotated[int, typer.Option(min=1, help="How many times samples are held out.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Measure how well held-out samples rank methods; each slice also under a Hann window, and shaded."""
+    from mrunfold.benchmarks.datasets import full_slices, windowed
+    from mrunfold.benchmarks.measured import about, save_measured
+    from mrunfold.benchmarks.quality.verdicts import CheckRow, markdown, measure, summary
+
+    def report(row: CheckRow) -> None:
+        print(f"{row.data} {row.mask} R={row.accel:g}: {row.verdict}", flush=True)
+
+    found = spread([piece for path in data for piece in full_slices(path)], slices)
+    shaded = spread([p for path in data for p in full_slices(path, 8, 0.004, 10.0) if p.simulated], slices)
+    laws = [law_of(text) for text in law or ["random:3", "random:5", "poisson:4", "poisson:10"]]
+    scans = [*found, *(windowed(piece) for piece in found), *shaded]
+    measured = summary(measure(scans, laws, weights=weights, splits=splits, report=report))
+    print("\n" + markdown(measured))
+    if out is not None:
+        save_measured(about("check") | measured, out)
+
+
+def spread(found: list[Any], count: int | None) -> list[Any]:
+    """Return `count` of a list, spread over it; all for None."""
+    import numpy as np
+
+    if count is None or count >= len(found):
+        return found
+    return [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
+
+
+def law_of(text: str) -> tuple[str, float]:
+
+    kind, _, accel = text.partition(":")
+    try:
+        return kind, float(accel)
+    except ValueError:
+        raise InputError(f"--law is a kind and an acceleration, as poisson:8, got {text!r}") from None
+
+
+COMMANDS = (maps, check)

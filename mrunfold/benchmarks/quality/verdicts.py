@@ -1,0 +1,156 @@
+"""`mrunfold bench check`: how well held-out samples rank methods, and what choosing by them costs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.measured import rows_markdown
+from mrunfold.benchmarks.quality.judge import Judge
+from mrunfold.errors import InputError
+from mrunfold.masks import draw
+from mrunfold.methods import get_method
+from mrunfold.methods.base import Method
+from mrunfold.methods.held_out import RIVAL, hold_out, verdict
+from mrunfold.prepare import build_problem
+
+__all__ = ["CheckRow", "markdown", "measure", "summary"]
+
+APART = 0.3  # dB: pairs of methods that differ less are not ranked
+DRAWS = 2000  # of the bootstrap over scans
+LAMDAS = (0.002, 0.01)
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One scan under one mask: what each candidate is worth, and what held-out samples say of it.
+
+    rss: PSNR of the root sum of squares over the object, dB; missed: energy of the held-out samples that was
+    not predicted, one number a split; seconds: of the candidates on the whole scan, and of one split.
+    verdict: of the first candidate, from the first split.
+    """
+
+    data: str
+    mask: str
+    accel: float
+    candidates: tuple[str, ...]
+    rss: tuple[float, ...]
+    missed: tuple[tuple[float, ...], ...]
+    verdict: str
+    seconds: tuple[float, float]
+
+
+def candidates(weights: str | None) -> dict[str, Method]:
+    """Return the methods that are compared: ours with one and two passes, SENSE, TV and L1-wavelet."""
+    found = {"unfold": get_method("unfold", weights=weights)}
+    found["unfold passes=2"] = get_method("unfold", weights=weights, passes=2)
+    found[RIVAL] = get_method(RIVAL, max_iter=30)
+    for name in ("tv", "l1_wavelet"):
+        found |= {f"{name} {lamda:g}": get_method(name, lamda=lamda) for lamda in LAMDAS}
+    return found
+
+
+def measure(
+    slices: Iterable[FullSlice],
+    laws: Sequence[tuple[str, float]],
+    *,
+    weights: str | None = None,
+    splits: int = 2,
+    report: Callable[[CheckRow], None] = lambda row: None,
+) -> list[CheckRow]:
+    """Return a row for each slice and mask of which samples can be held out."""
+    methods = candidates(weights)
+    rows = []
+    for full in slices:
+        everything = np.ones(full.kspace.shape[-2:], bool)
+        for kind, accel in laws:
+            mask = draw(kind, full.kspace.shape[-2:], accel, seed=0)
+            try:
+                problem = build_problem(full.kspace, full.header, mask, acquired=everything)
+                held = [hold_out(problem, split) for split in range(splits)]
+            except InputError as error:  # too small a centre, or too few lines: said, and left out
+                print(f"{full.name} {kind} R={accel:g}: {error}", flush=True)
+                continue
+            judge = Judge.of(full.kspace, problem)
+            began = time.perf_counter()
+            rss = tuple(judge.rss(method(problem).mean) for method in methods.values())
+            whole = time.perf_counter() - began
+            found = [[h.predicted(m(h.kept).mean) for m in methods.values()] for h in held]
+            each = (time.perf_counter() - began - whole) / splits
+            said = verdict(found[0][0], found[0][list(methods).index(RIVAL)])
+            missed = tuple(tuple(p.missed for p in split) for split in found)
+            rows.append(CheckRow(full.name, kind, accel, tuple(methods), rss, missed, said, (whole, each)))
+            report(rows[-1])
+    return rows
+
+
+def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
+    """Return how often pairs are ranked right, what choosing loses against the best, and the verdicts.
+
+    auc: share of pairs of methods, more than 0.3 dB apart, whose missed energies have the order of their true
+    errors, with a 95 % interval by a bootstrap over scans; loss: of the candidate that misses least against
+    the best one, dB, mean and worst; first: the same for the first candidate always; verdicts: how often each
+    verdict, and among these how often the first candidate was worse than SENSE.
+    """
+    scans = [_pairs(row) for row in rows]
+    rng = np.random.default_rng(0)
+    right, count = (np.array([part[i] for part in scans], float) for i in range(2))
+    draws = rng.integers(0, len(rows), (DRAWS, len(rows)))
+    shares = right[draws].sum(axis=1) / np.maximum(count[draws].sum(axis=1), 1)
+    loss = [max(row.rss) - row.rss[int(np.argmin(np.sum(row.missed, axis=0)))] for row in rows]
+    first = [max(row.rss) - row.rss[0] for row in rows]
+    worse = {row.verdict: [] for row in rows}
+    for row in rows:
+        worse[row.verdict].append(row.rss[0] < row.rss[row.candidates.index(RIVAL)])
+    return {
+        "scans": len(rows),
+        "pairs": int(count.sum()),
+        "auc": float(right.sum() / count.sum()),
+        "interval": [float(np.quantile(shares, q)) for q in (0.025, 0.975)],
+        "loss": [float(np.mean(loss)), float(np.max(loss))],
+        "first": [float(np.mean(first)), float(np.max(first))],
+        "verdicts": {text: [len(v), int(np.sum(v))] for text, v in worse.items()},
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _pairs(row: CheckRow) -> tuple[int, int]:
+    """Return how many pairs are ranked right, and how many there are."""
+    total = np.sum(row.missed, axis=0)
+    pairs = [
+        (a, b)
+        for a, b in itertools.combinations(range(len(total)), 2)
+        if abs(row.rss[a] - row.rss[b]) > APART
+    ]
+    return sum(bool((total[a] < total[b]) == (row.rss[a] > row.rss[b])) for a, b in pairs), len(pairs)
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Return a summary as Markdown tables."""
+    low, high = found["interval"]
+    table = rows_markdown(
+        [
+            "scans",
+            "pairs",
+            "ranked right (95 % interval)",
+            "loss of the choice, mean / worst",
+            "of unfold always",
+        ],
+        [
+            [
+                str(found["scans"]),
+                str(found["pairs"]),
+                f"{found['auc']:.3f} ({low:.3f} to {high:.3f})",
+                f"{found['loss'][0]:.2f} / {found['loss'][1]:.2f} dB",
+                f"{found['first'][0]:.2f} / {found['first'][1]:.2f} dB",
+            ]
+        ],
+    )
+    said = [[text, str(n), str(worse)] for text, (n, worse) in found["verdicts"].items()]
+    return table + "\n" + rows_markdown(["verdict", "scans", "unfold truly worse than SENSE"], said)
