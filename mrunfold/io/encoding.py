@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mrunfold.errors import InputError
@@ -17,6 +17,9 @@ __all__ = ["Encoding", "Limits", "Space", "parse_encoding"]
 
 MAX_XML_BYTES = 4 << 20
 MAX_MATRIX = 65535  # encode steps and sample counts are 16-bit in ISMRMRD
+# Finer and coarser than MRI has been: the length is of another unit than mm.
+LEAST_PIXEL_MM, MOST_PIXEL_MM, LEAST_THICKNESS_MM = 0.008, 200.0, 0.02
+CALIBRATION_MODES = {"embedded", "interleaved", "separate", "external", "other"}
 POSITIONS = {"HFP", "HFS", "HFDR", "HFDL", "FFP", "FFS", "FFDR", "FFDL"}
 # DICOM's defined terms that occur in MRI research; any other text may name a person or a place.
 BODY_PARTS = {
@@ -45,10 +48,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Encoding:
-    """The first encoding of an ISMRMRD header, allow-listed.
+    """One encoding of an ISMRMRD header, allow-listed.
 
     noise_bandwidth: relative receiver noise bandwidth, 1 where the file does not say; encodings: how many
-    the header has.
+    the header has; siemens: the scanner's maker, which decides the sign of the Fourier transform;
+    calibration: one of CALIBRATION_MODES, None where the file does not say; averages: how many the header
+    announces, None where it does not; metres: lengths were in metres and are in mm here; notes: what was put
+    right, in words.
     """
 
     encoded: Space
@@ -58,13 +64,20 @@ class Encoding:
     noise_bandwidth: float = 1.0
     encodings: int = 1
     contrast: dict[str, float | str] = field(default_factory=dict)
+    siemens: bool = False
+    calibration: str | None = None
+    coils: int | None = None
+    slices: int | None = None
+    averages: int | None = None
+    metres: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def parse_encoding(path: Path, text: bytes | str) -> Encoding:
-    """Return what an ISMRMRD XML header says of its first encoding.
+def parse_encoding(path: Path, text: bytes | str, which: int = 0) -> Encoding:
+    """Return what an ISMRMRD XML header says of its encoding `which`, counted from 0.
 
-    Raises InputError where it is too long, not XML, declares a document type or entities, has no encoding or
-    has something else where a number must be.
+    Raises InputError where it is too long, not XML, declares a document type or entities, has no such
+    encoding or has something else where a number must be.
     """
     root = _Node(path, _parse(path, text), "ismrmrdHeader")
     encodings = root.all("encoding")
@@ -72,23 +85,75 @@ def parse_encoding(path: Path, text: bytes | str) -> Encoding:
         raise InputError(
             f"{path}: the ISMRMRD header has no <encoding>; the file cannot be placed in k-space"
         )
-    first = encodings[0]
-    encoded = _space(first.one("encodedSpace"))
-    recon = first.optional("reconSpace")
-    limits = first.optional("encodingLimits")
+    if which >= len(encodings):
+        raise InputError(
+            f"{path}: acquisitions are of encoding space {which} and the ISMRMRD header has only "
+            f"{len(encodings)}; write the header anew"
+        )
+    chosen = encodings[which]
+    encoded = _space(chosen.one("encodedSpace"))
+    recon = _space(node) if (node := chosen.optional("reconSpace")) else encoded
+    limits = chosen.optional("encodingLimits")
     step1 = limits.optional("kspace_encoding_step_1") if limits else None
-    trajectory = first.optional("trajectory")
     system = root.optional("acquisitionSystemInformation")
     bandwidth = system.number("relativeReceiverNoiseBandwidth") if system else None
+    vendor = system.optional("systemVendor") if system else None
+    encoded, recon, metres, notes = _in_millimetres(encoded, recon)
     return Encoding(
         encoded=encoded,
-        recon=_space(recon) if recon else encoded,
+        recon=recon,
         step1=_limits(step1) if step1 else None,
-        trajectory=_trajectory(trajectory),
+        trajectory=_trajectory(chosen.optional("trajectory")),
         noise_bandwidth=bandwidth or 1.0,
         encodings=len(encodings),
         contrast=_contrast(root),
+        siemens=vendor is not None and "siemens" in vendor.text.lower(),
+        calibration=_calibration(chosen.optional("parallelImaging")),
+        coils=_count(system, "receiverChannels"),
+        slices=_length(limits, "slice"),
+        averages=_length(limits, "average"),
+        metres=metres,
+        notes=notes,
     )
+
+
+def _in_millimetres(encoded: Space, recon: Space) -> tuple[Space, Space, bool, tuple[str, ...]]:
+    """Return both spaces with lengths in mm, whether they were in metres, and what there is to say of it."""
+    if encoded.fov is None:
+        return encoded, recon, False, ()
+    pixel = [length / n for length, n in zip(encoded.fov, encoded.matrix, strict=True)]
+    if min(pixel[:2]) >= LEAST_PIXEL_MM and max(pixel[:2]) <= MOST_PIXEL_MM:
+        return encoded, recon, False, ()
+    if all(LEAST_PIXEL_MM <= 1e3 * side <= MOST_PIXEL_MM for side in pixel[:2]):
+        note = f"the header's field of view makes pixels of {1e3 * pixel[0]:.3g} µm: it is taken as metres"
+        spaces = [replace(s, fov=s.fov and _from_metres(s.fov, s.matrix)) for s in (encoded, recon)]
+        return spaces[0], spaces[1], True, (note,)
+    note = f"the header's field of view makes pixels of {pixel[0]:.3g} mm: the pixel size is taken as unknown"
+    return replace(encoded, fov=None), replace(recon, fov=None), False, (note,)
+
+
+def _from_metres(fov: tuple[float, float, float], matrix: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Return lengths in mm; the thickness may have been in mm already."""
+    thin = fov[2] / matrix[2] < LEAST_THICKNESS_MM
+    return 1e3 * fov[0], 1e3 * fov[1], (1e3 if thin else 1.0) * fov[2]
+
+
+def _calibration(node: _Node | None) -> str | None:
+    mode = node.optional("calibrationMode") if node else None
+    return mode.text.lower() if mode and mode.text.lower() in CALIBRATION_MODES else None
+
+
+def _count(node: _Node | None, name: str) -> int | None:
+    """Return a child that is a whole number from 1, None for any other: it only helps to tell axes apart."""
+    child = node.optional(name) if node else None
+    return int(child.text) or None if child and re.fullmatch(r"[0-9]{1,6}", child.text) else None
+
+
+def _length(limits: _Node | None, name: str) -> int | None:
+    """Return how many values an encoding counter has, None where the header does not say."""
+    node = limits.optional(name) if limits else None
+    last = node.optional("maximum") if node else None
+    return int(last.text) + 1 if last and re.fullmatch(r"[0-9]{1,5}", last.text) else None
 
 
 def _parse(path: Path, text: bytes | str) -> ElementTree.Element:
@@ -96,17 +161,25 @@ def _parse(path: Path, text: bytes | str) -> ElementTree.Element:
         raise InputError(
             f"{path}: its ISMRMRD header has {len(text)} bytes, at most {MAX_XML_BYTES} are read"
         )
-    try:
-        # Decoded here, so that no other encoding can hide a document type from the next check.
-        string = text.decode("utf-8") if isinstance(text, bytes) else text
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: its ISMRMRD header is not UTF-8 text; write it anew") from error
+    # Decoded here, so that no other encoding can hide a document type from the next check.
+    string, legacy = _decoded(text) if isinstance(text, bytes) else (text, "")
     if re.search(r"<!\s*(DOCTYPE|ENTITY)", string, re.IGNORECASE):
         raise InputError(f"{path}: its ISMRMRD header declares a document type or entities; remove them")
     try:
         return ElementTree.fromstring(string.strip().strip("\0"))
     except (ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"{path}: its ISMRMRD header is not well-formed XML ({error})") from error
+        raise InputError(f"{path}: its ISMRMRD header is {legacy}not well-formed XML ({error})") from error
+
+
+def _decoded(text: bytes) -> tuple[str, str]:
+    """Return UTF-8 text, or else ISO-8859-1 as Siemens' protocols have it, and what to say where it is that.
+
+    Every byte is a letter of ISO-8859-1; what is used of the header are numbers and defined terms.
+    """
+    try:
+        return text.decode("utf-8"), ""
+    except UnicodeDecodeError:
+        return text.decode("iso-8859-1"), "not UTF-8 text and as ISO-8859-1 "
 
 
 class _Node:

@@ -7,6 +7,9 @@ The layout is read with h5py under the checks of `io.hdf5`; the ISMRMRD standard
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -16,25 +19,60 @@ from mrunfold.errors import InputError
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES, check_size, find, open_h5, reading
 from mrunfold.io.heap import check_heaps, read_text
-from mrunfold.io.mrd_lines import Lines, geometry_of, read_heads, sort_lines
-from mrunfold.io.scan import Header, Scan, refuse_not_finite
+from mrunfold.io.mrd_gaps import refuse_incomplete
+from mrunfold.io.mrd_heads import read_heads
+from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines
+from mrunfold.io.mrd_samples import (
+    TRAJECTORIES,
+    calibration_differs,
+    refuse_echoes,
+    refuse_off_grid,
+    reversed_counts_back,
+)
+from mrunfold.io.scan import Geometry, Header, Scan, refuse_not_finite
 
-__all__ = ["MrdScan", "find_group"]
+__all__ = ["MrdScan", "find_groups"]
 
 log = logging.getLogger(__name__)
 
+USUAL_GROUP = "dataset"
+SIEMENS = (
+    "a Siemens scan: k-space is conjugated, for its slice directions assume the other sign of the Fourier "
+    "transform"
+)
 
-def find_group(path: Path, file: h5py.File) -> str | None:
-    """Return the name of the first group that holds ISMRMRD `xml` and `data`, or None."""
+
+def find_groups(path: Path, file: h5py.File) -> list[str]:
+    """Return the names of the groups that hold ISMRMRD `xml` and `data`: the measurements of the file."""
     with reading(path, "its groups"):
         names = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    found = []
     for name in names:
         group = find(path, file, name)
         if isinstance(group, h5py.Group) and all(
             find(path, group, part) is not None for part in ("xml", "data")
         ):
-            return name
-    return None
+            found.append(name)
+    return found
+
+
+def choose_group(path: Path, groups: list[str], wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the measurement to read, and a note where there are others.
+
+    That is `wanted`; else the only one, or the one called `dataset` as ISMRMRD's tools call a scan.  Raises
+    InputError that lists them where that does not decide.
+    """
+    listed = ", ".join(name if name.isprintable() and len(name) <= 40 else "…" for name in groups[:12])
+    if wanted is not None and wanted not in groups:
+        raise InputError(f"{path}: no measurement {wanted!r} in it; it holds {listed or 'none'}")
+    if wanted is None and len(groups) > 1 and USUAL_GROUP not in groups:
+        raise InputError(f"{path}: holds {len(groups)} measurements; choose one with --measurement: {listed}")
+    if not groups:
+        raise InputError(f"{path}: no group with ISMRMRD `xml` and `data`")
+    chosen = wanted or (groups[0] if len(groups) == 1 else USUAL_GROUP)
+    others = len(groups) - 1
+    note = f"the file holds {len(groups)} measurements ({listed}): {chosen} is read; --measurement chooses"
+    return chosen, (note,) if others else ()
 
 
 class MrdScan(Scan):
@@ -42,44 +80,101 @@ class MrdScan(Scan):
 
     Lines lie at encode step 1, its central value at N//2; imaging lines win over calibration lines of the
     same place, averages are averaged, reversed readouts turned round.  Repetitions, phases, sets and
-    contrasts follow one another as further slices (`labels`); there is no geometry then.  Raises InputError
-    for 3-D and non-Cartesian acquisitions, a header that makes no sense, and sizes that cannot be true.
+    contrasts follow one another as further slices (`labels`); there is no geometry then.  k-space of Siemens
+    scanners is conjugated.  Raises InputError for 3-D and non-Cartesian acquisitions, a header that makes no
+    sense, and sizes that cannot be true.
     """
 
     labels: tuple[dict[str, int], ...]
 
-    def __init__(self, path: Path, group: str | None = None) -> None:
+    def __init__(self, path: Path, measurement: str | None = None) -> None:
         self.path = path
         self._file = open_h5(path)
         try:
-            self._open(group)
+            self._open(measurement)
         except BaseException:
             self._file.close()
             raise
 
-    def _open(self, group: str | None) -> None:
-        name = group or find_group(self.path, self._file)
-        parent = find(self.path, self._file, name) if name else None
-        if not isinstance(parent, h5py.Group):
-            raise InputError(f"{self.path}: no group with ISMRMRD `xml` and `data`")
+    def _open(self, measurement: str | None) -> None:
+        name, notes = choose_group(self.path, find_groups(self.path, self._file), measurement)
+        parent = find(self.path, self._file, name)
+        assert isinstance(parent, h5py.Group)
         data = find(self.path, parent, "data")
         if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.size == 0:
             raise InputError(f"{self.path}: its ISMRMRD data hold no acquisitions")
         check_size(self.path, data, data.size)
         check_heaps(self.path, data)
         self._data = data
-        encoding = _read_xml(self.path, find(self.path, parent, "xml"))
+        xml = read_text(self.path, find(self.path, parent, "xml"), MAX_XML_BYTES)
+        encoding_of = partial(parse_encoding, self.path, xml)
         heads = read_heads(self.path, data)
-        self._lines = sort_lines(self.path, heads, encoding)
+        self._lines, encoding = sort_lines(self.path, heads, encoding_of)
+        if calibration_differs(self._lines, self._samples):
+            self._lines, encoding = sort_lines(self.path, heads, encoding_of, calibration_apart=True)
+        self._refuse_off_grid(heads["trajectory_dimensions"])
+        notes += (*encoding.notes, *self._lines.notes, *refuse_echoes(self.path, self._lines, self._samples))
+        notes += self._turned()
         self.labels = self._lines.labels
+        self._siemens = encoding.siemens
         self._bandwidth = encoding.noise_bandwidth
-        self.header = _header(self._lines, encoding)
+        self.header = _header(self._lines, encoding, notes)
         needed = 8 * self.header.coils * self.header.matrix[0] * self.header.matrix[1]
         if needed > MAX_SLICE_BYTES:
             raise InputError(
                 f"{self.path}: a slice of {self.header.coils} coils, {self.header.matrix}, "
                 f"needs {needed / 1e9:.3g} GB; the header is damaged or the file must be split"
             )
+
+    @property
+    def loose(self) -> bool:
+        """Whether the header's central line cannot be, so that k-space must say where its centre is."""
+        return self._lines.loose
+
+    def require(self, indices: Iterable[int]) -> None:
+        refuse_incomplete(self.path, self._lines.incomplete, [self._index(i) for i in indices], len(self))
+
+    def _refuse_off_grid(self, dimensions: np.ndarray) -> None:
+        """Look at the trajectories that acquisitions carry, of some all over the file."""
+        carry = self._lines.order[dimensions[self._lines.order] > 0]
+        some = carry[np.linspace(0, len(carry) - 1, min(len(carry), TRAJECTORIES)).astype(int)]
+        if not len(some):
+            return
+        with reading(self.path, "its trajectories"):
+            raw = self._data.fields("traj")[np.unique(some).tolist()]
+        points = []
+        for number, floats in zip(np.unique(some), raw, strict=True):
+            floats = np.asarray(floats)
+            wanted = int(dimensions[number]) * int(self._lines.samples[number])
+            if floats.dtype != np.float32 or floats.size != wanted:
+                raise InputError(
+                    f"{self.path}: acquisition {number} has a trajectory of {floats.size} values where its "
+                    f"header says {wanted}; the file is damaged"
+                )
+            points.append(floats.reshape(-1, int(dimensions[number])))
+        refuse_off_grid(self.path, points)
+
+    def _turned(self) -> tuple[str, ...]:
+        """Settle what `center_sample` means in reversed readouts, and say so where it is not the standard."""
+        back = reversed_counts_back(self._lines, self._samples)
+        if back is None:
+            return ()
+        mixed = "images have readouts of both directions and no phase correction: ghosts are to be expected"
+        if back:
+            return (mixed,)
+        lines = self._lines
+        centre = np.where(lines.reverse, lines.samples - 1 - lines.centre, lines.centre)
+        self._lines = replace(lines, centre=centre)
+        return (
+            mixed,
+            "center_sample of reversed readouts counts along k-space: measured at neighbouring lines",
+        )
+
+    def _samples(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Return the samples of acquisitions in any order, each complex64 (coil, samples)."""
+        unique, which = np.unique(indices, return_inverse=True)
+        rows = self._rows(unique, self._lines.coils) if len(unique) else []
+        return [rows[i] for i in which.reshape(-1)]
 
     def _rows(self, indices: np.ndarray, coils: int) -> list[np.ndarray]:
         """Return the samples of acquisitions, each complex64 (coil, samples)."""
@@ -99,10 +194,24 @@ class MrdScan(Scan):
 
     def kspace(self, index: int) -> np.ndarray:
         index = self._index(index)
+        kspace = self._assembled(self._lines.of_slice(index))
+        refuse_not_finite(self.path, kspace, index)
+        return kspace
+
+    def calibration(self, index: int) -> np.ndarray | None:
+        index = self._index(index)
+        chosen = self._lines.calibration_of(index, self.header.matrix[1])
+        if not len(chosen):
+            return None
+        kspace = self._assembled(chosen)
+        refuse_not_finite(self.path, kspace, index)
+        return kspace
+
+    def _assembled(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the mean of acquisitions, each at its place, complex64 (coil, readout, phase)."""
         readout, phase = self.header.matrix
         kspace = np.zeros((self.header.coils, readout, phase), np.complex64)
         counts = np.zeros((readout, phase), np.float32)
-        chosen = self._lines.of_slice(index)
         for number, row in zip(chosen, self._rows(chosen, self.header.coils), strict=True):
             source, target = self._lines.span(number, readout)
             if self._lines.reverse[number]:
@@ -111,8 +220,7 @@ class MrdScan(Scan):
             kspace[:, target, line] += row[:, source]
             counts[target, line] += 1
         kspace /= np.maximum(counts, 1)
-        refuse_not_finite(self.path, kspace, index)
-        return kspace
+        return np.conj(kspace, out=kspace) if self._siemens else kspace
 
     def acquired(self, index: int) -> np.ndarray:
         mask = np.zeros(self.header.matrix, dtype=bool)
@@ -141,6 +249,7 @@ class MrdScan(Scan):
             ratio /= bandwidth
             rows.append(row * np.float32(np.sqrt(ratio / self._lines.averages)))
         noise = np.concatenate(rows, axis=1)  # (coil, samples)
+        noise = np.conj(noise) if self._siemens else noise
         if not np.isfinite(noise).all():
             raise InputError(f"{self.path}: its noise scan holds NaN or infinity; repair the file")
         return noise
@@ -149,21 +258,7 @@ class MrdScan(Scan):
         self._file.close()
 
 
-def _read_xml(path: Path, dataset: h5py.Dataset | h5py.Group | None) -> Encoding:
-    encoding = parse_encoding(path, read_text(path, dataset, MAX_XML_BYTES))
-    if encoding.trajectory != "cartesian":
-        raise InputError(
-            f"{path}: its trajectory is {encoding.trajectory}; 2-D Cartesian scans are read, grid it first"
-        )
-    if encoding.encoded.matrix[2] > 1:
-        raise InputError(
-            f"{path}: a 3-D scan of {encoding.encoded.matrix[2]} partitions; 2-D Cartesian scans are read, "
-            "inverse-transform the partitions and write them as slices"
-        )
-    return encoding
-
-
-def _header(lines: Lines, encoding: Encoding) -> Header:
+def _header(lines: Lines, encoding: Encoding, notes: tuple[str, ...]) -> Header:
     encoded, recon = encoding.encoded, encoding.recon
     readout, phase = encoded.matrix[:2]
     ratio = [r / e for r, e in zip(recon.matrix, encoded.matrix, strict=True)]
@@ -178,6 +273,7 @@ def _header(lines: Lines, encoding: Encoding) -> Header:
     if encoding.step1 is not None:
         first = phase // 2 - encoding.step1.center + encoding.step1.minimum
         last = phase // 2 - encoding.step1.center + encoding.step1.maximum
+    geometry, said = _geometry(lines, encoding)
     return Header(
         format="mrd",
         slices=len(lines.labels),
@@ -187,7 +283,27 @@ def _header(lines: Lines, encoding: Encoding) -> Header:
         crop=crop,  # type: ignore[arg-type]
         pixel_mm=pixel,
         slice_mm=slice_mm,
-        geometry=geometry_of(lines),
+        geometry=geometry,
         padding=(max(first, 0), min(last + 1, phase)),
         contrast=encoding.contrast,
+        notes=notes + said,
     )
+
+
+def _geometry(lines: Lines, encoding: Encoding) -> tuple[Geometry | None, tuple[str, ...]]:
+    """Return where slices lie, in mm, and what there is to say of it."""
+    geometry = geometry_of(lines)
+    if geometry is None:
+        return None, ()
+    said = (SIEMENS,) if encoding.siemens else ()
+    if not encoding.metres or not geometry.positions.any():
+        return geometry, said
+    # Lengths are in metres; positions may be too, which the distance of slices tells.
+    thickness = encoding.recon.fov[2] if encoding.recon.fov else 0.0
+    steps = np.linalg.norm(np.diff(geometry.positions, axis=0), axis=1)
+    step = float(np.median(steps)) if len(steps) else 0.0
+    if thickness and 0.3 * thickness <= step <= 10 * thickness:
+        return geometry, said
+    if thickness and 0.3 * thickness <= 1e3 * step <= 10 * thickness:
+        return replace(geometry, positions=1e3 * geometry.positions), said
+    return None, ("whether slice positions are in mm or in metres cannot be told: the geometry is unknown",)

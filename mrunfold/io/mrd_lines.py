@@ -1,48 +1,32 @@
-"""Which acquisition of an ISMRMRD file goes where in k-space, from the acquisition headers alone."""
+"""Which acquisition of an ISMRMRD file goes where in k-space, from the acquisition headers alone.
+
+What acquisitions say of themselves wins over what the file's header says of them all.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
-from mrunfold.io.heap import read_field
+from mrunfold.io.mrd_gaps import incomplete_slices, unreached
+from mrunfold.io.mrd_heads import FLAGS, NOT_IMAGE, VECTORS, VOLUME, flagged
+from mrunfold.io.mrd_place import line_numbers, placed
+from mrunfold.io.mrd_refusals import refuse_epi, refuse_partitions, refuse_trajectory, refuse_unlabelled
 from mrunfold.io.scan import Geometry
 
-__all__ = ["FLAGS", "Lines", "geometry_of", "read_heads", "sort_lines"]
+__all__ = ["FLAGS", "Lines", "geometry_of", "sort_lines"]
 
 log = logging.getLogger(__name__)
 
-# ISMRMRD numbers its flags from 1: flag n is bit n − 1.
-FLAGS = {
-    "noise": 19,
-    "calibration": 20,
-    "calibration and imaging": 21,
-    "reverse": 22,
-    "navigation": 23,
-    "phase correction": 24,
-    "feedback": 26,
-    "dummy scan": 27,
-    "real-time feedback": 28,
-    "surface coil correction": 29,
-    "phase stabilisation reference": 30,
-    "phase stabilisation": 31,
-}
-NOT_IMAGE = tuple(name for name in FLAGS if name not in {"calibration", "calibration and imaging", "reverse"})
-VOLUME = ("repetition", "phase", "set", "contrast")  # counters that make further slices, slowest first
-VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
-FIELDS = (
-    "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample",
-    "encoding_space_ref", "sample_time_us", *VECTORS,
-)  # fmt: skip
-COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "average", *VOLUME)
-MAX_ACQUISITIONS = 1_000_000
+KEY = (*VOLUME, "slice")
+APART = ("separate", "external", "other")  # modes whose calibration lines are a scan of their own
+LEAST_CENTRE = 6  # lines that coil calibration needs
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,11 @@ class Lines:
 
     line: phase-encoding line; start, stop: samples kept of the readout, once turned round; centre: that of
     k-space among all its samples, once turned round; order: numbers of all that are used, which: slice of
-    each of `order`; labels: the counters of each slice; averages: how many acquisitions a place commonly has.
+    each of `order`; labels: the counters of each slice; averages: how many acquisitions a place commonly has;
+    average: its counter; calibration: numbers of those that coil maps alone are made of, and their counter
+    `slice`; incomplete: what to say of slices that the scan did not finish, by their number; loose: the
+    header's central line does not fit, `line` is right but for a shift; doubles: (calibration, imaging)
+    acquisitions of one place, of which the former is not used; notes: what a reader must know.
     """
 
     coils: int
@@ -68,85 +56,92 @@ class Lines:
     labels: tuple[dict[str, int], ...]
     noise: np.ndarray
     averages: int
+    average: np.ndarray
+    calibration: np.ndarray
+    slice_counter: np.ndarray
+    incomplete: dict[int, str]
+    loose: bool
+    doubles: np.ndarray
+    notes: tuple[str, ...]
 
     def of_slice(self, index: int) -> np.ndarray:
         """Return the numbers of one slice's acquisitions, rising."""
         return self.order[self.which == index]
 
+    def calibration_of(self, index: int, phase: int) -> np.ndarray:
+        """Return the numbers of what coil maps of a slice are made of besides itself; mostly none.
+
+        Calibration lines apart from the image; else, where the slice has no sampled centre of k-space but all
+        repetitions and cardiac phases together have one, all of these.
+        """
+        label = self.labels[index]
+        if len(apart := self.calibration[self.slice_counter[self.calibration] == label["slice"]]):
+            return apart
+        if _run(self.line[self.of_slice(index)], phase) >= LEAST_CENTRE:
+            return apart
+        alike = [
+            i
+            for i, other in enumerate(self.labels)
+            if all(other[name] == label[name] for name in ("slice", "set", "contrast"))
+        ]
+        together = self.order[np.isin(self.which, alike)]
+        return together if _run(self.line[together], phase) >= LEAST_CENTRE else apart
+
     def span(self, number: int, readout: int) -> tuple[slice, slice]:
         """Return which samples of an acquisition are kept, and where along the readout they lie."""
         shift = readout // 2 - int(self.centre[number])
         first = max(int(self.start[number]), -shift)
-        last = min(int(self.stop[number]), readout - shift)
+        last = max(first, min(int(self.stop[number]), readout - shift))
         return slice(first, last), slice(first + shift, last + shift)
 
 
-def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
-    """Return the needed fields of all acquisition headers, each (acquisition, …); no samples are read."""
-    if not _is_acquisitions(data.dtype):
-        raise InputError(f"{path}: its `data` are not ISMRMRD acquisitions (head, traj, data); write it anew")
-    if data.size > MAX_ACQUISITIONS:
-        raise InputError(f"{path}: {data.size} acquisitions, at most {MAX_ACQUISITIONS} are read; split it")
-    raw = read_field(path, data, "head")
-    heads = {name: np.asarray(raw[name]) for name in FIELDS}
-    heads.update({f"idx.{name}": np.asarray(raw["idx"][name]).astype(np.int64) for name in COUNTERS})
-    for name in ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample"):
-        heads[name] = heads[name].astype(np.int64)
-    # Samples are stored uncompressed: together they cannot be larger than the file.
-    declared = 8 * int((heads["number_of_samples"] * heads["active_channels"]).sum())
-    if declared > os.path.getsize(path):
-        raise InputError(
-            f"{path}: its acquisitions declare {declared / 1e6:.3g} MB but the file has "
-            f"{os.path.getsize(path) / 1e6:.3g} MB; it is truncated or damaged"
-        )
-    return heads
+def _run(lines: np.ndarray, phase: int) -> int:
+    """Return how many neighbouring lines about N//2 are all there."""
+    there = np.zeros(phase, dtype=bool)
+    there[lines[(lines >= 0) & (lines < phase)]] = True
+    below, above = there[: phase // 2 + 1][::-1], there[phase // 2 :]
+    ends = (int(np.argmin(side)) if not side.all() else len(side) for side in (below, above))
+    return max(0, sum(ends) - 1)
 
 
-def _is_acquisitions(dtype: np.dtype) -> bool:
-    """Return whether rows have the fields that are used, numbers of the right shape in each."""
-    if not {"head", "traj", "data"} <= set(dtype.names or ()):
-        return False
-    head = dtype["head"]
-    if not {*FIELDS, "idx"} <= set(head.names or ()) or not {*COUNTERS} <= set(head["idx"].names or ()):
-        return False
-    vectors = all(head[name].base.kind == "f" and head[name].shape == (3,) for name in VECTORS)
-    counts = all(head[name].kind in "ui" for name in FIELDS if name not in (*VECTORS, "sample_time_us"))
-    counters = all(head["idx"][name].kind in "ui" for name in COUNTERS)
-    floats = all(h5py.check_vlen_dtype(dtype[name]) == np.float32 for name in ("traj", "data"))
-    return vectors and counts and counters and floats and head["sample_time_us"].kind == "f"
+def sort_lines(
+    path: Path,
+    heads: dict[str, np.ndarray],
+    encoding_of: Callable[[int], Encoding],
+    calibration_apart: bool = False,
+) -> tuple[Lines, Encoding]:
+    """Return where each acquisition goes, and the encoding of the images; InputError where one has no place.
 
-
-def _flagged(flags: np.ndarray, name: str) -> np.ndarray:
-    return (flags >> np.uint64(FLAGS[name] - 1)) & np.uint64(1) > 0
-
-
-def sort_lines(path: Path, heads: dict[str, np.ndarray], encoding: Encoding) -> Lines:
-    """Return where each acquisition goes; raises InputError where one cannot be placed."""
-    flags = heads["flags"].astype(np.uint64)
-    noise = np.flatnonzero(_flagged(flags, "noise"))
-    use = _used(path, flags, heads["encoding_space_ref"])
-    keys = np.stack([heads[f"idx.{name}"] for name in (*VOLUME, "slice")], axis=1)
-    calibration = _flagged(flags, "calibration") & ~_flagged(flags, "calibration and imaging")
-    step = heads["idx.kspace_encode_step_1"]
-    use = _imaging_wins(use, keys, step, calibration)
+    encoding_of: gives an encoding of the file's header by its number; calibration_apart: calibration lines
+    are a scan of their own, whatever the header says.
+    """
+    flags, notes = heads["flags"].astype(np.uint64), []
+    use, space = _images(path, flags, heads["encoding_space_ref"], notes)
+    encoding = encoding_of(space)
+    refuse_trajectory(path, encoding)
+    keys = np.stack([heads[f"idx.{name}"] for name in KEY], axis=1)
+    calibration_apart |= encoding.calibration in APART
+    use, apart, doubles = _calibration(flags, heads, use, keys, space, calibration_apart)
+    use, coils = _coils(path, heads["active_channels"], keys, use, notes)
     order = np.flatnonzero(use)
-    coils = _coils(path, heads["active_channels"], order, noise)
-    if heads["idx.kspace_encode_step_2"][order].any():
-        raise InputError(f"{path}: a 3-D scan (second phase encoding); 2-D Cartesian scans are read")
-    line = _line(path, step, encoding, order)
-    reverse = _flagged(flags, "reverse")
-    start, stop, centre = _placed(path, heads, encoding.encoded.matrix[0], reverse, order)
-    unique, which = np.unique(keys[order], axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    labels = tuple(dict(zip((*VOLUME, "slice"), map(int, key), strict=True)) for key in unique)
-    if any(len(set(unique[:, i])) > 1 for i in range(len(VOLUME))):
-        log.info(
-            "%s: repetitions, phases, sets or contrasts follow one another as %d slices",
-            path.name,
-            len(labels),
-        )
+    refuse_partitions(path, heads["idx.kspace_encode_step_2"][order], encoding, notes)
+    refuse_epi(path, flags, keys, order)
+    refuse_unlabelled(path, heads["idx.kspace_encode_step_1"][order], keys[order])
+    line, loose = line_numbers(path, heads["idx.kspace_encode_step_1"], encoding, order)
+    reverse = flagged(flags, "reverse")
+    start, stop, centre = placed(path, heads, encoding.encoded.matrix[0], reverse, order)
+    apart = _apart(apart, heads, coils, encoding, encoding_of, space, line, notes)
+    unique, which = _images_of(keys[order])
+    labels = tuple(dict(zip(KEY, map(int, key), strict=True)) for key in unique)
+    if (unique[:, : len(VOLUME)] != unique[0, : len(VOLUME)]).any():
+        log.info("%s: repetitions, phases, sets or contrasts follow one another as slices", path.name)
     _, repeats = np.unique(np.stack([which, line[order]]), axis=1, return_counts=True)
-    return Lines(
+    incomplete: dict[int, str] = {}
+    if not loose:
+        measured = [line[order[which == i]].tolist() for i in range(len(labels))]
+        incomplete = incomplete_slices(measured, encoding.encoded.matrix[1])
+        notes += [*incomplete.values(), *unreached(line[order], encoding)]
+    lines = Lines(
         coils=coils,
         samples=heads["number_of_samples"],
         line=line,
@@ -159,86 +154,153 @@ def sort_lines(path: Path, heads: dict[str, np.ndarray], encoding: Encoding) -> 
         order=order,
         which=which,
         labels=labels,
-        noise=noise,
+        noise=_noise(np.flatnonzero(flagged(flags, "noise")), heads["active_channels"], coils, notes),
         averages=int(np.median(repeats)),
+        average=heads["idx.average"],
+        calibration=apart,
+        slice_counter=heads["idx.slice"],
+        incomplete=incomplete,
+        loose=loose,
+        doubles=doubles[(heads["active_channels"][doubles] == coils).all(axis=1)],
+        notes=tuple(notes),
     )
+    return lines, encoding
 
 
-def _used(path: Path, flags: np.ndarray, space: np.ndarray) -> np.ndarray:
-    """Return which acquisitions go into k-space, and say in the log which do not."""
+def _images_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the different images (image, counter) among keys (acquisition, counter), and the one of each."""
+    unique, which = np.unique(keys, axis=0, return_inverse=True)
+    return unique, which.reshape(-1)
+
+
+def _images(path: Path, flags: np.ndarray, space: np.ndarray, notes: list[str]) -> tuple[np.ndarray, int]:
+    """Return which acquisitions are of images or calibration, and the encoding space of the images."""
     use = np.ones(len(flags), dtype=bool)
     for name in NOT_IMAGE:
-        found = _flagged(flags, name)
+        found = flagged(flags, name)
         if found.any() and name != "noise":
             log.info("%s: %d %s acquisitions skipped", path.name, int(found.sum()), name)
         use &= ~found
-    if (other := use & (space != 0)).any():
-        log.info("%s: %d acquisitions of further encodings skipped", path.name, int(other.sum()))
-        use &= ~other
     if not use.any():
         raise InputError(
             f"{path}: none of its {len(flags)} acquisitions is of an image; nothing to reconstruct"
         )
-    return use
+    only = _calibrates_only(flags)
+    image = use & ~only if (use & ~only).any() else use
+    spaces, counts = np.unique(space[image], return_counts=True)
+    main = int(spaces[np.argmax(counts)])
+    if other := int(counts.sum() - counts.max()):
+        notes.append(f"{other} acquisitions of other encoding spaces than {main} are not read")
+    return use & ((space == main) | only), main
 
 
-def _imaging_wins(use: np.ndarray, keys: np.ndarray, step: np.ndarray, calibration: np.ndarray) -> np.ndarray:
-    """Return `use` without calibration lines where an imaging line of the same place was acquired."""
-    if not (use & calibration).any() or not (use & ~calibration).any():
-        return use
-    _, place = np.unique(np.column_stack([keys, step]), axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    taken = np.zeros(int(place.max()) + 1, dtype=bool)
-    taken[place[use & ~calibration]] = True
-    return use & ~(calibration & taken[place])
+def _calibrates_only(flags: np.ndarray) -> np.ndarray:
+    return flagged(flags, "calibration") & ~flagged(flags, "calibration and imaging")
 
 
-def _coils(path: Path, channels: np.ndarray, order: np.ndarray, noise: np.ndarray) -> int:
-    found = np.unique(channels[np.concatenate([order, noise])])
-    if len(found) != 1 or found[0] == 0:
-        raise InputError(
-            f"{path}: its acquisitions have {found[:5].tolist()} coils; all must have the same number"
-        )
-    return int(found[0])
-
-
-def _line(path: Path, step: np.ndarray, encoding: Encoding, order: np.ndarray) -> np.ndarray:
-    phase = encoding.encoded.matrix[1]
-    centre = encoding.step1.center if encoding.step1 else phase // 2
-    line = step - centre + phase // 2
-    outside = (line[order] < 0) | (line[order] >= phase)
-    if outside.any():
-        raise InputError(
-            f"{path}: encode step {int(step[order][outside][0])} with centre {centre} lies outside the "
-            f"encoded matrix of {phase} lines; the encoding limits are wrong"
-        )
-    return line
-
-
-def _placed(
-    path: Path, heads: dict[str, np.ndarray], readout: int, reverse: np.ndarray, order: np.ndarray
+def _calibration(
+    flags: np.ndarray,
+    heads: dict[str, np.ndarray],
+    use: np.ndarray,
+    keys: np.ndarray,
+    space: int,
+    all_apart: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (start, stop, centre) of each readout's samples once turned round."""
-    samples, centre = heads["number_of_samples"], heads["center_sample"]
-    # A writer that leaves the centre of a complete readout at 0 has not set it.
-    unset = (centre == 0) & (samples == readout)
-    if unset[order].any():
-        log.info("%s: center_sample is not set, N//2 is taken", path.name)
-    centre = np.where(unset, samples // 2, centre)
-    centre = np.where(reverse, samples - 1 - centre, centre)
-    start = np.where(reverse, heads["discard_post"], heads["discard_pre"])
-    stop = samples - np.where(reverse, heads["discard_pre"], heads["discard_post"])
-    shift = readout // 2 - centre
-    # One sample may fall out: turned round, an even readout's centre moves by one.
-    fits = (stop > start) & (start + shift >= -1) & (stop + shift <= readout + 1)
-    if not fits[order].all():
-        worst = int(order[np.argmin(fits[order])])
+    """Return which acquisitions make the image, and which calibrate apart from it, bool (acquisition,).
+
+    Calibration lines of the images' own scan fill in where there is no imaging line; where there is one, the
+    pair of numbers is returned as well, (pair, 2).
+    """
+    only = use & _calibrates_only(flags)
+    inside = only & (heads["encoding_space_ref"] == space)
+    if not (use & ~only).any():
+        return inside, only & ~inside, np.zeros((0, 2), dtype=np.int64)
+    apart = only if all_apart else only & ~inside
+    use = use & ~apart
+    _, place = np.unique(
+        np.column_stack([keys, heads["idx.kspace_encode_step_1"]]), axis=0, return_inverse=True
+    )
+    place = place.reshape(-1)
+    imaging = np.full(int(place.max()) + 1, -1)
+    imaging[place[use & ~only]] = np.flatnonzero(use & ~only)
+    double = use & only & (imaging[place] >= 0)
+    return use & ~double, apart, np.stack([np.flatnonzero(double), imaging[place[double]]], axis=1)
+
+
+def _apart(
+    apart: np.ndarray,
+    heads: dict[str, np.ndarray],
+    coils: int,
+    encoding: Encoding,
+    encoding_of: Callable[[int], Encoding],
+    space: int,
+    line: np.ndarray,
+    notes: list[str],
+) -> np.ndarray:
+    """Return the numbers of separate calibration lines that lie on the images' grid; sets their `line`."""
+    kept: list[np.ndarray] = []
+    for other in np.unique(heads["encoding_space_ref"][apart]).tolist():
+        numbers = np.flatnonzero(apart & (heads["encoding_space_ref"] == other))
+        its = encoding if other == space else encoding_of(other)
+        what = f"{len(numbers)} calibration lines" + ("" if other == space else f" of encoding space {other}")
+        if not _same_spacing(encoding, its):
+            notes.append(f"{what} have another field of view and are not used")
+        elif (heads["active_channels"][numbers] != coils).any():
+            notes.append(f"{what} have another number of coils and are not used")
+        else:
+            phase = encoding.encoded.matrix[1]
+            middle = its.step1.center if its.step1 else its.encoded.matrix[1] // 2
+            line[numbers] = heads["idx.kspace_encode_step_1"][numbers] - middle + phase // 2
+            kept.append(numbers[(line[numbers] >= 0) & (line[numbers] < phase)])
+            notes.append(f"{what} are a scan of their own: they make the coil maps and are not in the image")
+    return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+
+
+def _same_spacing(one: Encoding, other: Encoding) -> bool:
+    """Return whether samples of both lie equally dense in k-space."""
+    if one.encoded.fov and other.encoded.fov:
+        return bool(np.allclose(one.encoded.fov[:2], other.encoded.fov[:2], rtol=1e-2))
+    return one.encoded.matrix[:2] == other.encoded.matrix[:2]
+
+
+def _coils(
+    path: Path, channels: np.ndarray, keys: np.ndarray, use: np.ndarray, notes: list[str]
+) -> tuple[np.ndarray, int]:
+    """Return which acquisitions are left, and their number of coils: whole images of another are left out."""
+    order = np.flatnonzero(use)
+    unique, which = _images_of(keys[order])
+    found = [np.unique(channels[order[which == i]]) for i in range(len(unique))]
+    worst = next((counts for counts in found if len(counts) > 1 or counts[0] == 0), None)
+    if worst is not None:
         raise InputError(
-            f"{path}: acquisition {worst} has {int(samples[worst])} samples centred at "
-            f"{int(heads['center_sample'][worst])}, which do not fit the encoded matrix of {readout}; "
-            "the header is wrong or the readout is not Cartesian"
+            f"{path}: lines of one image have {worst[:5].tolist()} coils; all must have the same number"
         )
-    return start, stop, centre
+    counts = np.array([one[0] for one in found])
+    sizes = np.bincount(which)
+    # Most acquisitions, and of equals most coils: body coil images come with those of an array.
+    coils = int(max(np.unique(counts), key=lambda n: (int(sizes[counts == n].sum()), n)))
+    if (left := counts != coils).any():
+        where = _told_apart_by(unique[left], unique[~left]) or f"{int(left.sum())} images"
+        notes.append(f"{where} with {counts[left][0]} coils instead of {coils} left out")
+    return use & ~np.isin(np.arange(len(use)), order[left[which]]), coils
+
+
+def _told_apart_by(some: np.ndarray, others: np.ndarray) -> str:
+    """Return "set 0, contrast 1/2": counters of images (image, counter) whose values no other image has."""
+    found = []
+    for i, name in enumerate(KEY):
+        values = set(some[:, i].tolist())
+        if not values & set(others[:, i].tolist()):
+            found.append(f"{name} {'/'.join(map(str, sorted(values)))}")
+    return ", ".join(found)
+
+
+def _noise(numbers: np.ndarray, channels: np.ndarray, coils: int, notes: list[str]) -> np.ndarray:
+    kept = numbers[channels[numbers] == coils]
+    if len(kept) < len(numbers):
+        others = "/".join(map(str, np.unique(channels[np.setdiff1d(numbers, kept)]).tolist()))
+        notes.append(f"a noise scan of {others} coils is left out: the images have {coils}")
+    return kept
 
 
 def geometry_of(lines: Lines) -> Geometry | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 
 from mrunfold.errors import InputError
+from mrunfold.io.centre import centred
 from mrunfold.io.hdf5 import find, open_h5, reading
 from mrunfold.io.scan import Scan
 
@@ -18,12 +19,22 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 READS = "fastMRI .h5, ISMRMRD .h5 and BART .cfl/.hdr are read"
 
 
-def open_scan(path: str | os.PathLike[str]) -> Scan:
+def open_scan(path: str | os.PathLike[str], measurement: str | None = None) -> Scan:
     """Open raw k-space: fastMRI HDF5, ISMRMRD HDF5 or BART .cfl/.hdr (either name, or the common stem).
 
-    Raises InputError, one line that says what the file is instead and what to do, for everything else.
+    measurement: which of an ISMRMRD file's groups, where it has several.  The centre of k-space is measured
+    and put at N//2 where it is elsewhere, which `header.notes` says.  Raises InputError, one line that says
+    what the file is instead and what to do, for everything else.
     """
-    path = Path(path)
+    scan = _opened(Path(path), measurement)
+    try:
+        return centred(scan, measure=getattr(scan, "loose", False))
+    except BaseException:
+        scan.close()
+        raise
+
+
+def _opened(path: Path, measurement: str | None) -> Scan:
     if path.is_dir():
         raise InputError(f"{path} is a folder; give one raw data file")
     if path.suffix in (".cfl", ".hdr") or (not path.exists() and Path(f"{path}.hdr").is_file()):
@@ -40,7 +51,7 @@ def open_scan(path: str | os.PathLike[str]) -> Scan:
     with open(path, "rb") as file:
         start = file.read(4096)
     if _is_hdf5(start, path):
-        return _open_hdf5(path)
+        return _open_hdf5(path, measurement)
     raise InputError(f"{path}: {_what(path, start)}")
 
 
@@ -65,24 +76,41 @@ def _what(path: Path, start: bytes) -> str:
             return "Siemens raw data (twix); convert it with siemens_to_ismrmrd and give the .h5"
     if start[344:348] in (b"n+1\0", b"ni1\0") or path.name.endswith((".nii", ".nii.gz")):
         return "a NIfTI image: it holds no k-space; give the raw data"
+    if _is_stream(start):
+        return "an ISMRMRD stream; make an .h5 of it with `ismrmrd_stream_to_hdf5`"
+    if start[:5] == b"yardl":
+        return "an MRD 2 stream; make an .h5 of it with `mrd_to_ismrmrd` and `ismrmrd_stream_to_hdf5`"
     if start.startswith(b"MATLAB 5.0"):
         return f"a MATLAB 5 file; {READS}, write the k-space as one of these"
     return f"not raw data that is known; {READS}"
 
 
-def _open_hdf5(path: Path) -> Scan:
+def _is_stream(start: bytes) -> bool:
+    """Return whether this is the start of an ISMRMRD stream: messages of a number (16 bits) and a body."""
+    if len(start) < 8:
+        return False
+    message, length = struct.unpack("<HI", start[:6])
+    if message == 1:  # the name of a configuration, 1024 bytes
+        return start[1026:1028] in (b"\x02\x00", b"\x03\x00")
+    # 2 a configuration, 3 the header: XML behind its length
+    return (
+        message in (2, 3) and 0 < length < 1 << 24 and start[6:64].lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"<"
+    )
+
+
+def _open_hdf5(path: Path, measurement: str | None) -> Scan:
     from mrunfold.io.fastmri import FastmriScan
-    from mrunfold.io.mrd import MrdScan, find_group
+    from mrunfold.io.mrd import MrdScan, find_groups
 
     with open_h5(path) as file:
         kspace = find(path, file, "kspace") is not None
-        group = None if kspace else find_group(path, file)
+        groups = [] if kspace else find_groups(path, file)
         with reading(path, "its contents"):
             names = ", ".join(repr(name)[1:-1][:40] for name in list(file)[:8]) or "nothing"
     if kspace:
         return FastmriScan(path)
-    if group is not None:
-        return MrdScan(path, group)
+    if groups:
+        return MrdScan(path, measurement)
     raise InputError(
         f"{path}: an HDF5 file without k-space (no 'kspace' as fastMRI, no 'xml' and 'data' as ISMRMRD); "
         f"it holds {names}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ class Header:
     final image, slice_mm: thickness, None where the file does not say; geometry: None where unknown.
     padding: (left, right) phase lines outside of which k-space is zero filling, None where unknown.
     contrast: allow-listed scanner settings (TR_ms, TE_ms, flip_deg, field_T, body_part, patient_position).
+    notes: what a reader of the images must know of how the file was read, a sentence each.
     """
 
     format: Format
@@ -56,6 +58,7 @@ class Header:
     padding: tuple[int, int] | None = None
     simulated: bool = False
     contrast: dict[str, float | str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Scan(ABC):
@@ -79,6 +82,18 @@ class Scan(ABC):
     def noise(self) -> np.ndarray | None:
         """Return the noise scan, complex64 (coil, samples), or None where the file has none."""
         return None
+
+    def calibration(self, index: int) -> np.ndarray | None:
+        """Return k-space that only the coil maps are made of, complex64 (coil, readout, phase), or None.
+
+        It is on the grid of `kspace`, zero where nothing was acquired, and may be of another contrast.
+        """
+        return None
+
+    def require(self, indices: Iterable[int]) -> None:
+        """Raise InputError, before any work, where one of these slices cannot be reconstructed."""
+        for index in indices:
+            self._index(index)
 
     def reference(self, index: int) -> np.ndarray | None:
         """Return the file's own reconstruction of that slice, float32 (crop), or None."""

@@ -1,0 +1,268 @@
+"""Where the centre of k-space lies: measured on the samples, put at N//2 where it is elsewhere.
+
+Moving k-space round its grid multiplies the image by a linear phase and changes no magnitude; alternating the
+signs of its samples moves the image by half its field of view.  Both are exact for the discrete transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.fft
+
+from mrunfold.errors import InputError
+from mrunfold.io.scan import Header, Scan
+
+__all__ = ["CentredScan", "centred", "offset_of", "spokes", "swapped_halves"]
+
+NEAR = 2  # samples from N//2 that the phase of a good scan's image explains
+CLEAR = 100.0  # times the median energy: the largest sample is no noise
+ALIKE = 0.5  # of the coils' energy has its own peak where that of them all is
+SPOKES, FLAT = 0.8, 0.5  # of the lines, and of their peaks' sum, are alike; median peak against the largest
+HALF, CONCENTRATED = 0.8, 0.15  # of half the field of view; of the image's energy about its middle
+GAP = 0.2  # of the energy at the rim: what lies between the two halves of a divided image
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one slice shows: (readout, phase) samples from N//2 to the peak of k-space, None where unclear."""
+
+    offset: tuple[int, int] | None
+    halves: tuple[bool, bool] = (False, False)
+
+
+def centred(scan: Scan, measure: bool = False) -> Scan:
+    """Return the scan, or one that puts its k-space's centre at N//2 and says so in `header.notes`.
+
+    measure: the file does not say where the centre is, so that it must be found.  Raises InputError where
+    the centre lies in every line, as in radial scans, and where it must be found and cannot.
+    """
+    findings = _findings(scan)
+    clear = [f for f in findings if f.offset is not None]
+    if not clear:
+        if measure:
+            raise InputError(
+                f"{scan.path}: the header's central line does not fit its lines and k-space shows no "
+                "centre; correct the encoding limits"
+            )
+        return scan
+    offset = clear[0].offset
+    assert offset is not None
+    shift = (-offset[0], -offset[1]) if _agree(clear) and (measure or _far(offset)) else (0, 0)
+    halves = tuple(all(f.halves[axis] for f in clear) for axis in (0, 1))
+    if not any(shift) and not any(halves):
+        return scan
+    return CentredScan(scan, shift, (halves[0], halves[1]))
+
+
+def _far(offset: tuple[int, int]) -> bool:
+    return max(abs(n) for n in offset) > NEAR
+
+
+def _agree(findings: list[Finding]) -> bool:
+    offsets = np.array([f.offset for f in findings])
+    return bool((np.ptp(offsets, axis=0) <= 2 * NEAR).all())
+
+
+def _findings(scan: Scan) -> list[Finding]:
+    """Return what the middle slice shows; where that is unclear or off, what others show as well."""
+    count = len(scan)
+    found: list[Finding] = []
+    for index in dict.fromkeys((count // 2, count // 4, 3 * count // 4)):
+        try:
+            kspace, acquired = scan.kspace(index), scan.acquired(index)
+        except InputError:
+            continue  # that slice is refused when it is asked for
+        if spokes(kspace):
+            raise InputError(
+                f"{scan.path}: the centre of k-space lies in every line, as in a radial scan; 2-D Cartesian "
+                "scans are read, grid it first"
+            )
+        finding = Finding(offset_of(kspace, acquired))
+        if finding.offset is not None:
+            here = (
+                np.roll(kspace, [-n for n in finding.offset], axis=(-2, -1))
+                if _far(finding.offset)
+                else kspace
+            )
+            halves = swapped_halves(here)
+            if any(halves):
+                halves = _unless_reference(scan, index, here, halves)
+            finding = replace(finding, halves=halves)
+        found.append(finding)
+        if finding.offset is not None and not _far(finding.offset) and not any(finding.halves):
+            break
+    return found
+
+
+def offset_of(kspace: np.ndarray, acquired: np.ndarray) -> tuple[int, int] | None:
+    """Return how far the largest sample over coils lies from N//2, (readout, phase), None where unclear.
+
+    kspace: (coil, readout, phase); acquired: bool (readout, phase).  An offset that undersampling explains is
+    zero.  Unclear: no signal above noise, or coils that do not agree.
+    """
+    largest = float(np.abs(kspace).max(initial=0))
+    if largest == 0:
+        return None
+    energy = np.abs(kspace / np.float32(largest)) ** 2  # (coil, readout, phase)
+    total = energy.sum(axis=0, dtype=np.float64)
+    peak = np.unravel_index(int(total.argmax()), total.shape)
+    measured = total[acquired & (total > 0)]
+    if measured.size < 16 or total[peak] < CLEAR * np.median(measured):
+        return None
+    each = energy.reshape(len(energy), -1)
+    places = np.stack(np.unravel_index(each.argmax(axis=1), total.shape), axis=1)
+    apart = np.abs((places - peak + np.array(total.shape) // 2) % total.shape - np.array(total.shape) // 2)
+    weight = each.sum(axis=1, dtype=np.float64)
+    if weight[(apart <= 2 * NEAR).all(axis=1)].sum() < ALIKE * weight.sum():
+        return None
+    offset = []
+    for axis, n in enumerate(total.shape):
+        away = int(peak[axis]) - n // 2
+        lines = np.flatnonzero(acquired.any(axis=1 - axis)) - n // 2
+        nearest = int(np.abs(lines).min(initial=n))
+        offset.append(0 if abs(away) <= nearest + NEAR else away)
+    return offset[0], offset[1]
+
+
+def spokes(kspace: np.ndarray) -> bool:
+    """Return whether the lines of k-space (coil, readout, phase), along an axis, all hold the same peak.
+
+    Spokes do: each measures the centre of k-space, and the same number there.
+    """
+    for lines in (kspace, kspace.swapaxes(-2, -1)):  # each column is a line
+        total = np.linalg.norm(lines, axis=0).astype(np.float64)
+        there = total.any(axis=0)
+        total, lines = total[:, there], lines[:, :, there]
+        if min(total.shape, default=0) < 8:
+            continue
+        places, peaks = total.argmax(axis=0), total.max(axis=0)
+        same = np.abs(places - np.median(places)) <= NEAR
+        # Peaks that stand out of their lines: flat lines, as of noise, have theirs anywhere.
+        tall = peaks > 5 * np.median(total, axis=0)
+        values = lines[:, places, np.arange(len(places))]  # (coil, line)
+        alike = np.linalg.norm(values.sum(axis=1)) / max(float(peaks.sum()), 1e-30)
+        if (same & tall).mean() >= SPOKES and np.median(peaks) > FLAT * peaks.max() and alike > SPOKES:
+            return True
+    return False
+
+
+def swapped_halves(kspace: np.ndarray) -> tuple[bool, bool]:
+    """Return along which axes, (readout, phase), the image lies half a field of view off: its halves swapped.
+
+    Neighbouring samples k_n, k_{n+1} have Σ k_{n+1} k_n* = Σ_r |x_r|² exp(−2πi r/N): the phase says where the
+    middle of the image's energy lies, the size how near to it.  Between swapped halves there must be a gap.
+    """
+    found = []
+    for axis in (-2, -1):
+        n = kspace.shape[axis]
+        block = np.moveaxis(kspace, axis, -1)
+        first, second = block[..., :-1], block[..., 1:]
+        both = float((np.abs(first) * np.abs(second)).sum(dtype=np.float64))
+        energy = float((np.abs(block) ** 2).sum(dtype=np.float64))
+        mean = np.vdot(first.astype(np.complex128), second) / max(energy, 1e-300)
+        off = abs(np.angle(mean)) > HALF * np.pi and abs(mean) > CONCENTRATED and both > 0
+        found.append(bool(off) and n >= 16 and _divided(block))
+    return found[0], found[1]
+
+
+def _divided(block: np.ndarray) -> bool:
+    """Return whether an image has little energy in the middle of its last axis, much at both of its ends."""
+    image = scipy.fft.fftshift(scipy.fft.ifft(scipy.fft.ifftshift(block, axes=-1), axis=-1), axes=-1)
+    profile = (np.abs(image) ** 2).reshape(-1, image.shape[-1]).sum(axis=0, dtype=np.float64)
+    n, width = len(profile), max(2, len(profile) // 16)
+    middle = profile[n // 2 - width : n // 2 + width].mean()
+    return bool(middle < GAP * min(profile[:width].mean(), profile[-width:].mean()))
+
+
+def _unless_reference(
+    scan: Scan, index: int, kspace: np.ndarray, halves: tuple[bool, bool]
+) -> tuple[bool, bool]:
+    """Return `halves`, or nothing where the file's own image lies as k-space has it."""
+    from mrunfold.io.grid import crop_image, remove_oversampling
+
+    reference = scan.reference(index)
+    if reference is None:
+        return halves
+    likeness = []
+    for signs in ((False, False), halves):
+        moved = remove_oversampling(_alternated(kspace, signs), scan.header)
+        axes = (-2, -1)
+        image = scipy.fft.fftshift(scipy.fft.ifft2(scipy.fft.ifftshift(moved, axes=axes)), axes=axes)
+        rss = crop_image(np.sqrt((np.abs(image) ** 2).sum(axis=0)), scan.header.crop)
+        likeness.append(float(np.vdot(rss, reference)) / max(float(np.linalg.norm(rss)), 1e-30))
+    return halves if likeness[1] > likeness[0] else (False, False)
+
+
+def _alternated(kspace: np.ndarray, axes: tuple[bool, bool]) -> np.ndarray:
+    """Return k-space with every second sample's sign changed along the given axes; N//2 keeps its own."""
+    for axis, wanted in zip((-2, -1), axes, strict=True):
+        if wanted:
+            n = kspace.shape[axis]
+            signs = np.where((np.arange(n) - n // 2) % 2, -1, 1).astype(np.float32)
+            kspace = kspace * (signs[:, None] if axis == -2 else signs)
+    return kspace
+
+
+class CentredScan(Scan):
+    """A scan whose k-space is moved round its grid by `shift` (readout, phase) and alternated where asked."""
+
+    def __init__(self, scan: Scan, shift: tuple[int, int], halves: tuple[bool, bool]) -> None:
+        self._scan, self._shift, self._halves = scan, shift, halves
+        self.path = scan.path
+        header = scan.header
+        self.header = replace(
+            header, padding=_moved_padding(header, shift[1]), notes=header.notes + self._notes(header)
+        )
+
+    def _notes(self, header: Header) -> tuple[str, ...]:
+        notes = []
+        if any(self._shift):
+            size = header.matrix
+            centre = tuple(n // 2 - s for n, s in zip(size, self._shift, strict=True))
+            notes.append(
+                f"the largest sample of k-space lies at ({centre[0]}, {centre[1]}) of {size[0]}×{size[1]} "
+                f"(readout, phase), not at ({size[0] // 2}, {size[1] // 2}): k-space is moved there"
+            )
+        if any(self._halves):
+            names = " and ".join(n for n, h in zip(("readout", "phase"), self._halves, strict=True) if h)
+            notes.append(
+                f"the image lies half a field of view off along the {names}: every second sample of k-space "
+                "had the other sign, which is undone"
+            )
+        return tuple(notes)
+
+    def _mended(self, kspace: np.ndarray) -> np.ndarray:
+        return _alternated(np.roll(kspace, self._shift, axis=(-2, -1)), self._halves)
+
+    def kspace(self, index: int) -> np.ndarray:
+        return self._mended(self._scan.kspace(index))
+
+    def acquired(self, index: int) -> np.ndarray:
+        return np.roll(self._scan.acquired(index), self._shift, axis=(-2, -1))
+
+    def calibration(self, index: int) -> np.ndarray | None:
+        found = self._scan.calibration(index)
+        return None if found is None else self._mended(found)
+
+    def noise(self) -> np.ndarray | None:
+        return self._scan.noise()
+
+    def reference(self, index: int) -> np.ndarray | None:
+        return self._scan.reference(index)
+
+    def require(self, indices: Iterable[int]) -> None:
+        self._scan.require(indices)
+
+    def close(self) -> None:
+        self._scan.close()
+
+
+def _moved_padding(header: Header, shift: int) -> tuple[int, int] | None:
+    """Return the lines outside of which there is zero filling, once moved; None where they go round."""
+    if header.padding is None or header.padding == (0, header.matrix[1]):
+        return header.padding
+    left, right = (line + shift for line in header.padding)
+    return (left, right) if 0 <= left < right <= header.matrix[1] else None

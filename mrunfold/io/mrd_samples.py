@@ -1,0 +1,140 @@
+"""What samples of ISMRMRD acquisitions say where headers are silent or differ from vendor to vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.mrd_lines import Lines
+
+__all__ = ["calibration_differs", "refuse_echoes", "refuse_off_grid", "reversed_counts_back"]
+
+Rows = Callable[[np.ndarray], list[np.ndarray]]  # numbers of acquisitions → each (coil, samples)
+
+PAIRS = 8
+OTHER_CONTRAST = 0.1  # of the energy that no factor makes equal
+OTHER_ECHO = 0.05
+BRIGHT = 0.1  # of the largest sample's energy: there noise does not matter
+OFF_LINE, UNEVEN = 0.01, 0.05  # of the readout's length, of the mean step
+TRAJECTORIES = 64
+
+
+def refuse_off_grid(path: Path, trajectories: Sequence[np.ndarray]) -> None:
+    """Raise InputError where readouts do not run along one axis in equal steps.
+
+    trajectories: (samples, dimension) of each readout, in any unit.
+    """
+    axes = set()
+    for points in trajectories:
+        extent = np.ptp(points, axis=0)
+        if not np.isfinite(extent).all() or extent.max(initial=0) == 0:
+            continue
+        along = int(np.argmax(extent))
+        steps = np.diff(points[:, along])
+        across = np.delete(extent, along).max(initial=0)
+        uneven = np.abs(steps - steps.mean()).max() > UNEVEN * abs(steps.mean())
+        if across > OFF_LINE * extent[along] or uneven:
+            axes |= {along, -1}
+        axes.add(along)
+    if len(axes) > 1:
+        raise InputError(
+            f"{path}: its acquisitions carry trajectories that leave the Cartesian grid, whatever its header "
+            "calls them; 2-D Cartesian scans are read, grid it first"
+        )
+
+
+def calibration_differs(lines: Lines, rows: Rows) -> bool:
+    """Return whether calibration lines are of another contrast than imaging lines of the same places."""
+    pairs = _central(lines, lines.doubles)
+    if not len(pairs):
+        return False
+    found = []
+    for one, other in zip(rows(pairs[:, 0]), rows(pairs[:, 1]), strict=True):
+        if one.shape != other.shape:
+            return True
+        a, b = _bright(one, other)
+        alike = abs(np.vdot(a, b)) ** 2 / max(float(np.vdot(a, a).real * np.vdot(b, b).real), 1e-300)
+        found.append(1 - alike)
+    return float(np.median(found)) > OTHER_CONTRAST
+
+
+def refuse_echoes(path: Path, lines: Lines, rows: Rows) -> list[str]:
+    """Refuse acquisitions of one place that no counter tells apart and that are not alike.
+
+    Returns a note where they are alike: these are averages.
+    """
+    place = np.stack([lines.which, lines.line[lines.order], lines.average[lines.order]], axis=1)
+    _, first, inverse, counts = np.unique(
+        place, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    inverse = inverse.reshape(-1)
+    again = np.flatnonzero((counts[inverse] > 1) & (first[inverse] != np.arange(len(inverse))))
+    if not len(again):
+        return []
+    pairs = _central(lines, np.stack([lines.order[first[inverse[again]]], lines.order[again]], axis=1))
+    found = []
+    for one, other in zip(rows(pairs[:, 0]), rows(pairs[:, 1]), strict=True):
+        a, b = _bright(one, other) if one.shape == other.shape else (np.ones(1), np.zeros(1))
+        total = float(np.vdot(a, a).real + np.vdot(b, b).real)
+        found.append(float(np.vdot(a - b, a - b).real) / total if total else 0.0)
+    most = int(counts.max())
+    if (differ := float(np.median(found))) > OTHER_ECHO:
+        raise InputError(
+            f"{path}: up to {most} acquisitions have one place, the same counters and are no averages "
+            f"(they differ by {100 * differ:.0f} % of their energy): echoes or frames without a label; set "
+            "their counter `contrast`, `set` or `repetition`"
+        )
+    return [f"up to {most} acquisitions of one place and the same counters are alike: they are averaged"]
+
+
+def reversed_counts_back(lines: Lines, rows: Rows) -> bool | None:
+    """Return whether `center_sample` of reversed readouts counts in the order of measurement.
+
+    Writers differ by a sample: what fits better to the neighbouring lines of the other direction is taken.
+    None where no image has readouts of both directions, which is then of no consequence.
+    """
+    pairs = []
+    for index in range(len(lines.labels)):
+        numbers = lines.of_slice(index)
+        by_line = {int(lines.line[n]): int(n) for n in numbers[~lines.reverse[numbers]]}
+        for n in numbers[lines.reverse[numbers]].tolist():
+            near = [by_line[k] for k in (lines.line[n] - 1, lines.line[n] + 1) if k in by_line]
+            pairs += [(n, m) for m in near if lines.samples[n] == lines.samples[m]]
+        if len(pairs) >= PAIRS:
+            break
+    if not pairs:
+        return None
+    chosen = _central(lines, np.array(pairs))
+    literal = other = 0.0
+    for (n, m), back, forth in zip(chosen, rows(chosen[:, 0]), rows(chosen[:, 1]), strict=True):
+        turned, straight = (np.linalg.norm(row, axis=0) for row in (back[:, ::-1], forth))
+        offset = int(lines.centre[n] - lines.centre[m])
+        stored = len(turned) - 1 - int(lines.centre[n])  # as the header has it
+        literal += _overlap(turned, straight, offset)
+        other += _overlap(turned, straight, stored - int(lines.centre[m]))
+    return literal >= other
+
+
+def _overlap(one: np.ndarray, other: np.ndarray, offset: int) -> float:
+    """Return Σ one[i + offset]·other[i] over their product of norms."""
+    a = one[max(offset, 0) : len(one) + min(offset, 0)]
+    b = other[max(-offset, 0) : len(other) - max(offset, 0)]
+    return float(a @ b / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-30)) if len(a) == len(b) else 0.0
+
+
+def _central(lines: Lines, pairs: np.ndarray) -> np.ndarray:
+    """Return those pairs of acquisitions (pair, 2) that lie nearest to the middle of all lines."""
+    if not len(pairs):
+        return pairs
+    middle = np.median(lines.line[lines.order])
+    return pairs[np.argsort(np.abs(lines.line[pairs[:, 0]] - middle), kind="stable")[:PAIRS]]
+
+
+def _bright(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the samples of two readouts (coil, samples) that hold most of the energy, of all coils."""
+    energy = (np.abs(one) ** 2 + np.abs(other) ** 2).sum(axis=0, dtype=np.float64)
+    bright = energy >= BRIGHT * energy.max(initial=0)
+    return one[:, bright].ravel(), other[:, bright].ravel()
