@@ -42,6 +42,7 @@ def batch(
     coils: Annotated[str, typer.Option(help="Compress to so many, or energy; auto or all.")] = "auto",
     maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
     map_sets: Annotated[str, typer.Option(help="Sets of coil maps: auto or a number.")] = "auto",
+    measurement: Annotated[str | None, typer.Option(help="Which group of ISMRMRD files.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker: 1 there.")] = None,
     workers: Annotated[int | None, typer.Option(help="So many processes, by Dask.")] = None,

@@ -19,6 +19,9 @@ FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.
 
 def info(
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
+    measurement: Annotated[
+        str | None, typer.Option(help="Which group of an ISMRMRD file that holds several.")
+    ] = None,
 ) -> None:
     """Say what is in a raw data file; nothing of patient, place or device is shown.
 
@@ -27,7 +30,7 @@ def info(
     from mrunfold.cli.console import print_table
     from mrunfold.io import open_scan
 
-    with open_scan(file) as scan:
+    with open_scan(file, measurement) as scan:
         print_table(_rows(scan), title=str(file))
 
 
@@ -54,6 +57,7 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
         ("geometry", _geometry(header)),
         *([("settings", _settings(header))] if header.contrast else []),
         ("data crimes", "none found" if not flags else "; ".join(flags)),
+        *(("note", note) for note in header.notes),
     ]
 
 

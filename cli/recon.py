@@ -42,6 +42,7 @@ def recon(
     ] = "auto",
     maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
     map_sets: Annotated[str, typer.Option(help="Sets of coil maps: auto (1 or 2) or a number.")] = "auto",
+    measurement: Annotated[str | None, typer.Option(help="Group of an ISMRMRD file with several.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,

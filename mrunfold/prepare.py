@@ -60,6 +60,7 @@ def build_problem(
     *,
     noise: np.ndarray | None = None,
     acquired: np.ndarray | None = None,
+    calibration: np.ndarray | None = None,
     settings: ProblemSettings | None = None,
     target: TargetKind = "combined",
     reference: np.ndarray | None = None,
@@ -68,9 +69,10 @@ def build_problem(
 
     mask: on the grid after oversampling is removed, or on the stored one, of whose rows the nearest are then
     taken; noise: the noise scan (coil, samples) or None; acquired: what the file holds, bool (readout,
-    phase), by default wherever a coil is not zero; reference: the file's own root-sum-of-squares image, the
-    target `rss` where k-space is not fully sampled.  Maps, covariance, σ_y and scale come from samples that
-    are both acquired and in the mask; the target is None unless all k-space inside its padding was acquired.
+    phase), by default wherever a coil is not zero; calibration: k-space (coil, readout, phase) that is not of
+    the image, for the maps alone; reference: the file's own root-sum-of-squares image, the target `rss` where
+    k-space is not fully sampled.  Maps, covariance, σ_y and scale come from samples that are both acquired
+    and in the mask; the target is None unless all k-space inside its padding was acquired.
     An all-zero slice gives y = 0, scale 1 and uniform maps.
     Raises InputError for NaN, for shapes that do not fit and for a calibration region that is too small.
     """
@@ -92,8 +94,9 @@ def build_problem(
     block = None
     if len(white) > 1 and coils.signal:
         with run("calibration"):
+            source, there = _larger_centre(calibration, white, keep, header, coils, settings)
             espirit = settings.espirit
-            block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
+            block = calibration_block(source, there, espirit.calibration_width, espirit.kernel_width)
             run.record["calibration"] = list(block.shape[1:])
             few = settings.compression == "auto" and len(white) <= AUTO_COILS
             if settings.compression is not None and not few:
@@ -111,6 +114,26 @@ def build_problem(
     return Problem(
         y, A, sigma_y, scale, image, kind, A.coil_gain(back), back, noise_of_rss, flags, run.record
     )
+
+
+def _larger_centre(
+    calibration: np.ndarray | None,
+    white: np.ndarray,
+    keep: np.ndarray,
+    header: Header,
+    coils: CoilTransform,
+    settings: ProblemSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the whitened k-space to calibrate coils by, and what of it was sampled, bool (y, x)."""
+    from mrunfold.masks import calibration_region
+
+    if calibration is None:
+        return white, keep
+    there = (calibration != 0).any(axis=0)
+    apart, there = _on_final_grid(calibration, there, header, settings, {})
+    if min(calibration_region(there)) <= min(calibration_region(keep)):
+        return white, keep
+    return coils.apply(apart), there
 
 
 class _Steps:

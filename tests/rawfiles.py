@@ -156,3 +156,31 @@ def write_cfl(path: Path, kspace: np.ndarray) -> Path:
     path.with_suffix(".hdr").write_text("# Dimensions\n" + " ".join(map(str, data.shape)) + "\n")
     path.with_suffix(".cfl").write_bytes(data.astype("<c8").tobytes(order="F"))
     return path.with_suffix(".cfl")
+
+
+def write_acquisitions(path: Path, rows: list, xml: str | bytes, group: str = "dataset") -> Path:
+    """Write ISMRMRD acquisitions: rows of (samples (coil, n), fields).
+
+    A field is a counter of `idx`, a member of the header, `flags`, or `trajectory` (samples, dimension).
+    """
+    import ismrmrd
+
+    dataset = ismrmrd.Dataset(str(path), group, create_if_needed=True)
+    dataset.write_xml_header(xml.encode() if isinstance(xml, str) else xml)
+    for samples, fields in rows:
+        samples = np.ascontiguousarray(samples, np.complex64)
+        acquisition = ismrmrd.Acquisition.from_array(samples, fields.get("trajectory"))
+        acquisition.center_sample = samples.shape[1] // 2
+        for name, value in fields.items():
+            if name == "flags":
+                for flag in value:
+                    acquisition.set_flag(flag)
+            elif hasattr(acquisition.idx, name):
+                setattr(acquisition.idx, name, value)
+            elif isinstance(value, tuple):
+                getattr(acquisition, name)[:] = value
+            elif name != "trajectory":
+                setattr(acquisition, name, value)
+        dataset.append_acquisition(acquisition)
+    dataset.close()
+    return path

@@ -50,8 +50,9 @@ def reconstruct_volume(
     system refuses; what was at `volume.final` stays then.
     """
     clock = Clock()
-    with open_scan(volume.path) as scan:
+    with open_scan(volume.path, work.settings.measurement) as scan:
         indices = parse_slices(work.settings.slices, len(scan))
+        scan.require(indices)
         kind = target_kind(scan, work.settings, indices[0])
         drawn = draw_mask(scan, work.settings)
         job = Job(scan, work.settings, work.method, kind, drawn, scan.noise(), work.device, clock)

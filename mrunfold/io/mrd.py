@@ -35,6 +35,7 @@ __all__ = ["MrdScan", "find_groups"]
 
 log = logging.getLogger(__name__)
 
+BLOCK = 1024  # acquisitions in memory at a time
 USUAL_GROUP = "dataset"
 SIEMENS = (
     "a Siemens scan: k-space is conjugated, for its slice directions assume the other sign of the Fourier "
@@ -114,7 +115,7 @@ class MrdScan(Scan):
             self._lines, encoding = sort_lines(self.path, heads, encoding_of, calibration_apart=True)
         self._refuse_off_grid(heads["trajectory_dimensions"])
         notes += (*encoding.notes, *self._lines.notes, *refuse_echoes(self.path, self._lines, self._samples))
-        notes += self._turned()
+        notes += (*self._turned(), *self._together(encoding.encoded.matrix[1]))
         self.labels = self._lines.labels
         self._siemens = encoding.siemens
         self._bandwidth = encoding.noise_bandwidth
@@ -170,6 +171,13 @@ class MrdScan(Scan):
             "center_sample of reversed readouts counts along k-space: measured at neighbouring lines",
         )
 
+    def _together(self, phase: int) -> tuple[str, ...]:
+        """Say where coil maps are made of all repetitions, because none has a sampled centre of k-space."""
+        lines = self._lines
+        if lines.coils == 1 or len(lines.calibration) or not len(lines.calibration_of(0, phase)):
+            return ()
+        return ("no image has a sampled centre of k-space: coil maps are made of the mean over repetitions",)
+
     def _samples(self, indices: np.ndarray) -> list[np.ndarray]:
         """Return the samples of acquisitions in any order, each complex64 (coil, samples)."""
         unique, which = np.unique(indices, return_inverse=True)
@@ -212,13 +220,14 @@ class MrdScan(Scan):
         readout, phase = self.header.matrix
         kspace = np.zeros((self.header.coils, readout, phase), np.complex64)
         counts = np.zeros((readout, phase), np.float32)
-        for number, row in zip(chosen, self._rows(chosen, self.header.coils), strict=True):
-            source, target = self._lines.span(number, readout)
-            if self._lines.reverse[number]:
-                row = row[:, ::-1]
-            line = self._lines.line[number]
-            kspace[:, target, line] += row[:, source]
-            counts[target, line] += 1
+        for block in np.array_split(chosen, -(-len(chosen) // BLOCK)):
+            for number, row in zip(block, self._rows(block, self.header.coils), strict=True):
+                source, target = self._lines.span(number, readout)
+                if self._lines.reverse[number]:
+                    row = row[:, ::-1]
+                line = self._lines.line[number]
+                kspace[:, target, line] += row[:, source]
+                counts[target, line] += 1
         kspace /= np.maximum(counts, 1)
         return np.conj(kspace, out=kspace) if self._siemens else kspace
 
@@ -292,10 +301,9 @@ def _header(lines: Lines, encoding: Encoding, notes: tuple[str, ...]) -> Header:
 
 def _geometry(lines: Lines, encoding: Encoding) -> tuple[Geometry | None, tuple[str, ...]]:
     """Return where slices lie, in mm, and what there is to say of it."""
-    geometry = geometry_of(lines)
+    geometry, said = geometry_of(lines), (SIEMENS,) if encoding.siemens else ()
     if geometry is None:
-        return None, ()
-    said = (SIEMENS,) if encoding.siemens else ()
+        return None, said
     if not encoding.metres or not geometry.positions.any():
         return geometry, said
     # Lengths are in metres; positions may be too, which the distance of slices tells.
@@ -306,4 +314,5 @@ def _geometry(lines: Lines, encoding: Encoding) -> tuple[Geometry | None, tuple[
         return geometry, said
     if thickness and 0.3 * thickness <= 1e3 * step <= 10 * thickness:
         return replace(geometry, positions=1e3 * geometry.positions), said
-    return None, ("whether slice positions are in mm or in metres cannot be told: the geometry is unknown",)
+    unknown = "whether slice positions are in mm or in metres cannot be told: the geometry is unknown"
+    return None, (*said, unknown)

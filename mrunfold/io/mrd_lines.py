@@ -117,11 +117,10 @@ def sort_lines(
     """
     flags, notes = heads["flags"].astype(np.uint64), []
     use, space = _images(path, flags, heads["encoding_space_ref"], notes)
-    encoding = encoding_of(space)
-    refuse_trajectory(path, encoding)
+    refuse_trajectory(path, encoding := encoding_of(space))
     keys = np.stack([heads[f"idx.{name}"] for name in KEY], axis=1)
-    calibration_apart |= encoding.calibration in APART
-    use, apart, doubles = _calibration(flags, heads, use, keys, space, calibration_apart)
+    all_apart = calibration_apart or encoding.calibration in APART
+    use, apart, doubles = _calibration(flags, heads, use, keys, space, all_apart)
     use, coils = _coils(path, heads["active_channels"], keys, use, notes)
     order = np.flatnonzero(use)
     refuse_partitions(path, heads["idx.kspace_encode_step_2"][order], encoding, notes)
@@ -133,7 +132,7 @@ def sort_lines(
     apart = _apart(apart, heads, coils, encoding, encoding_of, space, line, notes)
     unique, which = _images_of(keys[order])
     labels = tuple(dict(zip(KEY, map(int, key), strict=True)) for key in unique)
-    if (unique[:, : len(VOLUME)] != unique[0, : len(VOLUME)]).any():
+    if (unique[:, :-1] != unique[0, :-1]).any():
         log.info("%s: repetitions, phases, sets or contrasts follow one another as slices", path.name)
     _, repeats = np.unique(np.stack([which, line[order]]), axis=1, return_counts=True)
     incomplete: dict[int, str] = {}
@@ -150,7 +149,7 @@ def sort_lines(
         centre=centre,
         reverse=reverse,
         dwell=np.nan_to_num(heads["sample_time_us"].astype(np.float64), posinf=0.0, neginf=0.0),
-        vectors={name: heads[name].astype(np.float64) for name in VECTORS},
+        vectors={name: heads[name].astype(float) for name in VECTORS},
         order=order,
         which=which,
         labels=labels,
@@ -253,7 +252,7 @@ def _apart(
             line[numbers] = heads["idx.kspace_encode_step_1"][numbers] - middle + phase // 2
             kept.append(numbers[(line[numbers] >= 0) & (line[numbers] < phase)])
             notes.append(f"{what} are a scan of their own: they make the coil maps and are not in the image")
-    return np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, dtype=np.int64)
 
 
 def _same_spacing(one: Encoding, other: Encoding) -> bool:

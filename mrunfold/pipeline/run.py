@@ -64,10 +64,11 @@ def reconstruct(
     clock = Clock()
     with contextlib.suppress(OSError):  # what is not there, open_scan says better
         stamp = Stamp.of(Path(path))
-    with open_scan(Path(path)) as scan:
+    with open_scan(Path(path), settings.measurement) as scan:
         with clock("hash"):
             digest = scan_digest(scan.path)
         indices = parse_slices(settings.slices, len(scan))
+        scan.require(indices)
         places = stacks(scan.header, indices)  # a geometry that cannot be written is known before the work
         check_nifti(scan.header.crop, places)
         kind = target_kind(scan, settings, indices[0])

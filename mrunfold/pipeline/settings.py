@@ -31,8 +31,8 @@ class ReconSettings:
     whose ESPIRiT; map_sets: of coil maps, "auto" for one or two by what the calibration shows, see
     `EspiritSettings`; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
     noise: the noise level √E|n|² of every coil, in the file's units, None to estimate it or take it from the
-    noise scan; cache: keep coil maps; keep_samples: write the posterior samples as well, not only maps of
-    their spread.
+    noise scan; measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
+    keep_samples: write the posterior samples as well, not only maps of their spread.
     """
 
     mask: str = "acquired"
@@ -50,6 +50,7 @@ class ReconSettings:
     device: str = "auto"
     threads: int | None = None
     noise: float | None = None
+    measurement: str | None = None
     cache: bool = True
     keep_samples: bool = False
     check: int = 3

@@ -169,6 +169,7 @@ class Job:
             unit = unit_of(kspace)
             reference = self.scan.reference(index)
             kspace, noise = in_units(kspace, unit), in_units(self.noise, unit)
+            calibration = in_units(self.scan.calibration(index), unit)
         # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
         mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
         with self.clock("problem"):
@@ -178,6 +179,7 @@ class Job:
                 mask,
                 noise=noise,
                 acquired=held,
+                calibration=calibration,
                 settings=_problem_settings(self.settings, unit),
                 target=self.kind,
                 reference=in_units(reference, unit),
@@ -202,7 +204,8 @@ class Job:
             None if plain is None else crop_image(plain, header.crop),
             {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
             kept,
-            problem.flags
+            header.notes
+            + problem.flags
             + _twice_undersampled(self.drawn, held, header)
             + _empty(problem, recon)
             + _disbelieved(checked),
