@@ -19,9 +19,7 @@ FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.
 
 def info(
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
-    measurement: Annotated[
-        str | None, typer.Option(help="Which group of an ISMRMRD file that holds several.")
-    ] = None,
+    measurement: Annotated[str | None, typer.Option(help="Group of an ISMRMRD file with several.")] = None,
 ) -> None:
     """Say what is in a raw data file; nothing of patient, place or device is shown.
 

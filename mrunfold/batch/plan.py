@@ -14,6 +14,7 @@ import torch
 
 from mrunfold.errors import InputError
 from mrunfold.export.record import plain, versions
+from mrunfold.io.recognise import holds_raw_data
 from mrunfold.methods.base import Method
 from mrunfold.networks.weights import load_weights
 from mrunfold.pipeline import ReconSettings
@@ -21,8 +22,8 @@ from mrunfold.protocols.reconstruction import ReconProtocol
 
 __all__ = ["Volume", "check_outputs", "differences", "digest_of", "find_volumes", "full_settings"]
 
-# What a folder is searched for; files named one by one may end in anything.
-SUFFIXES = (".h5", ".cfl")
+# What a folder is searched for, in capitals too; other files are taken where raw data are in them.
+SUFFIXES = (".h5", ".hdf5", ".mrd", ".cfl")
 # How the work is done, not what comes out of it.
 NOT_RESULTS = ("cache", "threads", "parameters")
 
@@ -65,7 +66,7 @@ def _files(inputs: Iterable[Path | str]) -> list[Path]:
     found = []
     for path in map(Path, inputs):
         if path.is_dir():
-            inside = [p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith(".")]
+            inside = [p for p in path.iterdir() if not p.name.startswith(".") and _is_raw(p)]
             if not inside:
                 raise InputError(f"{path} holds no raw data ({', '.join(SUFFIXES)}); give another folder")
             found += sorted(inside)
@@ -76,6 +77,12 @@ def _files(inputs: Iterable[Path | str]) -> list[Path]:
         if not os.path.lexists(found[-1]):
             raise InputError(f"{found[-1]}: no such file")
     return found
+
+
+def _is_raw(path: Path) -> bool:
+    if path.suffix.casefold() in SUFFIXES:
+        return True
+    return path.suffix != ".hdr" and holds_raw_data(path)
 
 
 def check_outputs(volumes: Sequence[Volume], listed: Iterable[str]) -> None:

@@ -71,7 +71,7 @@ def evaluate_folder(
     lpips_features: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Score each `NAME.h5` of `recons` against the file of that name in `targets`, one in memory at a time.
+    """Score each `NAME.h5` of `recons` against the file NAME in `targets`, one in memory at a time.
 
     kind: "rss", "esc" or "target", None for the only one that the files hold; lpips_features: AlexNet's, see
     `metrics.lpips.Lpips`, None for no LPIPS; progress: called with (volumes done, volumes in all).  A
@@ -84,19 +84,20 @@ def evaluate_folder(
     lpips = None if lpips_features is None else Lpips(lpips_features)
     rows = [VolumeScore(name, "no reconstruction of this name") for name in pairing.missing]
     rows += [VolumeScore(name, "no target of this name") for name in pairing.extra]
-    for done, name in enumerate(pairing.names):
+    for done, (recon, target) in enumerate(pairing.pairs):
+        name = recon.name
         if progress is not None:
-            progress(done, len(pairing.names))
+            progress(done, len(pairing.pairs))
         try:
-            rows.append(score_pair(name, load_pair(recons / name, targets / name, kind), lpips))
+            rows.append(score_pair(name, load_pair(recon, target, kind), lpips))
         except InputError as error:
             # In the file's own name: the paths of this machine are nothing for a report.
             text = str(error)
-            for folder in (recons, targets):
-                text = text.replace(f"{folder / name}: ", "")
+            for path in (recon, target):
+                text = text.replace(f"{path}: ", "")
             rows.append(VolumeScore(name, text.removeprefix(f"{name}: ")))
     if progress is not None:
-        progress(len(pairing.names), len(pairing.names))
+        progress(len(pairing.pairs), len(pairing.pairs))
     run = Run(
         recons.resolve().name,
         recons,

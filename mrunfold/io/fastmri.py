@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.attributes import read_attribute
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
+from mrunfold.io.fastmri_axes import average_axis, check_axes, combined, lines_along_readout
 from mrunfold.io.grid import crop_image
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.heap import read_text
@@ -25,14 +27,16 @@ log = logging.getLogger(__name__)
 ACQUISITIONS = {
     "CORPD_FBK", "CORPDFS_FBK", "AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR", "AXT2TSE", "AXDIFF",
 }  # fmt: skip
+NOTHING = 1e-6  # of the largest sample: less is no measured sample
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
 
 class FastmriScan(Scan):
     """A fastMRI file: `kspace` (slice, coil, readout, phase), or (slice, readout, phase) for a single coil.
 
-    Raises InputError for a file whose k-space is not complex, has another number of axes, lies outside the
-    file or cannot have the size that it declares.
+    Averages before or behind the slices, as in fastMRI's prostate files, are averaged.  Raises InputError for
+    a file whose k-space is not complex, has another number or order of axes, lies outside the file or cannot
+    have the size that it declares.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,23 +51,33 @@ class FastmriScan(Scan):
     def _open(self) -> None:
         self._kspace = self._dataset("kspace")
         shape, kind = self._kspace.shape, self._kspace.dtype.kind
-        if kind != "c" or len(shape) not in (3, 4) or 0 in shape:
+        if kind != "c" or len(shape) not in (3, 4, 5) or 0 in shape:
             raise InputError(
                 f"{self.path}: 'kspace' must be complex (slice, coil, readout, phase) or "
                 f"(slice, readout, phase), got {self._kspace.dtype} {shape}"
             )
-        check_size(self.path, self._kspace, shape[0])
+        encoding = self._read_encoding()
         self._reference = next((d for name in REFERENCES if (d := self._optional(name)) is not None), None)
         if self._reference is not None:
             check_size(self.path, self._reference, self._reference.shape[0] if self._reference.shape else 1)
-            if self._reference.ndim != 3 or self._reference.shape[0] != shape[0]:
-                raise InputError(
-                    f"{self.path}: '{self._reference.name[1:]}' must be (slice, y, x) with {shape[0]} "
-                    f"slices, got {self._reference.shape}"
-                )
+        images = self._reference.shape if self._reference is not None else ()
+        slices = images[0] if len(images) == 3 else encoding.slices if encoding else None
+        self._averages = average_axis(
+            self.path, shape, slices, encoding.encoded.matrix[0] if encoding else None
+        )
+        if self._averages is not None:
+            shape = tuple(n for axis, n in enumerate(shape) if axis != self._averages)
+        check_size(self.path, self._kspace, shape[0])
+        check_axes(self.path, shape, encoding)
+        if self._reference is not None and (len(images) != 3 or images[0] != shape[0]):
+            raise InputError(
+                f"{self.path}: '{self._reference.name[1:]}' must be (slice, y, x) with {shape[0]} slices, "
+                f"got {images}"
+            )
         attributes = {n: read_attribute(self.path, self._file, n) for n in ("acquisition", "simulated")}
         self._mask = self._read_mask()
-        self.header = _header(self.path, shape, self._read_encoding(), attributes, self._reference)
+        header = _header(self.path, shape, encoding, attributes, self._reference)
+        self.header = self._looked_at(header)
 
     def _optional(self, name: str) -> h5py.Dataset | None:
         found = find(self.path, self._file, name)
@@ -99,12 +113,51 @@ class FastmriScan(Scan):
 
     def kspace(self, index: int) -> np.ndarray:
         index = self._index(index)
-        with reading(self.path, f"slice {index} of 'kspace'"):
-            kspace = np.asarray(self._kspace[index], dtype=np.complex64)
-        kspace = kspace if kspace.ndim == 3 else kspace[None]  # (coil, readout, phase)
-        refuse_not_finite(self.path, kspace, index)
+        kspace = self._stored(index)
         keep = self._kept()
         return kspace if keep is None else np.where(keep, kspace, np.complex64(0))
+
+    def _stored(self, index: int) -> np.ndarray:
+        """Return all that the file holds of a slice, complex64 (coil, readout, phase)."""
+        with reading(self.path, f"slice {index} of 'kspace'"):
+            stored = self._kspace[:, index] if self._averages == 0 else self._kspace[index]
+        kspace = np.asarray(stored, dtype=np.complex64)
+        kspace = kspace if kspace.ndim > 2 else kspace[None]
+        if self._averages is not None:
+            kspace = combined(kspace)
+        refuse_not_finite(self.path, kspace, index)
+        return kspace
+
+    def _looked_at(self, header: Header) -> Header:
+        """Return the header with notes on what the middle slice holds, and without padding that is none."""
+        self.header = header
+        notes = header.notes
+        if self._averages is not None:
+            count = self._kspace.shape[self._averages]
+            notes += (f"{count} averages are averaged, each where it has samples",)
+        try:
+            kspace = self._stored(header.slices // 2)
+        except InputError:
+            return replace(header, notes=notes)  # that slice is refused when it is asked for
+        filled = np.abs(kspace).max(axis=0) > NOTHING * np.abs(kspace).max(initial=0)
+        if header.padding is not None and filled[:, _outside(header.padding, filled.shape[1])].any():
+            left, right = header.padding
+            notes += (
+                f"the header calls lines outside of {left} to {right - 1} zero filling and they hold "
+                "samples: all lines are used",
+            )
+            header = replace(header, padding=None)
+        if self._mask is not None and (left_out := int((filled & ~self._mask).sum())):
+            notes += (
+                f"k-space holds {left_out} of {int(filled.sum())} samples outside of the file's own mask: "
+                "they are left out; delete the dataset 'mask' to use them",
+            )
+        elif lines_along_readout(filled):
+            notes += (
+                "whole lines are missing along the readout axis: if that is the phase encoding, write "
+                "k.swapaxes(-1, -2)",
+            )
+        return replace(header, notes=notes)
 
     def acquired(self, index: int) -> np.ndarray:
         keep = self._kept() if self._mask is not None else None
@@ -136,6 +189,11 @@ class FastmriScan(Scan):
 
     def close(self) -> None:
         self._file.close()
+
+
+def _outside(padding: tuple[int, int], lines: int) -> np.ndarray:
+    """Return which lines are zero filling, bool (phase,)."""
+    return (np.arange(lines) < padding[0]) | (np.arange(lines) >= padding[1])
 
 
 def _header(
@@ -176,6 +234,7 @@ def _header(
         padding=padding,
         simulated=_true(attributes.get("simulated")),
         contrast=encoding.contrast if encoding else {},
+        notes=encoding.notes if encoding else (),
     )
 
 

@@ -45,7 +45,15 @@ def open_h5(path: Path) -> h5py.File:
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
     with reading(path, "it as HDF5"):
-        return h5py.File(path, "r")
+        try:
+            return h5py.File(path, "r")
+        except OSError as error:
+            if "lock" not in str(error):
+                raise
+            raise InputError(
+                f"{path}: is locked: another program writes to it, or its file system has no locks; close "
+                "that program, or set HDF5_USE_FILE_LOCKING=FALSE"
+            ) from error
 
 
 def find(path: Path, parent: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:

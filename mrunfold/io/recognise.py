@@ -11,9 +11,10 @@ import h5py
 from mrunfold.errors import InputError
 from mrunfold.io.centre import centred
 from mrunfold.io.hdf5 import find, open_h5, reading
+from mrunfold.io.mrd import find_groups
 from mrunfold.io.scan import Scan
 
-__all__ = ["open_scan"]
+__all__ = ["holds_raw_data", "open_scan"]
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 READS = "fastMRI .h5, ISMRMRD .h5 and BART .cfl/.hdr are read"
@@ -53,6 +54,17 @@ def _opened(path: Path, measurement: str | None) -> Scan:
     if _is_hdf5(start, path):
         return _open_hdf5(path, measurement)
     raise InputError(f"{path}: {_what(path, start)}")
+
+
+def holds_raw_data(path: Path) -> bool:
+    """Return whether a file, whatever its name, is HDF5 with raw data in it; nothing of them is read."""
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    try:
+        with open_h5(path) as file:
+            return find(path, file, "kspace") is not None or bool(find_groups(path, file))
+    except InputError:
+        return False  # damaged, and not called raw data either
 
 
 def _is_hdf5(start: bytes, path: Path) -> bool:
@@ -100,7 +112,7 @@ def _is_stream(start: bytes) -> bool:
 
 def _open_hdf5(path: Path, measurement: str | None) -> Scan:
     from mrunfold.io.fastmri import FastmriScan
-    from mrunfold.io.mrd import MrdScan, find_groups
+    from mrunfold.io.mrd import MrdScan
 
     with open_h5(path) as file:
         kspace = find(path, file, "kspace") is not None

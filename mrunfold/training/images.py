@@ -77,6 +77,7 @@ def _read_set(root: Path, spec: ImageSet, held_back: bool) -> tuple[Slice, ...]:
     slices: list[Slice] = []
     for file in files:
         volume = _READERS[spec.reader](file)  # (slice, y, x)
+        _refuse_not_finite(volume, str(file))
         if volume.dtype == np.uint8:
             keep = (volume > 0).mean(axis=(1, 2)) > spec.least_content
             slices += [torch.from_numpy(s.copy()) for s in volume[keep]]
@@ -207,7 +208,10 @@ def outline(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
 
 
 def _fastmri_slices(file: Path, least_content: float) -> list[_FastmriSlice]:
-    """Return the slices of a file whose middle is bright enough, judged by every fourth row of each."""
+    """Return the slices of a file that are filled enough; InputError where one holds NaN or infinity.
+
+    Every row is looked at, before any training: a slice that cannot be used would stop it when it is drawn.
+    """
     from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 
     with open_h5(file) as h5:
@@ -219,12 +223,25 @@ def _fastmri_slices(file: Path, least_content: float) -> list[_FastmriSlice]:
         if getattr(dataset, "ndim", 0) != 3:
             raise InputError(f"{file}: '{name}' must be (slice, y, x); leave it out of the pattern")
         check_size(file, dataset, dataset.shape[0])
-        with reading(file, name):
-            rows = np.asarray(dataset[:, ::4], dtype=np.float32)
-    if not np.isfinite(rows).all():
-        raise InputError(f"{file}: '{name}' holds values that are not finite; leave it out")
+        kept = []
+        for index in range(dataset.shape[0]):
+            with reading(file, name):
+                image = np.asarray(dataset[index], dtype=np.float32)
+            _refuse_not_finite(image[None], f"{file}: '{name}'", index)
+            kept.append(image[::4].copy())
+    rows = np.stack(kept)
     filled = (rows > 0.1 * np.percentile(rows, 99)).mean(axis=(1, 2)) > least_content
     return [_FastmriSlice(file, name, i) for i in np.flatnonzero(filled).tolist()]
+
+
+def _refuse_not_finite(volume: np.ndarray, name: str, first: int = 0) -> None:
+    """Raise InputError where a volume (slice, …) that begins with slice `first` has NaN or infinity."""
+    finite = np.isfinite(volume.reshape(len(volume), -1)).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"{name} has NaN or infinity in slice {first + int(np.argmin(finite))}; leave the file out of "
+            "the protocol's pattern or repair it"
+        )
 
 
 _READERS = {

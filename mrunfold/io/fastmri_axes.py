@@ -1,0 +1,74 @@
+"""The order of axes in files that look like fastMRI's: (slice, coil, readout, phase), or a word what to do.
+
+fastMRI's prostate files have averages before it: (average, slice, coil, readout, phase), each with a part of
+the lines (https://github.com/cai2r/fastMRI_prostate, Tibrewala et al., Sci Data 11:404, 2024).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.encoding import Encoding
+
+__all__ = ["average_axis", "check_axes", "combined", "lines_along_readout"]
+
+FEW_LINES, MANY_COILS = 32, 64  # with so few lines and so many coils, coils are the last axis
+
+
+def average_axis(path: Path, shape: tuple[int, ...], slices: int | None, readout: int | None) -> int | None:
+    """Return which axis of k-space holds averages, None where none does; InputError where that is unclear.
+
+    slices, readout: how many the file has, as its header or its own images say.
+    """
+    if len(shape) != 5:
+        return None
+    fits = [axis for axis in (0, 1) if shape[1 - axis] == slices != shape[axis]]
+    if fits and readout in (None, shape[3]):
+        return fits[0]
+    raise InputError(
+        f"{path}: 'kspace' has 5 axes, {shape}; if the first has {shape[0]} averages, as in fastMRI's "
+        "prostate files, write their mean over what was acquired, k.sum(0) / np.maximum((k != 0).sum(0), 1), "
+        "as (slice, coil, readout, phase)"
+    )
+
+
+def combined(kspace: np.ndarray) -> np.ndarray:
+    """Return the mean over averages (average, coil, readout, phase) of what each of them acquired."""
+    acquired = (kspace != 0).any(axis=1, keepdims=True)
+    return kspace.sum(axis=0) / np.maximum(acquired.sum(axis=0), 1).astype(np.float32)
+
+
+def check_axes(path: Path, shape: tuple[int, ...], encoding: Encoding | None) -> None:
+    """Raise InputError, with the line that helps, where axes cannot be (slice, coil, readout, phase)."""
+    if len(shape) != 4:
+        return
+    _, coils, readout, phase = shape
+    said = encoding.coils if encoding else None
+    last = phase == said != coils or (phase <= FEW_LINES and coils >= MANY_COILS and readout > phase)
+    if last:
+        raise InputError(
+            f"{path}: 'kspace' {shape} would be {coils} coils of {readout}×{phase} samples; its last axis "
+            "seems to be the coils: write k.transpose(0, 3, 1, 2), (slice, coil, readout, phase)"
+        )
+    if encoding is None:
+        return
+    x, y = encoding.encoded.matrix[:2]
+    if phase == x != readout and (readout == y or encoding.recon.matrix[0] * 2 == x):
+        raise InputError(
+            f"{path}: 'kspace' {shape} has the {x} readout samples of its header on the last axis: the phase "
+            "encoding is first; write k.swapaxes(-1, -2), (slice, coil, readout, phase)"
+        )
+
+
+def lines_along_readout(acquired: np.ndarray) -> bool:
+    """Return whether whole lines along the phase axis are missing in between, and none along the readout.
+
+    acquired: bool (readout, phase).  A scanner leaves out phase encodings, never samples within a readout.
+    """
+    rows, columns = acquired.any(axis=1), acquired.any(axis=0)
+    there = np.flatnonzero(rows)
+    gaps = len(there) > 1 and int(np.diff(there).max()) > 1
+    return bool(gaps and columns.all() and acquired[rows].all())
