@@ -88,14 +88,16 @@ def build_problem(
     with run("mask"):
         keep = _kept(mask, held, header, full.shape[1:], not kspace.any())
         measured = np.where(keep, full, np.complex64(0))
+    apart = _calibration_apart(calibration, keep, header, settings)
     with run("noise"):
-        coils = find_whitening(measured, keep, noise, run.record, settings.sigma)
+        seen, sampled = _with_centre(apart, measured, keep)
+        coils = find_whitening(seen, sampled, noise, run.record, settings.sigma)
         white = coils.apply(measured)
     block = None
     if len(white) > 1 and coils.signal:
         with run("calibration"):
-            source, there = _larger_centre(calibration, white, keep, header, coils, settings)
             espirit = settings.espirit
+            source, there = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
             block = calibration_block(source, there, espirit.calibration_width, espirit.kernel_width)
             run.record["calibration"] = list(block.shape[1:])
             few = settings.compression == "auto" and len(white) <= AUTO_COILS
@@ -116,24 +118,33 @@ def build_problem(
     )
 
 
-def _larger_centre(
-    calibration: np.ndarray | None,
-    white: np.ndarray,
-    keep: np.ndarray,
-    header: Header,
-    coils: CoilTransform,
-    settings: ProblemSettings,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the whitened k-space to calibrate coils by, and what of it was sampled, bool (y, x)."""
+def _calibration_apart(
+    calibration: np.ndarray | None, keep: np.ndarray, header: Header, settings: ProblemSettings
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return calibration k-space on the final grid and what of it was sampled, bool (y, x).
+
+    None where there is none, or where the image's own sampled centre is as large.
+    """
     from mrunfold.masks import calibration_region
 
     if calibration is None:
-        return white, keep
+        return None
     there = (calibration != 0).any(axis=0)
-    apart, there = _on_final_grid(calibration, there, header, settings, {})
-    if min(calibration_region(there)) <= min(calibration_region(keep)):
-        return white, keep
-    return coils.apply(apart), there
+    kspace, there = _on_final_grid(calibration, there, header, settings, {})
+    return None if min(calibration_region(there)) <= min(calibration_region(keep)) else (kspace, there)
+
+
+def _with_centre(
+    apart: tuple[np.ndarray, np.ndarray] | None, measured: np.ndarray, keep: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return k-space for the noise to be estimated from, and what of it was sampled.
+
+    Its centre is that of the calibration scan, of one contrast: what is not noise there has a low rank.
+    """
+    if apart is None:
+        return measured, keep
+    kspace, there = apart
+    return np.where(there, kspace, measured), keep | there
 
 
 class _Steps:

@@ -60,7 +60,7 @@ class FastmriScan(Scan):
         self._reference = next((d for name in REFERENCES if (d := self._optional(name)) is not None), None)
         if self._reference is not None:
             check_size(self.path, self._reference, self._reference.shape[0] if self._reference.shape else 1)
-        images = self._reference.shape if self._reference is not None else ()
+        images: tuple[int, ...] = () if self._reference is None else self._reference.shape
         slices = images[0] if len(images) == 3 else encoding.slices if encoding else None
         self._averages = average_axis(
             self.path, shape, slices, encoding.encoded.matrix[0] if encoding else None

@@ -115,7 +115,8 @@ def sort_lines(
     encoding_of: gives an encoding of the file's header by its number; calibration_apart: calibration lines
     are a scan of their own, whatever the header says.
     """
-    flags, notes = heads["flags"].astype(np.uint64), []
+    flags = heads["flags"].astype(np.uint64)
+    notes: list[str] = []
     use, space = _images(path, flags, heads["encoding_space_ref"], notes)
     refuse_trajectory(path, encoding := encoding_of(space))
     keys = np.stack([heads[f"idx.{name}"] for name in KEY], axis=1)
