@@ -69,12 +69,11 @@ def build_problem(
 
     mask: on the grid after oversampling is removed, or on the stored one, of whose rows the nearest are then
     taken; noise: the noise scan (coil, samples) or None; acquired: what the file holds, bool (readout,
-    phase), by default wherever a coil is not zero; calibration: k-space (coil, readout, phase) that is not of
-    the image, for the maps alone; reference: the file's own root-sum-of-squares image, the target `rss` where
-    k-space is not fully sampled.  Maps, covariance, σ_y and scale come from samples that are both acquired
-    and in the mask; the target is None unless all k-space inside its padding was acquired.
-    An all-zero slice gives y = 0, scale 1 and uniform maps.
-    Raises InputError for NaN, for shapes that do not fit and for a calibration region that is too small.
+    phase), by default wherever a coil is not zero; calibration: k-space that only the maps are made of;
+    reference: the file's own root-sum-of-squares image, the target `rss` where k-space is not fully sampled.
+    Maps, covariance, σ_y and scale come from samples that are both acquired and in the mask; the target is
+    None unless all k-space inside its padding was acquired.  An all-zero slice gives y = 0, scale 1 and
+    uniform maps.  Raises InputError for NaN, shapes that do not fit and too small a calibration region.
     """
     settings = settings or ProblemSettings()
     run = _Steps()
@@ -90,15 +89,14 @@ def build_problem(
         measured = np.where(keep, full, np.complex64(0))
     apart = _calibration_apart(calibration, keep, header, settings)
     with run("noise"):
-        seen, sampled = _with_centre(apart, measured, keep)
-        coils = find_whitening(seen, sampled, noise, run.record, settings.sigma)
+        coils = find_whitening(*_with_centre(apart, measured, keep), noise, run.record, settings.sigma)
         white = coils.apply(measured)
     block = None
     if len(white) > 1 and coils.signal:
         with run("calibration"):
-            espirit = settings.espirit
-            source, there = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
-            block = calibration_block(source, there, espirit.calibration_width, espirit.kernel_width)
+            centre = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
+            sizes = settings.espirit.calibration_width, settings.espirit.kernel_width
+            block = calibration_block(*centre, *sizes)
             run.record["calibration"] = list(block.shape[1:])
             few = settings.compression == "auto" and len(white) <= AUTO_COILS
             if settings.compression is not None and not few:
@@ -112,10 +110,8 @@ def build_problem(
         image = _target(target, full, held, header, coils, A, scale, reference)
     kind: TargetKind = "none" if image is None else target
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    noise_of_rss = _rss_noise(coils, held, header, run.record)
-    return Problem(
-        y, A, sigma_y, scale, image, kind, A.coil_gain(back), back, noise_of_rss, flags, run.record
-    )
+    floor = _rss_noise(coils, held, header, run.record)
+    return Problem(y, A, sigma_y, scale, image, kind, A.coil_gain(back), back, floor, flags, run.record)
 
 
 def _calibration_apart(

@@ -135,7 +135,6 @@ def sort_lines(
     labels = tuple(dict(zip(KEY, map(int, key), strict=True)) for key in unique)
     if (unique[:, :-1] != unique[0, :-1]).any():
         log.info("%s: repetitions, phases, sets or contrasts follow one another as slices", path.name)
-    _, repeats = np.unique(np.stack([which, line[order]]), axis=1, return_counts=True)
     incomplete: dict[int, str] = {}
     if not loose:
         measured = [line[order[which == i]].tolist() for i in range(len(labels))]
@@ -155,7 +154,7 @@ def sort_lines(
         which=which,
         labels=labels,
         noise=_noise(np.flatnonzero(flagged(flags, "noise")), heads["active_channels"], coils, notes),
-        averages=int(np.median(repeats)),
+        averages=_commonly(which, line[order]),
         average=heads["idx.average"],
         calibration=apart,
         slice_counter=heads["idx.slice"],
@@ -165,6 +164,12 @@ def sort_lines(
         notes=tuple(notes),
     )
     return lines, encoding
+
+
+def _commonly(which: np.ndarray, line: np.ndarray) -> int:
+    """Return how many acquisitions a place commonly has."""
+    _, repeats = np.unique(np.stack([which, line]), axis=1, return_counts=True)
+    return int(np.median(repeats))
 
 
 def _images_of(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
