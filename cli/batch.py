@@ -46,9 +46,7 @@ def batch(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker: 1 there.")] = None,
     workers: Annotated[int | None, typer.Option(help="So many processes, by Dask.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Dask cluster, which is trusted: tls://host:port.")
-    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Trusted Dask cluster, tls://host:port.")] = None,
     tls: Annotated[Path | None, typer.Option(help="ca.pem, cert.pem, key.pem for tls://host:port.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try what failed again.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other settings' work.")] = False,
