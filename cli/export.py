@@ -32,6 +32,18 @@ def export(
         Path | None,
         typer.Option(help="A DICOM, or folder, of the same exam: its patient, study and frame."),
     ] = None,
+    no_map: Annotated[
+        bool, typer.Option("--no-map", help="No Parametric Map, for a PACS that does not take any.")
+    ] = False,
+    enhanced: Annotated[
+        bool, typer.Option("--enhanced", help="Each series as one Enhanced MR object too.")
+    ] = False,
+    series_number: Annotated[
+        int | None, typer.Option(help="SeriesNumber of the reconstruction; others follow it.")
+    ] = None,
+    series_description: Annotated[
+        str | None, typer.Option(help="SeriesDescription, after what the series shows.")
+    ] = None,
     subject: Annotated[str, typer.Option(help="BIDS subject label.")] = "01",
     suffix: Annotated[str | None, typer.Option(help="BIDS contrast: T1w, T2w, PDw, FLAIR, T2starw.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write, <result>_export if none.")] = None,
@@ -57,7 +69,7 @@ def export(
         return
     request = ExportRequest(
         dicom, nifti, bids, tuple(extra or ()), _elements(patient_id, set_element or []), from_dicom,
-        subject, suffix,
+        subject, suffix, not no_map, enhanced, series_number, series_description,
     )  # fmt: skip
     final = (out or _beside(result)).absolute()
     check_target(final, overwrite, EXPORTED)

@@ -46,6 +46,7 @@ def make_header(
     pixel_mm: tuple[float, float] | None = (0.7, 0.9),
     contrast: Mapping[str, Any] = CONTRAST,
     acquisition: str | None = None,
+    volumes: tuple[int, ...] | None = None,
 ) -> Header:
     geometry = None
     if frame is not None:
@@ -65,6 +66,7 @@ def make_header(
         None,
         False,
         dict(contrast),
+        volumes=volumes,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.export.dicom_classes import LEVELS, Scale, common, file_dataset, mr_image, secondary
+from mrunfold.export.dicom_enhanced import enhanced_image
 from mrunfold.export.dicom_map import parametric_map
 from mrunfold.export.dicom_reference import Exam
 from mrunfold.export.dicom_uids import content_uid, digest_of
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["EXTRAS", "chosen", "write_dicom"]
 
 Progress = Callable[[float, int], None]
-# Series numbers and titles; those of samples are 101, 102, …; every further stack adds 1000.
+# Series numbers, titles and ImageType's fourth value; samples are 101, 102, …; every further stack adds 1000.
+# Titles are short: what is added to them must fit into 64 characters.
 SERIES = {
-    "reconstruction": (1, "Reconstruction"),
-    "std": (2, "Standard deviation of samples"),
-    "quantile_05": (3, "5 % quantile of samples"),
-    "quantile_95": (4, "95 % quantile of samples"),
-    "target": (5, "Reference from the full data"),
+    "reconstruction": (1, "Reconstruction", "RECONSTRUCTION"),
+    "std": (2, "Standard deviation", "STD_DEVIATION"),
+    "quantile_05": (3, "5 % quantile", "QUANTILE_05"),
+    "quantile_95": (4, "95 % quantile", "QUANTILE_95"),
+    "target": (5, "Reference", "REFERENCE"),
 }
 MAP_NUMBER = 6
+ENHANCED, ENHANCED_SAMPLES = 10, 500  # added to the numbers of series and of samples
+FORMAT = 2
 ALWAYS = ("reconstruction", "std")
 EXTRAS = ("quantiles", "target", "samples")
 # What lies above is drawn white: 0.5 % of the pixels that are not zero.
@@ -41,10 +45,11 @@ WINDOW_QUANTILE = 0.995
 
 @dataclass(frozen=True)
 class _Series:
-    """A series to write: dataset, number, title, scale, and the stack that it shows."""
+    """A series to write: dataset, number, kind, title, scale, and the stack that it shows."""
 
     name: str
     number: int
+    kind: str
     title: str
     stack: Stack
     scale: Scale
@@ -84,31 +89,40 @@ def write_dicom(
     exam: Exam,
     *,
     extras: Sequence[str] = (),
+    maps: bool = True,
+    enhanced: bool = False,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Write the series into folders of `folder`, which must exist, and return what each of them is.
 
     Images are turned as radiologists expect them, and stored in 12 bits under one factor for all that is to
-    be compared (reconstruction, reference, quantiles, samples) and one for the standard deviation.  Raises
-    InputError where the result is damaged or lacks what `extras` ask for.
+    be compared (reconstruction, reference, quantiles, samples) and one for the standard deviation.  maps: the
+    standard deviation as a Parametric Map too, enhanced: each series as one Enhanced MR object too, both
+    where places are known.  Raises InputError where the result is damaged or lacks what `extras` ask for.
     """
     names = chosen(result, extras)
     scales = {name: _scale(result, group) for group in _groups(result) for name in group}
     view = radiological_view(result.header.geometry)
     series = []
-    for index, stack in enumerate(result.stacks):
+    stacks = result.stacks
+    for index, stack in enumerate(stacks):
         view = view if stack.lps is not None else View()
         for name in names:
-            number, title = _number(name)
-            uid = _series_uid(result, exam, name, stack, scales[name])
-            series.append(_Series(name, number + 1000 * index, title, stack, scales[name], view, uid))
+            number, title, kind = _number(name)
+            number += 1000 * index + exam.above
+            if len(stacks) > 1:
+                title += f", stack {index + 1} of {len(stacks)}"
+            uid = _series_uid(result, exam, name, number, stack, scales[name])
+            series.append(_Series(name, number, kind, title, stack, scales[name], view, uid))
     total = sum(len(one.stack.slices) for one in series)
     facts, done = [], 0
     for one in series:
         shown = None if progress is None else partial(_after, progress, done, total)
         facts.append(_write_series(result, folder, exam, one, shown))
         done += len(one.stack.slices)
-        if one.name == "std" and one.stack.lps is not None:
+        if enhanced and one.stack.lps is not None:
+            facts.append(_write_enhanced(result, folder, exam, one))
+        if maps and one.name == "std" and one.stack.lps is not None:
             facts.append(_write_map(result, folder, exam, one))
     return facts
 
@@ -117,11 +131,12 @@ def _after(progress: Progress, before: int, total: int, done: int) -> None:
     progress(before + done, total)
 
 
-def _number(name: str) -> tuple[int, str]:
+def _number(name: str) -> tuple[int, str, str]:
+    """Return number, title and ImageType's fourth value of a dataset's series."""
     if name in SERIES:
         return SERIES[name]
     draw = int(name.removeprefix("sample_"))
-    return 100 + draw, f"Posterior sample {draw}"
+    return 100 + draw, f"Posterior sample {draw}", f"SAMPLE_{draw:02d}"
 
 
 def _groups(result: Reconstruction) -> list[list[str]]:
@@ -152,10 +167,18 @@ def stored_values(image: np.ndarray, factor: float) -> np.ndarray:
     return np.clip(np.rint(image.astype(np.float64) / factor), 0, LEVELS).astype(np.uint16)
 
 
-def _series_uid(result: Reconstruction, exam: Exam, name: str, stack: Stack, scale: Scale) -> str:
+def _series_uid(
+    result: Reconstruction, exam: Exam, name: str, number: int, stack: Stack, scale: Scale
+) -> str:
     return content_uid(
         "series",
         {
+            # Raised when the same result is written differently: a series then never mixes both.
+            "format": FORMAT,
+            "number": number,
+            "description": exam.description,
+            "sources": {str(place): [s.instance for s in one] for place, one in exam.sources.items()},
+            "check": None if result.check is None else result.check.words(),
             "raw": result.digest,
             "weights": result.weights_sha256,
             "version": result.version,
@@ -179,7 +202,7 @@ def _series_uid(result: Reconstruction, exam: Exam, name: str, stack: Stack, sca
 
 def _datasets(result: Reconstruction, exam: Exam, one: _Series) -> Any:
     """Yield (slice's place, dataset ready to be written), one in memory at a time."""
-    base = common(result, exam, one.title, one.number, one.uid)
+    base = common(result, exam, one.kind, one.title, one.number, one.uid)
     affine = None
     if one.stack.lps is not None:
         affine = turned(one.stack.lps, one.view, result.header.crop)
@@ -189,8 +212,9 @@ def _datasets(result: Reconstruction, exam: Exam, one: _Series) -> Any:
         if affine is None:
             dataset = secondary(base, result, stored, place, one.scale, one.title)
         else:
-            dataset = mr_image(base, result, exam, stored, affine, place, count, one.scale, one.title)
-        yield place, file_dataset(dataset, content_uid("instance", one.uid, place, digest_of([stored])))
+            source = exam.sources.get(one.stack.slices[place], ())
+            dataset = mr_image(base, result, exam, stored, affine, place, count, one.scale, one.title, source)
+        yield place, file_dataset(dataset, one.uid)
 
 
 def _write_series(
@@ -223,8 +247,20 @@ def _facts(one: _Series, name: str, kind: str) -> dict[str, Any]:
     }
 
 
+def _write_enhanced(result: Reconstruction, folder: Path, exam: Exam, one: _Series) -> dict[str, Any]:
+    number = one.number + (ENHANCED if one.name in SERIES else ENHANCED_SAMPLES)
+    target = folder / f"{number:03d}_{one.name}_enhanced"
+    target.mkdir()
+    uid = content_uid("enhanced", one.uid)
+    images = [dataset for _, dataset in _datasets(result, exam, one)]
+    sources = [source for place in one.stack.slices for source in exam.sources.get(place, ())]
+    dataset = enhanced_image(images, sources, number=number, series_uid=uid)
+    dataset.save_as(target / "0001.dcm", enforce_file_format=True)
+    return _facts(one, target.name, dataset.SOPClassUID.name) | {"number": number, "uid": uid}
+
+
 def _write_map(result: Reconstruction, folder: Path, exam: Exam, one: _Series) -> dict[str, Any]:
-    number = one.number - SERIES[one.name][0] + MAP_NUMBER
+    number = one.number - SERIES[one.name][0] + MAP_NUMBER  # of the same stack, above the same numbers
     target = folder / f"{number:03d}_{one.name}_map"
     target.mkdir()
     sources: list[Dataset] = []

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrunfold.errors import InputError
-from mrunfold.export.dicom_reference import Exam, laterality
+from mrunfold.export.dicom_method import (
+    MANUFACTURER,
+    MODEL,
+    code,
+    comments,
+    contributing_equipment,
+    derivation,
+)
+from mrunfold.export.dicom_reference import Exam, Source, laterality
 from mrunfold.export.dicom_uids import IMPLEMENTATION_UID, content_uid
-from mrunfold.export.record import to_json
 from mrunfold.export.result import PURPOSE, Reconstruction
+from mrunfold.io.encoding import BODY_PARTS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -21,7 +29,7 @@ __all__ = [
     "LEVELS",
     "Scale",
     "common",
-    "contributing_equipment",
+    "describe",
     "file_dataset",
     "mr_image",
     "secondary",
@@ -29,8 +37,9 @@ __all__ = [
 
 LEVELS = 4095  # 12 bits stored: what viewers and converters of MR images expect
 MAX_US = 65535
-MODEL = f"mrunfold: {PURPOSE}"
-MANUFACTURER = "Open source"  # dcm2niix and others read vendors from it; it must be none
+# Parts of the body without a face; of all others, and where nobody says, the images may show one.
+FACELESS = BODY_PARTS - {"BRAIN", "HEAD", "NECK", "CSPINE", "SPINE"}
+LONGEST_DESCRIPTION = 64  # of a series, LO
 
 
 @dataclass(frozen=True)
@@ -55,38 +64,31 @@ def _direction(vector: np.ndarray) -> list[Any]:
     return [_ds(round(float(value), 9) + 0.0) for value in vector / np.linalg.norm(vector)]
 
 
-def _derivation(result: Reconstruction, title: str) -> str:
-    weights = f", weights sha256 {result.weights_sha256}" if result.weights_sha256 else ""
-    text = (
-        f"{PURPOSE}. {title}, by mrunfold {result.version}, method {result.method}{weights}, from raw data "
-        f"sha256 {result.digest}, magnitude {result.kind}, mask {result.mask['kind']}, parameters "
-    ) + re.sub(r"\s+", " ", to_json(result.parameters))
-    return text.replace("\\", "/")[:1024]
+def describe(title: str, result: Reconstruction, exam: Exam) -> str:
+    """Return a series' description: what it is comes first, so that nothing that tells two apart is cut.
+
+    The user's own words stand for method and purpose, which other fields say as well.
+    """
+    if exam.description is not None:
+        room = LONGEST_DESCRIPTION - len(title) - 2
+        return f"{title}, {exam.description[:room]}"
+    ends = (f", {result.method} ({PURPOSE})", f", {result.method} (research)", ", research")
+    return next(title + end for end in ends if len(title + end) <= LONGEST_DESCRIPTION)
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
-    return item
+def recognizable(body_part: str) -> str:
+    """Return whether a person may be recognised from the images: NO only where the part is known to have no
+    face."""
+    return "NO" if body_part in FACELESS else "YES"
 
 
-def contributing_equipment(result: Reconstruction, title: str) -> Dataset:
-    """Return the item that says what made the image: software, weights, parameters, purpose."""
-    from pydicom.dataset import Dataset
+def common(
+    result: Reconstruction, exam: Exam, kind: str, title: str, number: int, series_uid: str
+) -> Dataset:
+    """Return what all images of a series share: patient, study, equipment and what the image is.
 
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [_code("109102", "DCM", "Processing Equipment")]
-    item.Manufacturer = MANUFACTURER
-    item.ManufacturerModelName = MODEL
-    item.SoftwareVersions = f"mrunfold {result.version}"
-    item.ContributionDescription = _derivation(result, title)
-    return item
-
-
-def common(result: Reconstruction, exam: Exam, title: str, number: int, series_uid: str) -> Dataset:
-    """Return what all images of a series share: patient, study, equipment and what the image is."""
+    kind: ImageType's fourth value, one for each kind of image.
+    """
     from pydicom.dataset import Dataset
 
     one = Dataset()
@@ -96,6 +98,8 @@ def common(result: Reconstruction, exam: Exam, title: str, number: int, series_u
         "ReferringPhysicianName", "StudyID", "AccessionNumber",
     ):  # fmt: skip
         setattr(one, keyword, exam.elements.get(keyword, ""))
+    if issuer := exam.elements.get("IssuerOfPatientID"):  # of no use without the PatientID that it issued
+        one.IssuerOfPatientID = issuer
     one.StudyInstanceUID = exam.elements.get("StudyInstanceUID") or content_uid(
         "study", result.digest, exam.elements
     )
@@ -103,15 +107,16 @@ def common(result: Reconstruction, exam: Exam, title: str, number: int, series_u
         one.PatientIdentityRemoved = "YES"
         one.DeidentificationMethod = "none was ever written: mrunfold reads no identity from raw data"
     one.SeriesInstanceUID, one.SeriesNumber = series_uid, number
-    one.SeriesDescription = f"{title}, {result.method} ({PURPOSE})"[:64]
+    one.SeriesDescription = describe(title, result, exam)
     one.Modality = "MR"
     for keyword, value in laterality(result.header, exam).items():
         setattr(one, keyword, value)
     one.Manufacturer, one.ManufacturerModelName = MANUFACTURER, MODEL
     one.SoftwareVersions = f"mrunfold {result.version}"
-    one.ImageType = ["DERIVED", "PRIMARY", "OTHER", "NONE"]
-    one.DerivationDescription = _derivation(result, title)
-    one.ImageComments = "; ".join((PURPOSE, *result.flags)).replace("\\", "/")[:10240]
+    one.RecognizableVisualFeatures = recognizable(one.BodyPartExamined)
+    one.ImageType = ["DERIVED", "PRIMARY", "OTHER", kind]
+    one.DerivationDescription = derivation(result, title)
+    one.ImageComments = comments(result)
     one.BurnedInAnnotation, one.LossyImageCompression = "NO", "00"
     one.ContributingEquipmentSequence = [contributing_equipment(result, title)]
     return one
@@ -133,7 +138,7 @@ def _pixels(one: Dataset, stored: np.ndarray, scale: Scale, title: str) -> None:
     mapping["RealWorldValueFirstValueMapped"].VR = mapping["RealWorldValueLastValueMapped"].VR = "US"
     mapping.RealWorldValueIntercept, mapping.RealWorldValueSlope = 0.0, scale.factor
     mapping.LUTExplanation, mapping.LUTLabel = title[:64], "magnitude"
-    mapping.MeasurementUnitsCodeSequence = [_code("1", "UCUM", "no units")]
+    mapping.MeasurementUnitsCodeSequence = [code("1", "UCUM", "no units")]
     one.RealWorldValueMappingSequence = [mapping]
 
 
@@ -147,8 +152,12 @@ def mr_image(
     count: int,
     scale: Scale,
     title: str,
+    source: Sequence[Source] = (),
 ) -> Dataset:
-    """Return an MR Image Storage dataset of slice `place`; affine: (column, row, slice, 1) to LPS in mm."""
+    """Return an MR Image Storage dataset of slice `place`; affine: (column, row, slice, 1) to LPS in mm.
+
+    source: the scanner's images of this slice, where they are known.
+    """
     import copy
 
     from pydicom.uid import MRImageStorage
@@ -164,10 +173,13 @@ def mr_image(
     one.PixelSpacing = [_ds(v) for v in spacing]
     one.ImageOrientationPatient = _direction(along) + _direction(down)
     one.ImagePositionPatient = [_ds(v) for v in affine[:3, 3] + step * place]
-    between = float(np.linalg.norm(step))
+    normal = np.cross(along, down)  # slices of a sheared stack are not stacked along it
+    between = abs(float(step @ normal)) / float(np.linalg.norm(normal))
     one.SliceThickness = _ds(result.header.slice_mm or between)
     if count > 1:
         one.SpacingBetweenSlices = _ds(between)
+    if source:
+        one.SourceImageSequence = [_reference(image) for image in source]
     one.ScanningSequence, one.SequenceVariant, one.ScanOptions = "RM", "NONE", ""
     one.MRAcquisitionType = "2D"
     for keyword, key in (("RepetitionTime", "TR_ms"), ("EchoTime", "TE_ms")):
@@ -198,14 +210,35 @@ def secondary(
     return one
 
 
-def file_dataset(one: Dataset, sop_uid: str) -> Dataset:
-    """Return the dataset ready to be written as a file, explicit little endian, with its instance UID."""
+def _reference(source: Source) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.sop_class, source.instance
+    item.PurposeOfReferenceCodeSequence = [code("121324", "DCM", "Source image")]
+    return item
+
+
+def file_dataset(one: Dataset, series_uid: str) -> Dataset:
+    """Return the dataset ready to be written as a file, explicit little endian.
+
+    Its instance UID is made of all that it holds: what a PACS has under one UID is never anything else.
+    """
+    import hashlib
+    import io
+
+    from pydicom import dcmwrite
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian
 
+    if "SOPInstanceUID" in one:
+        del one.SOPInstanceUID
+    content = io.BytesIO()
+    dcmwrite(content, one, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    digest = hashlib.sha256(content.getbuffer()).hexdigest()
+    one.SOPInstanceUID = UID(content_uid("instance", series_uid, digest))
     meta = FileMetaDataset()
-    one.SOPInstanceUID = UID(sop_uid)
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = one.SOPClassUID, UID(sop_uid)
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = one.SOPClassUID, one.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID, meta.ImplementationVersionName = UID(IMPLEMENTATION_UID), "MRUNFOLD"
     one.file_meta = meta

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrunfold.export.dicom_classes import MANUFACTURER, MODEL, Scale, contributing_equipment
-from mrunfold.export.dicom_uids import IMPLEMENTATION_UID, content_uid
+from mrunfold.export.dicom_classes import Scale, file_dataset
+from mrunfold.export.dicom_method import MANUFACTURER, MODEL, contributing_equipment
+from mrunfold.export.dicom_uids import content_uid
 from mrunfold.export.result import Reconstruction
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 __all__ = ["parametric_map"]
+
+UNKNOWN_DATE = "19000101"  # where no study date is known; nobody takes it for one
 
 
 def parametric_map(
@@ -31,8 +33,7 @@ def parametric_map(
     """Return the Parametric Map of `values` float32 (slice, row, column); the whole volume is in memory.
 
     sources: the MR images, without pixels, of the series that the map belongs to, slice by slice: patient,
-    study and places are theirs.  highdicom sorts frames by position.  Its content date is the time of export,
-    which DICOM requires here; identifiers do not depend on it.
+    study and places are theirs.  highdicom sorts frames by position.  Nothing depends on the time.
     """
     import highdicom
     from highdicom import pm
@@ -59,7 +60,7 @@ def parametric_map(
         manufacturer_model_name=MODEL,
         software_versions=f"mrunfold {result.version}",
         device_serial_number="none",
-        contains_recognizable_visual_features=False,
+        contains_recognizable_visual_features=sources[0].RecognizableVisualFeatures == "YES",
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[
             # LINEAR demands a width of at least 1, and magnitudes may be 1e-5.
@@ -71,7 +72,7 @@ def parametric_map(
         derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION,
     )
     _settle(one, result, sources[0], series_uid, title)
-    return one
+    return file_dataset(one, series_uid)
 
 
 def _settle(one: Any, result: Reconstruction, source: Dataset, series_uid: str, title: str) -> None:
@@ -80,18 +81,21 @@ def _settle(one: Any, result: Reconstruction, source: Dataset, series_uid: str, 
     for sequence in (one.DimensionOrganizationSequence, one.DimensionIndexSequence):
         for item in sequence:
             item.DimensionOrganizationUID = organisation
-    now = datetime.datetime.now(datetime.timezone.utc)
-    one.ContentDate, one.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    one.TimezoneOffsetFromUTC = "+0000"
-    for keyword in ("SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime"):
+    # DICOM demands a date here.  The time of export would put two contents under one UID.
+    one.ContentDate = source.StudyDate or UNKNOWN_DATE
+    one.ContentTime = source.StudyTime or "000000"
+    for keyword in (
+        "SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime", "TimezoneOffsetFromUTC",
+    ):  # fmt: skip
         if keyword in one:
             delattr(one, keyword)
     for keyword in ("SeriesDescription", "DerivationDescription", "ImageComments"):
         setattr(one, keyword, source[keyword].value)
-    for keyword in ("PatientIdentityRemoved", "DeidentificationMethod", "BodyPartExamined", "Laterality"):
+    for keyword in (
+        "PatientIdentityRemoved", "DeidentificationMethod", "BodyPartExamined", "Laterality",
+        "IssuerOfPatientID",
+    ):  # fmt: skip
         if keyword in source:
             setattr(one, keyword, source[keyword].value)
-    one.SeriesDescription = f"{title}, float ({result.method})"[:64]
+    one.SeriesDescription = f"Map, float: {source.SeriesDescription}"[:64]
     one.ContributingEquipmentSequence = [contributing_equipment(result, title)]
-    one.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
-    one.file_meta.ImplementationVersionName = "MRUNFOLD"

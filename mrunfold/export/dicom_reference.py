@@ -15,10 +15,10 @@ from mrunfold.export.geometry import Stack
 from mrunfold.io.encoding import BODY_PARTS
 from mrunfold.io.scan import Header
 
-__all__ = ["Exam", "from_reference", "given", "laterality"]
+__all__ = ["Exam", "Source", "from_reference", "given", "laterality"]
 
 # Everything that is ever copied from a reference; texts empty where it has none.
-PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+PATIENT = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex")
 STUDY = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
 )  # fmt: skip
@@ -34,21 +34,38 @@ TERMS = {
 }
 DATES = ("StudyDate", "PatientBirthDate")
 GEOMETRY = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+# Series of ours begin above the scanner's, at a round number that other series of the study hardly reach.
+ROUND = 1000
 MAX_FILES = 20_000
 MAX_ANGLE = math.radians(0.5)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image of the scanner's: its UIDs."""
+
+    sop_class: str
+    instance: str
+    series: str
 
 
 @dataclass(frozen=True)
 class Exam:
     """Patient and study: elements by keyword; frame: those of the frame of reference, empty where unknown.
 
-    part: BodyPartExamined and Laterality where the user gives them; note: what could not be checked.
+    part: BodyPartExamined and Laterality where the user gives them; note: what could not be checked; sources:
+    the scanner's images of a slice, by the slice's place in the volume; above: what is added to the numbers
+    of series; description: the user's words for all series, None for the method's.
     """
 
     elements: dict[str, str] = field(default_factory=dict)
     frame: dict[str, str] = field(default_factory=dict)
     part: dict[str, str] = field(default_factory=dict)
     note: str | None = None
+    sources: dict[int, list[Source]] = field(default_factory=dict)
+    above: int = 0
+    description: str | None = None
 
     @property
     def identified(self) -> bool:
@@ -110,7 +127,7 @@ def laterality(header: Header, exam: Exam) -> dict[str, str]:
 
 
 def from_reference(reference: Path | str, header: Header, places: Sequence[Stack]) -> Exam:
-    """Return patient, study and frame of reference of a DICOM file, or folder of files, of the same exam.
+    """Return patient, study, frame and source images of a DICOM file, or folder of files, of the same exam.
 
     Every reconstructed slice must lie in a plane of the folder's images (of a single file: one slice must),
     with the centre within 1.5 pixels and axes parallel within 0.5°.  Where the raw file has no geometry
@@ -130,11 +147,18 @@ def from_reference(reference: Path | str, header: Header, places: Sequence[Stack
     elements = {keyword: kept[keyword] for keyword in (*PATIENT, *STUDY)}
     if places[0].lps is None:
         note = "the raw file has no geometry: nothing could check that the reference is of the same exam"
-        return Exam(elements, note=note)
+        return Exam(elements, note=note, above=_above(found))
     if not kept["FrameOfReferenceUID"]:
         raise InputError(f"{reference}: it has no FrameOfReferenceUID, so nothing can be placed by it")
-    _check_places(reference, found, header, places)
-    return Exam(elements, {keyword: kept[keyword] for keyword in FRAME})
+    sources = _check_places(reference, found, header, places)
+    frame = {keyword: kept[keyword] for keyword in FRAME}
+    return Exam(elements, frame, sources=sources, above=_above(found))
+
+
+def _above(found: Sequence[Any]) -> int:
+    """Return a number above every SeriesNumber of the reference, 0 where it has none."""
+    numbers = [int(one.SeriesNumber) for one in found if one.get("SeriesNumber") is not None]
+    return (max(numbers) // ROUND + 1) * ROUND if numbers and max(numbers) > 0 else 0
 
 
 def _headers(reference: Path) -> Iterator[Any]:
@@ -152,7 +176,7 @@ def _headers(reference: Path) -> Iterator[Any]:
     else:
         paths = [reference]
     count = 0
-    wanted: list[Any] = [*PATIENT, *STUDY, *FRAME, *GEOMETRY]
+    wanted: list[Any] = [*PATIENT, *STUDY, *FRAME, *GEOMETRY, *IMAGE, "SeriesNumber"]
     for path in paths:
         try:
             one = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
@@ -169,8 +193,13 @@ def _headers(reference: Path) -> Iterator[Any]:
         raise InputError(f"{reference}: no DICOM file directly in this folder; give another")
 
 
-def _check_places(reference: Path, found: Sequence[Any], header: Header, places: Sequence[Stack]) -> None:
-    planes = [plane for plane in map(_plane, found) if plane is not None]
+def _check_places(
+    reference: Path, found: Sequence[Any], header: Header, places: Sequence[Stack]
+) -> dict[int, list[Source]]:
+    """Return the images of each slice, by its place in the volume; InputError where places differ."""
+    known = [(plane, one) for one in found if (plane := _plane(one)) is not None]
+    planes = [plane for plane, _ in known]
+    sources: dict[int, list[Source]] = {}
     if not planes:
         raise InputError(
             f"{reference}: no image position and orientation; give a classic MR series of the same exam"
@@ -183,10 +212,13 @@ def _check_places(reference: Path, found: Sequence[Any], header: Header, places:
             count += 1
             if None in reasons:
                 matches += 1
+                same = [one for (_, one), reason in zip(known, reasons, strict=True) if reason is None]
+                uids = ([str(one.get(keyword, "") or "") for keyword in IMAGE] for one in same)
+                sources[stack.slices[place]] = [Source(*three) for three in uids if all(three)]
             else:
                 worst = worst or min((r for r in reasons if r), key=len)
     if matches == count or (matches and not reference.is_dir()):
-        return
+        return sources
     raise InputError(
         f"{reference}: its geometry does not agree: {count - matches} of {count} slices lie in none of its "
         f"planes ({worst}); give the DICOM of this very acquisition"

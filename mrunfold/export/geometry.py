@@ -7,18 +7,19 @@ looks at is turned, by `radiological_view`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mrunfold.errors import InputError
-from mrunfold.io.scan import Geometry, Header
+from mrunfold.io.scan import FRAME_TOLERANCE, Geometry, Header, right_angles
 
 __all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks", "turned"]
 
-# A step between slices may differ by this fraction from its neighbour: headers round to 0.001 mm or so.
+# A step between slices may differ so much, in mm and as a fraction, from the mean of those before it: headers
+# round, and scanners place slices to some hundredths of a millimetre.
+JITTER_MM, JITTER_FRACTION = 0.2, 0.15
 SPACING_TOLERANCE = 1e-2
 LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))  # towards + and − of the LPS axes
 
@@ -86,48 +87,64 @@ def lps_to_ras(affine: np.ndarray) -> np.ndarray:
 def stacks(header: Header, indices: Sequence[int]) -> list[Stack]:
     """Return the equally spaced stacks that the slices `indices` of a scan fall into, mostly one.
 
-    Where the file has no geometry or no pixel size there is one stack without an affine, in the given order.
-    Raises InputError where directions are not at right angles or not of length 1.
+    Volumes (contrasts, repetitions, …) are stacks of their own, one after the other.  Where the file has no
+    geometry or no pixel size there is one stack without an affine, in the given order.  Raises InputError
+    where directions are not at right angles or not of length 1.
     """
     thickness = header.slice_mm if header.slice_mm else 1.0
     pixel = header.pixel_mm or (1.0, 1.0)
     if header.geometry is None or header.pixel_mm is None:
         return [Stack(tuple(range(len(indices))), None, (*pixel, thickness))]
-    geometry = header.geometry
-    _check(geometry)
+    geometry = _checked(header.geometry)
     positions = np.asarray(geometry.positions, float)[list(indices)]
     along = positions @ np.asarray(geometry.normal, float)
-    order = [int(i) for i in np.argsort(along, kind="stable")]
+    volumes = np.zeros(len(along)) if header.volumes is None else np.asarray(header.volumes)[list(indices)]
     found = []
-    for run in _equal_runs(positions, order):
-        if len(run) > 1:
-            step = (positions[run[-1]] - positions[run[0]]) / (len(run) - 1)
-        else:
-            step = np.asarray(geometry.normal, float) * thickness
-        affine = slice_affine(positions[run[0]], geometry, header.crop, pixel, step)
+    runs: list[list[int]] = []
+    for volume in np.unique(volumes):
+        mine = np.flatnonzero(volumes == volume)
+        runs += _equal_runs(positions, [int(i) for i in mine[np.argsort(along[mine], kind="stable")]])
+    for run in runs:
+        start, step = _line(positions[run], np.asarray(geometry.normal, float) * thickness)
+        affine = slice_affine(start, geometry, header.crop, pixel, step)
         found.append(Stack(tuple(run), affine, (*pixel, float(np.linalg.norm(step)))))
     return found
 
 
-def _check(geometry: Geometry) -> None:
-    frame = np.stack([np.asarray(d, float) for d in (geometry.read, geometry.phase, geometry.normal)])
-    if not np.all(np.isfinite(geometry.positions)) or not np.allclose(frame @ frame.T, np.eye(3), atol=1e-3):
+def _line(positions: np.ndarray, alone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the slices of a stack begin and their step; alone: the step where there is one slice."""
+    count = len(positions)
+    if count == 1:
+        return positions[0], alone
+    start, step = positions[0], (positions[-1] - positions[0]) / (count - 1)
+    if np.abs(start + np.arange(count)[:, None] * step - positions).max() > 1e-6:
+        # Jitter: the line that all their centres lie nearest to.
+        step, start = np.polyfit(np.arange(count), positions, 1)
+    return start, step
+
+
+def _checked(geometry: Geometry) -> Geometry:
+    """Return the geometry with directions at right angles, or raise InputError where they are far from it."""
+    frame = right_angles(geometry.read, geometry.phase, geometry.normal)
+    if frame is None or not np.all(np.isfinite(geometry.positions)):
         raise InputError(
-            "the file's slice directions are not at right angles and of length 1, so its images cannot be "
-            f"placed in space: read {frame[0]}, phase {frame[1]}, slice {frame[2]}; correct its header"
+            "the file's slice directions are not at right angles and of length 1 (within "
+            f"{FRAME_TOLERANCE:g}), or its positions no numbers, so its images cannot be placed in space: "
+            f"read {geometry.read}, phase {geometry.phase}, slice {geometry.normal}; correct its header"
         )
+    return Geometry(geometry.positions, *frame)
 
 
 def _equal_runs(positions: np.ndarray, order: list[int]) -> list[list[int]]:
     """Split slices, in spatial order, where the step from one to the next changes or is zero."""
     runs = [[order[0]]]
-    for previous, this in itertools.pairwise(order):
-        step = positions[this] - positions[previous]
+    for this in order[1:]:
         run = runs[-1]
-        before = positions[run[-1]] - positions[run[-2]] if len(run) > 1 else step
+        step = positions[this] - positions[run[-1]]
         length = float(np.linalg.norm(step))
-        same = float(np.linalg.norm(step - before)) <= SPACING_TOLERANCE * max(length, 1e-6)
-        if length > 1e-3 and same:
+        before = (positions[run[-1]] - positions[run[0]]) / (len(run) - 1) if len(run) > 1 else step
+        allowed = max(SPACING_TOLERANCE * length, min(JITTER_MM, JITTER_FRACTION * length))
+        if length > 1e-3 and float(np.linalg.norm(step - before)) <= allowed:
             run.append(this)
         else:
             runs.append([this])

@@ -15,6 +15,7 @@ from mrunfold.export.geometry import Stack, lps_to_ras
 __all__ = ["check_nifti", "write_nifti"]
 
 MAX_AXIS = 32767  # its header counts in 16 bits
+SAME_MM = 0.1  # what qform and sform may differ by anywhere in the volume
 COMPRESSION = 4  # of 9: float noise hardly compresses, and higher levels cost time
 
 
@@ -31,8 +32,9 @@ def write_nifti(
 
     The array in the file is (readout, phase, slice), with `samples` so many volumes of it, one after the
     other, along a fourth axis that is no time.  description: up to 79 characters for the header.  With a
-    known geometry qform and sform both hold the affine to RAS, code 1 (scanner); without one both codes are 0
-    and only the voxel sizes are set: no direction is invented.  Only one slice is in memory.  Raises
+    known geometry qform and sform both hold the affine to RAS, code 1 (scanner); of a sheared stack, which a
+    qform cannot hold, the sform alone.  Without a geometry both codes are 0 and only the voxel sizes are set:
+    no direction is invented.  Only one slice is in memory.  Raises
     InputError if an image has another shape or if there are more or fewer images than slices.
     """
     count = 0
@@ -77,5 +79,9 @@ def _header(shape: tuple[int, int], stack: Stack, samples: int | None, descripti
         affine = lps_to_ras(stack.lps)
         header.set_qform(affine, 1)
         header.set_sform(affine, 1)
+        corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array([*shape, len(stack.slices)]) - 1)
+        apart = (header.get_qform() - affine) @ np.vstack([corners.T, np.ones(8)])
+        if np.abs(apart).max() > SAME_MM:
+            header.set_qform(None, 0)
     header["vox_offset"] = 352  # 348 of header, 4 that say there is no extension
     return header

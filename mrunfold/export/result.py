@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "MAPS",
     "SAMPLE",
     "ZERO_FILLED",
+    "Check",
     "Reconstruction",
     "header_facts",
     "open_reconstruction",
@@ -61,6 +63,7 @@ def header_facts(header: Header, indices: Sequence[int]) -> dict[str, Any]:
         "slice_mm": header.slice_mm,
         "contrast": header.contrast,
         "acquisition": header.acquisition,
+        "volumes": None if header.volumes is None else [header.volumes[i] for i in indices],
         "geometry": None
         if geometry is None
         else {
@@ -93,7 +96,23 @@ class _Facts(_Strict):
     slice_mm: float | None
     contrast: dict[str, float | str]
     acquisition: str | None
+    volumes: list[int] | None = None  # what was written before there were any has none
     geometry: _Geometry | None
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the check without a reference said: verdict in words; explained, sense: its numbers, if any."""
+
+    verdict: str
+    explained: float | None = None
+    sense: float | None = None
+
+    def words(self) -> str:
+        """Return the verdict with its numbers, in one line."""
+        numbers = {"explained": self.explained, "sense": self.sense}
+        said = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items() if value is not None)
+        return f"{self.verdict} ({said})" if said else self.verdict
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,8 @@ class Reconstruction:
 
     digest: sha256 of the raw file; header: of the slices that were reconstructed, in their order; slices:
     their indices in the scan; weights_sha256: None for a method without; parameters: what was asked for, as
-    far as results depend on it; names: datasets that can be read.
+    far as results depend on it; names: datasets that can be read; check: what record.json beside it says that
+    the check without a reference found, None where there was none.
     """
 
     path: Path
@@ -118,6 +138,7 @@ class Reconstruction:
     flags: tuple[str, ...]
     names: tuple[str, ...]
     _file: h5py.File
+    check: Check | None = None
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -227,8 +248,9 @@ def _read(path: Path, file: h5py.File) -> Reconstruction:
             flags=tuple(_short(flag, MAX_FLAG) for flag in said["flags"]),
             names=tuple(sorted(wanted)),
             _file=file,
+            check=_check(path, said),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: what it says of itself cannot be read ({error}); reconstruct again"
         ) from None
@@ -257,7 +279,10 @@ def _provenance(path: Path, file: h5py.File) -> dict[str, Any]:
 def _facts(path: Path, values: Any, shape: tuple[int, ...]) -> Header:
     try:
         facts = _Facts.model_validate(values)
-        if facts.crop != shape[1:] or (facts.geometry and len(facts.geometry.positions) != shape[0]):
+        counts = [
+            len(found) for found in (facts.geometry and facts.geometry.positions, facts.volumes) if found
+        ]
+        if facts.crop != shape[1:] or any(count != shape[0] for count in counts):
             raise ValueError("sizes differ from the images'")
         _check_terms(facts)
     except ValueError as error:  # pydantic's own message would repeat the value
@@ -279,6 +304,7 @@ def _facts(path: Path, values: Any, shape: tuple[int, ...]) -> Header:
         slice_mm=facts.slice_mm,
         geometry=geometry,
         contrast=facts.contrast,
+        volumes=None if facts.volumes is None else tuple(facts.volumes),
     )
 
 
@@ -295,6 +321,23 @@ def _check_terms(facts: _Facts) -> None:
         raise ValueError("an acquisition that is not on the list")
     if any(size is not None and not 1e-6 < size < 1e5 for size in (*(facts.pixel_mm or ()), facts.slice_mm)):
         raise ValueError("a pixel size that cannot be")
+
+
+def _check(path: Path, said: Mapping[str, Any]) -> Check | None:
+    """Return the verdict that the result, or the run record beside it, holds; ValueError where it is none."""
+    found = said.get("check")
+    record = path.parent / "record.json"
+    if found is None and path.name == "recon.h5" and record.is_file():
+        found = json.loads(record.read_text(encoding="utf-8")).get("check")
+    if found is None:
+        return None
+    numbers = {}
+    for key in ("explained", "sense"):
+        value = found.get(key)
+        if value is not None and not math.isfinite(float(value)):
+            raise ValueError("a check whose numbers are none")
+        numbers[key] = None if value is None else float(value)
+    return Check(_short(found["verdict"], MAX_FLAG), **numbers)
 
 
 def _hexadecimal(value: Any) -> str:

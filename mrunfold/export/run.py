@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mrunfold.io import sha256_of
 
 __all__ = ["EXPORTED", "ExportRequest", "check_request", "export_result"]
 
+MOST_SERIES = 1_000_000_000  # an integer string ends at 2³¹ − 1, and samples and stacks are counted above
 # What an export folder holds: only such a folder is ever replaced.
 EXPORTED = (
     "dicom/*.dcm", "nifti/*.nii.gz", "nifti/*.json", "bids/*.nii.gz", "bids/*.json", "bids/README.md",
@@ -32,7 +33,9 @@ class ExportRequest:
 
     extras: of `dicom.EXTRAS`; elements: DICOM elements of patient, study and body part by keyword, given by
     the user; reference: a DICOM of the same exam to take patient, study and frame from; subject, suffix: of
-    BIDS.
+    BIDS; maps: Parametric Maps too; enhanced: Enhanced MR objects too; series_number: of the reconstruction,
+    others follow, None: 1, or above those of the reference; series_description: words for all series instead
+    of method and purpose.
     """
 
     dicom: bool = False
@@ -43,6 +46,10 @@ class ExportRequest:
     reference: Path | None = None
     subject: str = "01"
     suffix: str | None = None
+    maps: bool = True
+    enhanced: bool = False
+    series_number: int | None = None
+    series_description: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.dicom or self.nifti or self.bids):
@@ -52,18 +59,28 @@ class ExportRequest:
         if (self.elements or self.reference) and not self.dicom:
             raise InputError("patient and study are written to DICOM only; add --dicom")
         given(self.elements)
+        if self.series_number is not None and not 1 <= self.series_number <= MOST_SERIES:
+            raise InputError(f"--series-number is 1 to {MOST_SERIES}, got {self.series_number}")
+        words = self.series_description
+        if words is not None and (not words.strip() or not words.isprintable() or "\\" in words):
+            raise InputError("--series-description is one line of printable characters without a backslash")
 
 
 def _exam(result: Reconstruction, request: ExportRequest) -> Exam:
     exam = given(request.elements)
     if request.reference is None:
-        return exam
+        return _with_numbers(exam, request)
     if exam.elements:
         raise InputError(
             f"{', '.join(exam.elements)} would come both from --from-dicom and from the command; choose one"
         )
     copied = from_reference(request.reference, result.header, result.stacks)
-    return Exam(copied.elements, copied.frame, exam.part, copied.note)
+    return _with_numbers(replace(copied, part=exam.part), request)
+
+
+def _with_numbers(exam: Exam, request: ExportRequest) -> Exam:
+    above = exam.above if request.series_number is None else request.series_number - 1
+    return replace(exam, above=above, description=request.series_description)
 
 
 def check_request(result: Reconstruction, request: ExportRequest) -> Exam:
@@ -96,11 +113,12 @@ def export_result(
             "geometry": "unknown" if result.header.geometry is None else "known",
             "notes": [] if exam.note is None else [exam.note],
         }
+        if result.check is not None:
+            record["check"] = result.check.words()
         if request.dicom:
             (folder / "dicom").mkdir()
-            record["dicom"] = write_dicom(
-                result, folder / "dicom", exam, extras=request.extras, progress=progress
-            )
+            how = {"extras": request.extras, "maps": request.maps, "enhanced": request.enhanced}
+            record["dicom"] = write_dicom(result, folder / "dicom", exam, progress=progress, **how)
         if request.nifti:
             (folder / "nifti").mkdir()
             record["nifti"] = write_volumes(result, folder / "nifti", request.extras)

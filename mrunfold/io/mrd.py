@@ -21,7 +21,7 @@ from mrunfold.io.hdf5 import MAX_SLICE_BYTES, check_size, find, open_h5, reading
 from mrunfold.io.heap import check_heaps, read_text
 from mrunfold.io.mrd_gaps import refuse_incomplete
 from mrunfold.io.mrd_heads import read_heads
-from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines
+from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines, volumes_of
 from mrunfold.io.mrd_samples import (
     TRAJECTORIES,
     calibration_differs,
@@ -81,7 +81,7 @@ class MrdScan(Scan):
 
     Lines lie at encode step 1, its central value at N//2; imaging lines win over calibration lines of the
     same place, averages are averaged, reversed readouts turned round.  Repetitions, phases, sets and
-    contrasts follow one another as further slices (`labels`); there is no geometry then.  k-space of Siemens
+    contrasts follow one another as further slices (`labels`), each a volume.  k-space of Siemens
     scanners is conjugated.  Raises InputError for 3-D and non-Cartesian acquisitions, a header that makes no
     sense, and sizes that cannot be true.
     """
@@ -283,6 +283,11 @@ def _header(lines: Lines, encoding: Encoding, notes: tuple[str, ...]) -> Header:
         first = phase // 2 - encoding.step1.center + encoding.step1.minimum
         last = phase // 2 - encoding.step1.center + encoding.step1.maximum
     geometry, said = _geometry(lines, encoding)
+    contrast = dict(encoding.contrast)
+    if len({label["contrast"] for label in lines.labels}) > 1 and "TE_ms" in contrast:
+        # The header's first echo time is that of one contrast alone.
+        del contrast["TE_ms"]
+        said += ("the file holds several contrasts: no echo time is written, only the first one's is known",)
     return Header(
         format="mrd",
         slices=len(lines.labels),
@@ -294,14 +299,16 @@ def _header(lines: Lines, encoding: Encoding, notes: tuple[str, ...]) -> Header:
         slice_mm=slice_mm,
         geometry=geometry,
         padding=(max(first, 0), min(last + 1, phase)),
-        contrast=encoding.contrast,
+        contrast=contrast,
         notes=notes + said,
+        volumes=volumes_of(lines),
     )
 
 
 def _geometry(lines: Lines, encoding: Encoding) -> tuple[Geometry | None, tuple[str, ...]]:
     """Return where slices lie, in mm, and what there is to say of it."""
-    geometry, said = geometry_of(lines), (SIEMENS,) if encoding.siemens else ()
+    geometry, said = geometry_of(lines)
+    said += (SIEMENS,) if encoding.siemens else ()
     if geometry is None:
         return None, said
     if not encoding.metres or not geometry.positions.any():

@@ -18,9 +18,9 @@ from mrunfold.io.mrd_gaps import incomplete_slices, unreached
 from mrunfold.io.mrd_heads import FLAGS, NOT_IMAGE, VECTORS, VOLUME, flagged
 from mrunfold.io.mrd_place import line_numbers, placed
 from mrunfold.io.mrd_refusals import refuse_epi, refuse_partitions, refuse_trajectory, refuse_unlabelled
-from mrunfold.io.scan import Geometry
+from mrunfold.io.scan import Geometry, right_angles
 
-__all__ = ["FLAGS", "Lines", "geometry_of", "sort_lines"]
+__all__ = ["FLAGS", "Lines", "geometry_of", "sort_lines", "volumes_of"]
 
 log = logging.getLogger(__name__)
 
@@ -308,18 +308,27 @@ def _noise(numbers: np.ndarray, channels: np.ndarray, coils: int, notes: list[st
     return kept
 
 
-def geometry_of(lines: Lines) -> Geometry | None:
-    """Return the slices' geometry; None where it is not set, not consistent or a slice occurs twice."""
+def volumes_of(lines: Lines) -> tuple[int, ...] | None:
+    """Return the volume of each slice: contrast, repetition, phase and set, counted together; None: one."""
+    keys = [tuple(label[name] for name in VOLUME) for label in lines.labels]
+    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+    return None if len(number) == 1 else tuple(number[key] for key in keys)
+
+
+def geometry_of(lines: Lines) -> tuple[Geometry | None, tuple[str, ...]]:
+    """Return the slices' geometry, None where it is not set or not that of parallel slices, and what to note.
+
+    A file without directions needs no note: that it has none is said everywhere.
+    """
     first = [int(lines.of_slice(i)[0]) for i in range(len(lines.labels))]
-    if len({label["slice"] for label in lines.labels}) != len(first):
-        return None
     values = {name: lines.vectors[name][first] for name in VECTORS}  # each (slice, 3)
-    if not all(np.isfinite(value).all() for value in values.values()):
-        return None
     axes = np.stack([values[name] for name in VECTORS[1:]], axis=1)  # (slice, axis, 3)
-    gram = axes[0] @ axes[0].T
-    if np.abs(gram - np.eye(3)).max() > 1e-2 or np.abs(axes - axes[:1]).max() > 1e-3:
-        log.info("directions are not set or not those of a stack of parallel slices: no geometry")
-        return None
-    read, phase, normal = (axis / np.linalg.norm(axis) for axis in axes[0])
-    return Geometry(positions=values["position"], read=read, phase=phase, normal=normal)
+    if not np.any(axes):
+        return None, ()
+    frame = right_angles(*axes[0])
+    if frame is None or not all(np.isfinite(value).all() for value in values.values()):
+        return None, ("the file's slice directions are not at right angles: images are not placed in space",)
+    if np.abs(axes - axes[:1]).max() > 1e-3:
+        several = "the file's slices have several orientations: images are not placed in space"
+        return None, (several + "; reconstruct each plane from a file of its own",)
+    return Geometry(values["position"], *frame), ()

@@ -13,9 +13,26 @@ import numpy as np
 
 from mrunfold.errors import InputError
 
-__all__ = ["Geometry", "Header", "Scan", "refuse_not_finite"]
+__all__ = ["Geometry", "Header", "Scan", "refuse_not_finite", "right_angles"]
 
 Format = Literal["fastmri", "mrd", "cfl"]
+# Directions may be so far from right angles and length 1: headers round, some to two digits.
+FRAME_TOLERANCE = 1e-2
+
+
+def right_angles(read: np.ndarray, phase: np.ndarray, normal: np.ndarray) -> np.ndarray | None:
+    """Return the three directions (axis, 3) as the nearest ones at right angles and of length 1.
+
+    None where they are further than FRAME_TOLERANCE from that, zero or not finite.  The nearest orthogonal
+    matrix in the Frobenius norm is U Vᵀ of the singular value decomposition.
+    """
+    frame = np.stack([np.asarray(axis, float) for axis in (read, phase, normal)])
+    if not np.isfinite(frame).all() or np.abs(frame @ frame.T - np.eye(3)).max() > FRAME_TOLERANCE:
+        return None
+    if np.abs(frame @ frame.T - np.eye(3)).max() < 1e-12:
+        return frame
+    left, _, right = np.linalg.svd(frame)
+    return left @ right
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,7 @@ class Header:
     padding: (left, right) phase lines outside of which k-space is zero filling, None where unknown.
     contrast: allow-listed scanner settings (TR_ms, TE_ms, flip_deg, field_T, body_part, patient_position).
     notes: what a reader of the images must know of how the file was read, a sentence each.
+    volumes: the volume (contrast, repetition, …) of each slice, counted from 0, None where there is one.
     """
 
     format: Format
@@ -59,6 +77,7 @@ class Header:
     simulated: bool = False
     contrast: dict[str, float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    volumes: tuple[int, ...] | None = None
 
 
 class Scan(ABC):

@@ -81,3 +81,13 @@ def test_wrong_shape_and_wrong_count_are_refused(tmp_path):
         write_nifti(tmp_path / "a.nii.gz", images(shape=(4, 7)), (5, 7), stack)
     with pytest.raises(InputError, match="3 slices were expected, got 2"):
         write_nifti(tmp_path / "a.nii.gz", images(2), (5, 7), stack)
+
+
+def test_a_sheared_stack_has_no_qform_that_says_otherwise(tmp_path):
+    """Slices that are not stacked along their normal: a qform has right angles only, the sform says it."""
+    lps = affine()
+    lps[:3, 2] = [1.5, 0.0, 4.0]
+    write_nifti(tmp_path / "a.nii.gz", images(), (5, 7), Stack((0, 1, 2), lps, (0.7, 0.9, 4.27)))
+    read = nibabel.load(tmp_path / "a.nii.gz")
+    assert (int(read.header["qform_code"]), int(read.header["sform_code"])) == (0, 1)
+    np.testing.assert_allclose(read.affine, lps_to_ras(lps), atol=1e-5)

@@ -126,3 +126,33 @@ def test_unknown_orientation_stays_as_stored():
     image = np.arange(6).reshape(2, 3)
     np.testing.assert_array_equal(view(image), image)
     assert view.edges is None
+
+
+@pytest.mark.parametrize("step", [1.0, 5.0])
+def test_jitter_of_some_hundredths_is_one_stack(step):
+    """Positions that are off by up to 0.05 mm, each on its own, are one stack; its line runs between them."""
+    rng = np.random.default_rng(0)
+    exact = np.arange(20.0) * step
+    frame = oblique(np.zeros((20, 3)))
+    jitter = rng.uniform(-0.05, 0.05, (20, 3)) if step > 1 else 0.02 * rng.uniform(-1, 1, (20, 3))
+    geometry = dataclasses.replace(frame, positions=exact[:, None] * frame.normal + jitter)
+    (stack,) = stacks(header(geometry), range(20))
+    assert stack.slices == tuple(range(20))
+    crop = header(geometry).crop
+    for place in range(20):
+        centre = stack.lps @ [crop[0] // 2, crop[1] // 2, place, 1]
+        np.testing.assert_allclose(centre[:3], geometry.positions[place], atol=0.12)
+
+
+@pytest.mark.parametrize("gap", [0.5, 1.0, 5.0])
+def test_a_real_change_of_the_step_still_parts_it(gap):
+    along = np.r_[np.arange(4) * 5.0, 15.0 + 5.0 + gap + np.arange(3) * 5.0]
+    found = stacks(header(Geometry(np.outer(along, Z), X, Y, Z)), range(7))
+    assert [s.slices for s in found] == [(0, 1, 2, 3), (4, 5, 6)]
+
+
+def test_volumes_are_stacks_of_their_own():
+    geometry = Geometry(np.outer([0.0, 4.0, 8.0, 0.0, 4.0, 8.0], Z), X, Y, Z)
+    several = dataclasses.replace(header(geometry), volumes=(0, 0, 0, 1, 1, 1))
+    assert [s.slices for s in stacks(several, range(6))] == [(0, 1, 2), (3, 4, 5)]
+    assert [s.slices for s in stacks(several, [5, 0, 2, 3])] == [(1, 2), (3, 0)]
