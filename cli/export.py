@@ -58,11 +58,9 @@ def export(
     Nothing of the raw header but scanner settings and geometry is written.
     Example: mrunfold export scan_unfold --dicom --nifti
     """
-    from mrunfold.cli.console import note, slice_progress
+    from mrunfold.cli.console import note
     from mrunfold.export.manifest import check_sums
-    from mrunfold.export.result import open_reconstruction
-    from mrunfold.export.run import EXPORTED, ExportRequest, check_request, export_result
-    from mrunfold.pipeline.folder import check_target, result_folder
+    from mrunfold.export.run import ExportRequest
 
     if check:
         note(f"{result}: all {check_sums(result)} files are as they were written", quiet)
@@ -71,6 +69,15 @@ def export(
         dicom, nifti, bids, tuple(extra or ()), _elements(patient_id, set_element or []), from_dicom,
         subject, suffix, not no_map, enhanced, series_number, series_description,
     )  # fmt: skip
+    _write(result, request, out, overwrite, quiet)
+
+
+def _write(result: Path, request: ExportRequest, out: Path | None, overwrite: bool, quiet: bool) -> None:
+    from mrunfold.cli.console import slice_progress
+    from mrunfold.export.result import open_reconstruction
+    from mrunfold.export.run import EXPORTED, check_request, export_result
+    from mrunfold.pipeline.folder import check_target, result_folder
+
     final = (out or _beside(result)).absolute()
     check_target(final, overwrite, EXPORTED)
     with open_reconstruction(result) as opened:

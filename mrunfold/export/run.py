@@ -117,7 +117,7 @@ def export_result(
             record["check"] = result.check.words()
         if request.dicom:
             (folder / "dicom").mkdir()
-            how = {"extras": request.extras, "maps": request.maps, "enhanced": request.enhanced}
+            how: dict[str, Any] = {"extras": request.extras, "maps": request.maps, "enhanced": request.enhanced}
             record["dicom"] = write_dicom(result, folder / "dicom", exam, progress=progress, **how)
         if request.nifti:
             (folder / "nifti").mkdir()
@@ -125,7 +125,7 @@ def export_result(
         if request.bids:
             (folder / "bids").mkdir()
             how = {"subject": request.subject, "suffix": request.suffix, "extras": request.extras}
-            record["bids"] = write_bids(result, folder / "bids", **how)  # type: ignore[arg-type]
+            record["bids"] = write_bids(result, folder / "bids", **how)
     write_json(folder / "export.json", record)
     write_sums(folder)
     return record
