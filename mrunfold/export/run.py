@@ -117,7 +117,11 @@ def export_result(
             record["check"] = result.check.words()
         if request.dicom:
             (folder / "dicom").mkdir()
-            how: dict[str, Any] = {"extras": request.extras, "maps": request.maps, "enhanced": request.enhanced}
+            how: dict[str, Any] = {
+                "extras": request.extras,
+                "maps": request.maps,
+                "enhanced": request.enhanced,
+            }
             record["dicom"] = write_dicom(result, folder / "dicom", exam, progress=progress, **how)
         if request.nifti:
             (folder / "nifti").mkdir()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rawfiles import header_xml
-from test_mrd_reader import kspace, lines, write  # noqa: F401
+from rawfiles import coil_kspace, header_xml, letter_f
+from test_mrd_reader import lines, write
 
 from mrunfold.export import stacks
 from mrunfold.io import open_scan
+
+
+@pytest.fixture
+def kspace() -> np.ndarray:
+    return coil_kspace(np.stack([letter_f((24, 20)), letter_f((24, 20))[::-1]]), coils=3, readout=48)
+
 
 AXES = {"read_dir": (1.0, 0.0, 0.0), "phase_dir": (0.0, 1.0, 0.0), "slice_dir": (0.0, 0.0, 1.0)}
 
