@@ -82,7 +82,8 @@ class PriorSpec(_Frozen):
 class NetworkSpec(_Frozen):
     """The unrolled network, see mrunfold.networks.posterior.PosteriorDenoiser.
 
-    x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had.
+    x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had; passes:
+    evaluations of the mean, 1 for None.
     """
 
     blocks: int = Field(ge=1, le=256)
@@ -90,6 +91,7 @@ class NetworkSpec(_Frozen):
     cg_iterations: int = Field(default=4, ge=1, le=1000)
     start_iterations: int = Field(default=8, ge=1, le=1000)
     x0_has_noise: bool = False
+    passes: int | None = Field(default=None, ge=1)
     prior: PriorSpec = PriorSpec()
 
 
@@ -199,7 +201,7 @@ class Measurements(_Frozen):
     share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
     blind: whole batches without any measurement, besides; large: whole batches of larger matrices; scanner:
     what is simulated beyond a mask and white noise; fed_back: share of the other batches whose items with
-    σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser.refined.
+    σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser.mean_of.
     """
 
     accelerations: tuple[float, float] = (2.0, 12.0)

@@ -107,4 +107,4 @@ def _label(method: Method) -> str:
     parameters: dict[str, Any] = asdict(method)
     if parameters.get("lamda"):
         return f"{method.name} {parameters['lamda']:g}"
-    return f"{method.name} passes={parameters['passes']}" if parameters.get("passes", 1) > 1 else method.name
+    return f"{method.name} passes={parameters['passes']}" if parameters.get("passes") else method.name

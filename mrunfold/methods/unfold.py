@@ -1,4 +1,4 @@
-"""Diff-Unfolding as a method: the posterior mean in one evaluation, or posterior samples."""
+"""Diff-Unfolding as a method: the posterior mean, or posterior samples."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MOST = 1000  # samples, and steps of one: more is a slip of the pen
 
 @dataclass(frozen=True)
 class Unfold(Method):
-    """E[x₀ | y] by one network evaluation, or draws from p(x₀ | y) by the reverse process.
+    """E[x₀ | y] by one or a few network evaluations, or draws from p(x₀ | y) by the reverse process.
 
     weights: a shipped network's name, a .safetensors file, None for the default; passes: network evaluations
-    of the mean, each after the first beginning at the mean before it (`PosteriorDenoiser.refined`); samples:
+    of the mean (`PosteriorDenoiser.mean_of`), None for what the weights are made for; samples:
     posterior draws, 0 for the mean alone; steps: noise levels of the reverse process, which starts at
     sigma_start from D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al.
     (2022), Alg. 1).
@@ -37,7 +37,7 @@ class Unfold(Method):
 
     name: ClassVar[str] = "unfold"
     weights: str | None = None
-    passes: int = 1
+    passes: int | None = None
     samples: int = 0
     steps: int = 8
     sigma_start: float = 0.5
@@ -46,7 +46,8 @@ class Unfold(Method):
 
     def __post_init__(self) -> None:
         choose(self.precision, "cpu")  # refuses unknown names
-        check_number(self, "passes", low=1, integer=True)
+        if self.passes is not None:
+            check_number(self, "passes", low=1, integer=True)
         if not 0 <= self.samples <= MOST or self.samples == 1 or not 2 <= self.steps <= MOST:
             raise InputError(
                 f"unfold draws 0 or 2 to {MOST} samples in 2 to {MOST} steps, got samples={self.samples}, "
@@ -60,12 +61,10 @@ class Unfold(Method):
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         network, metadata = load_weights(self.weights)
         network = network.to(problem.y.device)
-        evaluations, samples, std = self.passes, None, None
+        evaluations, samples, std = self.passes or network.passes, None, None
         dtype = choose(self.precision, problem.y.device)
         with convolutions_in(dtype, problem.y.device):
-            mean = network.mean(problem)
-            for _ in range(self.passes - 1):
-                mean = network.refined(mean, problem)
+            mean = network.mean(problem, self.passes)
             if self.samples:
                 samples = self._draw(network, problem, mean, seeds, progress)
         if samples is not None:

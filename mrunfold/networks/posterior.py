@@ -171,9 +171,10 @@ class PosteriorDenoiser(nn.Module):
     block, whose x is the answer, solves with this covariance; with δ = (m σ_y)²(1/σ_t² + ρ), times (I − AᴴA):
         (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
     Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
-    shared: one prior for all blocks, or one each; checkpointing: activations are computed again in the
-    backward pass, for less memory.  Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of
-    the blocks is this project's own (docs/concepts/diff-unfolding.md).
+    passes: evaluations of the mean, see `mean_of`; shared: one prior for all blocks, or one each;
+    checkpointing: activations are computed again in the backward pass, for less memory.  Idea: Wang,
+    Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
+    (docs/concepts/diff-unfolding.md).
     """
 
     def __init__(
@@ -185,11 +186,12 @@ class PosteriorDenoiser(nn.Module):
         prior: Callable[[], Prior] = Prior,
         checkpointing: bool = False,
         x0_has_noise: bool = False,
+        passes: int = 1,
     ) -> None:
         super().__init__()
         self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
         self.start_iterations, self.checkpointing = start_iterations, checkpointing
-        self.x0_has_noise = x0_has_noise
+        self.x0_has_noise, self.passes = x0_has_noise, passes
         self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
         self.levels = Levels(blocks)
 
@@ -201,7 +203,8 @@ class PosteriorDenoiser(nn.Module):
             return Prior(**spec.prior.model_dump())
 
         iterations = spec.cg_iterations, spec.start_iterations
-        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise)
+        passes = 1 if spec.passes is None else spec.passes
+        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise, passes)
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
         """Start every block from one pretrained prior."""
@@ -262,16 +265,20 @@ class PosteriorDenoiser(nn.Module):
 
         return denoiser
 
-    def mean(self, problem: Problem) -> Tensor:
-        """Return E[x₀ | y] in one network evaluation (σ_t = ∞)."""
-        return self(None, torch.full_like(problem.sigma_y, torch.inf), problem.y, problem.A, problem.sigma_y)
+    def mean(self, problem: Problem, passes: int | None = None) -> Tensor:
+        """Return E[x₀ | y] in `passes` network evaluations, None for as many as the weights are made for."""
+        return self.mean_of(problem.y, problem.A, problem.sigma_y, passes)
 
-    def refined(self, x: Tensor, problem: Problem) -> Tensor:
-        """Return D(x; σ_t = 0.1) of a mean x that an earlier pass gave: K more blocks, which begin at x.
+    def mean_of(self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None = None) -> Tensor:
+        """As `mean`: the first evaluation has σ_t = ∞, each further one begins at the mean before it.
 
-        The blocks are no fixed point: where k-space is sparse, a further pass goes on.
+        The K blocks are no fixed point: where k-space is sparse, K more of them go on.  Their state x_t is
+        the mean before, at σ_t = `SIGMA_OF_MEAN`; a part of training has such states (`fed_back`).
         """
-        return self(x, torch.full_like(problem.sigma_y, SIGMA_OF_MEAN), problem.y, problem.A, problem.sigma_y)
+        x = self(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
+        for _ in range((passes or self.passes) - 1):
+            x = self(x, torch.full_like(sigma_y, SIGMA_OF_MEAN), y, A, sigma_y)
+        return x
 
     def describe(self) -> dict[str, Any]:
         """Return what the run log says of the network."""

@@ -213,8 +213,8 @@ class _TracedSense(Sense):
 class Mean(nn.Module):
     """E[x₀ | y] in the units of the given k-space, and what it was divided by inside.
 
-    The graph of `mrunfold compile`: masking, the units of mrunfold.problem.rescale, one network evaluation at
-    σ_t = ∞, and back to the units that came in.
+    The graph of `mrunfold compile`: masking, the units of mrunfold.problem.rescale, the network's mean, and
+    back to the units that came in.
     """
 
     def __init__(self, network: PosteriorDenoiser) -> None:
@@ -234,7 +234,7 @@ class Mean(nn.Module):
         scale = _scripted().scale(A.adjoint(y))
         item = (slice(None), None, None, None)
         noise = sigma / scale
-        image = self.network(None, torch.full_like(noise, torch.inf), y / scale[item], A, noise)
+        image = self.network.mean_of(y / scale[item], A, noise)
         return image * scale[item], scale
 
 

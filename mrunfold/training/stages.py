@@ -203,7 +203,7 @@ class UnfoldStage(TrainingStage):
         """Return the batch with the network's own mean as the state of items that had none."""
         nothing = b.sigma_t.isinf()
         with torch.no_grad():
-            mean = self.network(None, torch.full_like(b.sigma_t, torch.inf), b.y, b.A, b.sigma_y)
+            mean = self.network.mean_of(b.y, b.A, b.sigma_y, passes=1)
         x_t = torch.where(nothing[:, None, None, None], mean, b.x_t)
         return replace(b, x_t=x_t, sigma_t=b.sigma_t.masked_fill(nothing, SIGMA_OF_MEAN))
 

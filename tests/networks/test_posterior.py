@@ -21,10 +21,11 @@ from unrolled import (
 
 from mrunfold.diffusion import karras, sample_heun
 from mrunfold.errors import InputError
-from mrunfold.networks.posterior import TAU, Levels
+from mrunfold.networks.posterior import SIGMA_OF_MEAN, TAU, Levels, PosteriorDenoiser
 from mrunfold.networks.prior import Prior, slow_phase
 from mrunfold.operators import FourierMask, Sense
 from mrunfold.problem import Problem
+from mrunfold.protocols import NetworkSpec, PriorSpec
 from mrunfold.testing.posteriors import GaussianPosterior
 
 # --- properties of the model ---
@@ -336,3 +337,24 @@ def test_shared_priors_are_one_and_separate_ones_start_alike():
     assert separate.prior(0) is not separate.prior(2)
     counts = [net.describe()["parameters"] for net in (shared, separate)]
     assert counts[0] < counts[1]
+
+
+# --- further passes ---
+
+
+def test_a_further_pass_begins_at_the_mean_before_it():
+    A, sigma_y = sense(batch=2), tensor(0.01, 0.05)
+    y = A(noise((2, *A.domain.shape), seed=1))
+    net = network()
+    first = net(None, tensor(math.inf, math.inf), y, A, sigma_y)
+    second = net(first, tensor(SIGMA_OF_MEAN, SIGMA_OF_MEAN), y, A, sigma_y)
+    problem = Problem(y, A, sigma_y, torch.ones(2))
+    assert torch.equal(net.mean(problem), first)
+    assert torch.equal(net.mean(problem, passes=2), second)
+    assert not torch.allclose(first, second, atol=1e-4)
+
+
+def test_weights_say_how_many_passes_they_are_for():
+    spec = NetworkSpec(blocks=1, shared=True, passes=2, prior=PriorSpec(widths=(4, 4), blocks=1))
+    assert PosteriorDenoiser.from_spec(spec).passes == 2
+    assert PosteriorDenoiser.from_spec(spec.model_copy(update={"passes": None})).passes == 1

@@ -61,7 +61,7 @@ def test_with_steps_changes_steps_only():
         ("blocks = 5", "blocks = 5\nblokcs = 3", "network.blokcs"),
         ('reader = "mat"', 'reader = "pickle"', "reader"),
         ("sizes = [96, 144]", "sizes = [144, 96]", "sizes are a range"),
-        ("seed = 20261124", "seed = ", "does not hold"),
+        ("seed = 20261124", "seed = ", "is not TOML"),
         ("dropout = 0.0", "dropout = 1.5", "measurements.dropout"),
         ("sizes = [56, 72]", "sizes = [16, 72]", "measurements.blind.sizes: .*sizes are a range"),
         ("share = 0.3", "share = 1.0", "measurements.blind.share"),

@@ -254,7 +254,7 @@ def test_fastmri_slices_are_read_when_drawn(tmp_path):
     [
         ({"kspace": np.zeros((2, 8, 8), np.complex64)}, "no reconstruction_rss"),
         ({"reconstruction_rss": np.zeros((8, 8), np.float32)}, r"must be \(slice, y, x\)"),
-        ({"reconstruction_rss": np.full((2, 8, 8), np.nan, np.float32)}, "not finite"),
+        ({"reconstruction_rss": np.full((2, 8, 8), np.nan, np.float32)}, "NaN or infinity in slice 0"),
         ({"reconstruction_rss": np.zeros((2, 8, 8), np.float32)}, "no slice"),
     ],
 )
@@ -284,3 +284,11 @@ def test_sets_are_drawn_by_weight():
     g = generator()
     share = np.mean([float(bank.draw(g).mean()) for _ in range(1000)])
     assert abs(share - 0.75) < 4 * math.sqrt(0.75 * 0.25 / 1000)
+
+
+def test_a_share_of_batches_begins_at_the_networks_mean(bank):
+    law = Measurements(dropout=0, fed_back=0.5)
+    fed = [bool(draw_problem(bank, law, stage(batch=1), generator(n)).fed_back) for n in range(24)]
+    assert 4 < sum(fed) < 20
+    plain = Measurements(dropout=0)
+    assert not any(bool(draw_problem(bank, plain, stage(batch=1), generator(n)).fed_back) for n in range(6))
