@@ -10,7 +10,7 @@ import typer
 from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
-    from mrunfold.pacs import Peer, Web
+    from mrunfold.pacs import Peer, Pushed, Web
 
 __all__ = ["push"]
 
@@ -24,6 +24,10 @@ def push(
     ca: Annotated[Path | None, typer.Option(help="CA certificates (PEM) instead of the system's.")] = None,
     cert: Annotated[Path | None, typer.Option(help="This side's certificate (PEM), with --key.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Ask the PACS what it holds, before and after.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Send everything, whatever the list says.")] = False,
     retries: Annotated[int, typer.Option(min=0, help="Tries after one that brought nothing.")] = 5,
     pause: Annotated[float, typer.Option(min=0, help="Seconds before the first, then doubled.")] = 1.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 30.0,
@@ -60,11 +64,22 @@ def push(
         note("note: this connection is not encrypted; add --tls, or use https://", quiet)
     try:
         with slice_progress(quiet) as progress:
-            done = send(folder, peer, retries=retries, pause=pause, timeout=timeout, progress=progress)
+            how = {"verify": verify, "again": again, "retries": retries, "pause": pause, "timeout": timeout}
+            done = send(folder, peer, progress=progress, **how)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         print_error("what was confirmed is noted; the same command goes on from there", label="interrupted")
         raise typer.Exit(130) from None
+    _report(done, peer.name, quiet)
+
+
+def _report(done: Pushed, name: str, quiet: bool) -> None:
+    """Print what was stored, what was there, and what was refused: that is printed even when quiet."""
+    from mrunfold.cli.console import note, print_error
+
     for remark in done.notes:
-        note(f"note: stored, but {remark}", quiet)
-    before = f", {done.before} were there before" if done.before else ""
-    note(f"{peer.name}: stored {done.sent} files{before}; list: {done.ledger}", quiet)
+        note(f"note: {remark}", quiet)
+    for reason, count in done.refused:
+        print_error(f"{count} files: {reason}; all others are stored", label="refused")
+    says = "as it says" if done.asked else "as the list says"
+    before = f", {done.before} were there before, {says}" if done.before else ""
+    note(f"{name}: stored {done.sent} files{before}; list: {done.ledger}", quiet)

@@ -56,4 +56,7 @@ def check_sums(folder: Path) -> int:
 
 def _files(folder: Path) -> list[str]:
     names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink() or p.is_file())
-    return sorted(name for name in names if name != SUMS)
+    # Lists of what was pushed lay in the folder once; they are no part of an export.
+    return sorted(
+        name for name in names if name != SUMS and not name.endswith((".push.jsonl", ".push.jsonl.lock"))
+    )

@@ -9,9 +9,13 @@ __all__ = ["Refused", "Unreachable"]
 
 @dataclass(frozen=True)
 class Refused:
-    """The other side will not take one instance, however often it is sent."""
+    """The other side will not take one instance, however often it is sent.
+
+    whole_class: it takes none of this SOP class: nothing is wrong with the file.
+    """
 
     reason: str
+    whole_class: bool = False
 
 
 class Unreachable(Exception):

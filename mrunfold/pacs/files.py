@@ -15,7 +15,7 @@ from typing import Any
 from mrunfold.errors import InputError
 from mrunfold.export.manifest import SUMS, read_sums
 
-__all__ = ["Instance", "find_instances", "read_instance"]
+__all__ = ["Instance", "export_root", "find_instances", "read_instance"]
 
 PREFIX = b"DICM"
 MOST_BYTES = 1 << 31  # of one file; an explicit length in DICOM has 32 bits
@@ -24,13 +24,16 @@ PIXELS = (("PixelData", None), ("FloatPixelData", 4), ("DoubleFloatPixelData", 8
 
 @dataclass(frozen=True)
 class Instance:
-    """One DICOM file: its path, SOP class and instance, transfer syntax, and sha256 of its bytes."""
+    """One DICOM file: its path, SOP class and instance, transfer syntax, sha256 of its bytes; study, series:
+    their UIDs, empty where the file has none."""
 
     path: Path
     sop_class: str
     uid: str
     syntax: str
     digest: str
+    study: str = ""
+    series: str = ""
 
 
 def find_instances(folder: Path) -> list[Instance]:
@@ -64,9 +67,15 @@ def find_instances(folder: Path) -> list[Instance]:
     return list(found.values())
 
 
+def export_root(folder: Path) -> Path | None:
+    """Return the export that a folder or file is, or lies in up to three levels deep; None for none."""
+    folder = folder.absolute()
+    return next((p for p in (folder, *folder.parents[:3]) if (p / SUMS).is_file()), None)
+
+
 def _check_sums(folder: Path, instances: list[Instance]) -> None:
     """Raise InputError where a file that SHA256SUMS lists under `folder` is missing or has changed."""
-    root = next((p for p in (folder, *folder.parents[:2]) if (p / SUMS).is_file()), None)
+    root = export_root(folder)
     if root is None:
         return
     listed = {root / name: digest for name, digest in read_sums(root).items()}
@@ -116,7 +125,9 @@ def read_instance(path: Path) -> tuple[Instance, Any]:
     ) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{path}: damaged DICOM file ({reason}); export again") from None
-    return Instance(path, sop_class, uid, str(syntax), hashlib.sha256(content).hexdigest()), dataset
+    digest = hashlib.sha256(content).hexdigest()
+    study, series = (str(dataset.get(name, "")) for name in ("StudyInstanceUID", "SeriesInstanceUID"))
+    return Instance(path, sop_class, uid, str(syntax), digest, study, series), dataset
 
 
 def _identity(dataset: Any) -> tuple[str, str, Any]:

@@ -11,14 +11,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mrunfold.errors import InputError
-from mrunfold.pacs.files import Instance
+from mrunfold.pacs.files import Instance, export_root
 
 __all__ = ["Ledger", "ledger_path", "open_ledger"]
 
 
 def ledger_path(folder: Path) -> Path:
-    """Return where the list of a folder lies: beside it, NAME.push.jsonl."""
+    """Return where the list of a folder lies: NAME.push.jsonl beside it, or beside the export that it is in.
+
+    An export stays as it was written, and what is pushed of it in parts has one list.
+    """
     folder = folder.absolute()
+    folder = export_root(folder) or folder
     if not folder.name:
         raise InputError(f"{folder} has no name to write a list beside; give a folder inside of it")
     return folder.with_name(f"{folder.name}.push.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 from mrunfold.errors import InputError
 from mrunfold.pacs.errors import Refused, Unreachable
 from mrunfold.pacs.files import Instance, find_instances
-from mrunfold.pacs.ledger import open_ledger
+from mrunfold.pacs.ledger import Ledger, open_ledger
 from mrunfold.pacs.peer import Peer, Web
+from mrunfold.pacs.query import held
 from mrunfold.pacs.store import store
 from mrunfold.pacs.stow import stow
 
@@ -25,21 +27,24 @@ LONGEST_PAUSE = 60.0  # seconds
 class Pushed:
     """What a push did.
 
-    sent: instances confirmed now; before: confirmed by an earlier push; notes: what the other side remarked,
-    by kind; ledger: the list that says so.
+    sent: instances confirmed now; before: those that were there; asked: whether the other side itself said so
+    of the latter, rather than the list; refused: what it takes none of, by reason, with the number of files;
+    notes: what the other side remarked, by kind; ledger: the list.
     """
 
     sent: int
     before: int
     ledger: Path
     notes: tuple[str, ...] = ()
+    refused: tuple[tuple[str, int], ...] = ()
+    asked: bool = False
 
 
 @dataclass
 class _State:
     waiting: list[Instance]
-    sent: int = 0
-    refused: list[tuple[Instance, str]] = field(default_factory=list)
+    sent: list[Instance] = field(default_factory=list)
+    refused: list[tuple[Instance, Refused]] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
 
 
@@ -47,6 +52,8 @@ def push(
     folder: Path,
     peer: Peer | Web,
     *,
+    verify: bool = False,
+    again: bool = False,
     retries: int = 5,
     pause: float = 1.0,
     timeout: float = 30.0,
@@ -55,40 +62,108 @@ def push(
 ) -> Pushed:
     """Send every DICOM file under `folder` (or one file) that `peer` has not confirmed yet.
 
-    retries: further tries after one that brought nothing new; pause: seconds before the first of them,
+    verify: ask the peer (C-FIND, QIDO-RS) what it holds, before and after; without, it is asked where the
+    list says that it has everything; what it lacks is sent again.  again: send everything, whatever the list
+    says.  retries: further tries after one that brought nothing new; pause: seconds before the first of them,
     doubled for each further one up to a minute; timeout: seconds to wait for an answer.  A confirmed file is
-    noted at once beside the folder, so that the same call goes on after a crash.  Sending twice is harmless:
-    UIDs follow content.  Raises InputError where files are damaged, the peer refuses them or cannot be
-    reached; what was confirmed until then stays confirmed.
+    noted at once, so that the same call goes on after a crash.  Sending twice is harmless: UIDs follow
+    content.  What the peer takes none of is left out and said.  Raises InputError where files are damaged,
+    the peer refuses them or everything, cannot be reached, or cannot be asked where `verify` wants it; what
+    was confirmed until then stays confirmed.
     """
     instances = find_instances(folder)
     with open_ledger(folder, peer.name) as ledger:
-        state = _State([i for i in instances if not ledger.has(i)])
+        listed = [] if again else [i for i in instances if ledger.has(i)]
+        named = {i.uid for i in listed}
+        state = _State([i for i in instances if i.uid not in named])
+        asked = False
+        if listed and (verify or not state.waiting):
+            there = _ask(listed, peer, verify, state, timeout)
+            asked = there is not None
+            lost = [] if there is None else [i for i in listed if i.uid not in there]
+            if lost:
+                state.notes[f"{len(lost)} files that the list names were not there: sent again"] = None
+                state.waiting += lost
         before = len(instances) - len(state.waiting)
-        tries = 0
-        while state.waiting:
-            reached = len(state.waiting)
-            try:
-                for instance, note in _deliver(state, peer, timeout):
-                    ledger.add(instance)
-                    state.waiting.remove(instance)
-                    state.sent += 1
-                    if note:
-                        state.notes[note] = None
-                    if progress is not None:
-                        progress(before + state.sent, len(instances))
-            except Unreachable as error:
-                tries = 0 if len(state.waiting) < reached else tries + 1
-                if tries > retries or error.final:
-                    raise InputError(_gave_up(peer, error, before + state.sent, len(instances))) from None
-                sleep(min(pause * 2 ** max(tries - 1, 0), LONGEST_PAUSE))
-    if state.refused:
-        instance, reason = state.refused[0]
+
+        def delivered() -> None:
+            if progress is not None:
+                progress(before + len(state.sent), len(instances))
+
+        _send_all(state, peer, ledger, (retries, pause, timeout), sleep, before, delivered)
+        if verify and state.sent:
+            there = _ask(state.sent, peer, verify, state, timeout) or set()
+            if gone := [i for i in state.sent if i.uid not in there]:
+                raise InputError(
+                    f"{peer.name} confirmed {len(gone)} files and does not find them, the first "
+                    f"{gone[0].path}; see whether it keeps them elsewhere, or push --again"
+                )
+    _raise_refused(state, peer, before, len(instances))
+    kinds = Counter(refused.reason for _, refused in state.refused)
+    return Pushed(len(state.sent), before, ledger.path, tuple(state.notes), tuple(kinds.items()), asked)
+
+
+def _ask(
+    instances: list[Instance], peer: Peer | Web, verify: bool, state: _State, timeout: float
+) -> set[str] | None:
+    """Return what the peer holds; None, with a note, where it cannot be asked, InputError with `verify`."""
+    try:
+        there, why = held(instances, peer, timeout), "it offers no query to this side"
+    except Unreachable as error:
+        there, why = None, error.reason
+        if error.final:
+            raise InputError(f"{peer.name}: {error.reason}; {error.way_out}") from None
+    if there is None and verify:
         raise InputError(
-            f"{peer.name} refused {len(state.refused)} of {len(instances)} files, the first {instance.path}: "
-            f"{reason}; the others are stored"
+            f"{peer.name} cannot be asked what it holds ({why}); allow C-FIND or QIDO-RS to this side, or "
+            "leave --verify out"
         )
-    return Pushed(state.sent, before, ledger.path, tuple(state.notes))
+    if there is None:
+        state.notes[f"only the list says what is there ({why}); push --again sends everything again"] = None
+    return there
+
+
+def _send_all(
+    state: _State,
+    peer: Peer | Web,
+    ledger: Ledger,
+    patience: tuple[int, float, float],
+    sleep: Callable[[float], None],
+    before: int,
+    delivered: Callable[[], None],
+) -> None:
+    """Send what waits, with tries and growing pauses; patience: retries, first pause and timeout."""
+    retries, pause, timeout = patience
+    total = before + len(state.waiting)
+    tries = 0
+    while state.waiting:
+        reached = len(state.waiting)
+        try:
+            for instance, note in _deliver(state, peer, timeout):
+                ledger.add(instance)
+                state.waiting.remove(instance)
+                state.sent.append(instance)
+                if note:
+                    state.notes[note] = None
+                delivered()
+        except Unreachable as error:
+            tries = 0 if len(state.waiting) < reached else tries + 1
+            if tries > retries or error.final:
+                raise InputError(_gave_up(peer, error, before + len(state.sent), total)) from None
+            sleep(min(pause * 2 ** max(tries - 1, 0), LONGEST_PAUSE))
+
+
+def _raise_refused(state: _State, peer: Peer | Web, before: int, total: int) -> None:
+    """Raise InputError where a file was refused for its own sake, or everything was."""
+    own = [(instance, refused) for instance, refused in state.refused if not refused.whole_class]
+    if own:
+        instance, refused = own[0]
+        raise InputError(
+            f"{peer.name} refused {len(own)} of {total} files, the first {instance.path}: {refused.reason}; "
+            "the others are stored"
+        )
+    if state.refused and not state.sent and not before:
+        raise InputError(f"{peer.name} took nothing: {state.refused[0][1].reason}; have it take this kind")
 
 
 def _deliver(state: _State, peer: Peer | Web, timeout: float) -> Iterator[tuple[Instance, str | None]]:
@@ -97,7 +172,7 @@ def _deliver(state: _State, peer: Peer | Web, timeout: float) -> Iterator[tuple[
     outcomes = store(waiting, peer, timeout) if isinstance(peer, Peer) else stow(waiting, peer, timeout)
     for instance, outcome in outcomes:
         if isinstance(outcome, Refused):
-            state.refused.append((instance, outcome.reason))
+            state.refused.append((instance, outcome))
             state.waiting.remove(instance)
         else:
             yield instance, outcome

@@ -15,12 +15,13 @@ from mrunfold.pacs.errors import Refused, Unreachable
 from mrunfold.pacs.files import Instance, read_instance
 from mrunfold.pacs.peer import Tls, Web, tls_context
 
-__all__ = ["stow"]
+__all__ = ["opener_of", "stow", "unreachable"]
 
 STORED, FAILED = "00081199", "00081198"  # Referenced SOP Sequence, Failed SOP Sequence
 UID, REASON = "00081155", "00081197"
 LATER = {408, 429, 500, 502, 503, 504}
 LONGEST_ANSWER = 1 << 20
+NO_SUCH_CLASS = "0x0122"  # PS3.18 table I.2-2: the SOP class is not supported
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -37,13 +38,29 @@ def stow(
 
     Raises Unreachable where the service does not answer, or will not talk to this side.
     """
-    handlers: list[Any] = [_NoRedirect()]
-    if web.url.startswith("https://"):
-        handlers.append(urllib.request.HTTPSHandler(context=tls_context(web.tls or Tls())))
-    opener = urllib.request.build_opener(*handlers)
+    opener = opener_of(web)
     for instance in instances:
         read_instance(instance.path)
         yield instance, _post(opener, instance, web, timeout)
+
+
+def opener_of(web: Web) -> Any:
+    """Return what sends requests to the service, checks its certificate and follows it nowhere else."""
+    handlers: list[Any] = [_NoRedirect()]
+    if web.url.startswith("https://"):
+        handlers.append(urllib.request.HTTPSHandler(context=tls_context(web.tls or Tls())))
+    return urllib.request.build_opener(*handlers)
+
+
+def unreachable(error: Exception) -> Unreachable:
+    """Return what an error of the network means."""
+    if isinstance(error, urllib.error.URLError):
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            return Unreachable(
+                f"its certificate is not trusted ({error.reason.verify_message})", "give --ca", final=True
+            )
+        return Unreachable(f"no answer ({error.reason})")
+    return Unreachable(f"the connection was lost ({type(error).__name__})")
 
 
 def _post(opener: Any, instance: Instance, web: Web, timeout: float) -> Refused | str | None:
@@ -63,14 +80,8 @@ def _post(opener: Any, instance: Instance, web: Web, timeout: float) -> Refused 
     except urllib.error.HTTPError as error:
         with error:
             return _http_error(instance, error)
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise Unreachable(
-                f"its certificate is not trusted ({error.reason.verify_message})", "give --ca", final=True
-            ) from None
-        raise Unreachable(f"no answer ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"the connection was lost ({type(error).__name__})") from None
+        raise unreachable(error) from None
 
 
 def _http_error(instance: Instance, error: urllib.error.HTTPError) -> Refused | str | None:
@@ -100,7 +111,7 @@ def _outcome(instance: Instance, body: bytes) -> Refused | str | None:
         return None
     if failed:
         code = f"0x{int(failed[0]):04X}" if str(failed[0]).isdecimal() else "unknown"
-        return Refused(f"failure reason {code}")
+        return Refused(f"failure reason {code}", whole_class=code == NO_SUCH_CLASS)
     raise Unreachable("its answer does not name the instance as stored")
 
 

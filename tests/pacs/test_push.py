@@ -24,10 +24,13 @@ pynetdicom = pytest.importorskip(
 )
 
 
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve, FIND
+
+
 class Pacs:
     """An application entity that keeps what it gets; `fail(n)` decides the n-th store, None is success."""
 
-    def __init__(self, fail=lambda n: None, takes=(MR, SC, MAP), tls=None, title="PACS"):
+    def __init__(self, fail=lambda n: None, takes=(MR, SC, MAP), tls=None, title="PACS", finds=True):
         self.stored, self.calls, self.associations = {}, 0, 0
         entity = pynetdicom.AE(title)
         entity.require_called_aet = True
@@ -50,7 +53,19 @@ class Pacs:
         def on_accept(event):
             self.associations += 1
 
+        def on_find(event):
+            from pydicom.dataset import Dataset
+
+            for copies in list(self.stored.values()):
+                if event.identifier.SeriesInstanceUID == copies[0].SeriesInstanceUID:
+                    answer = Dataset()
+                    answer.SOPInstanceUID = copies[0].SOPInstanceUID
+                    yield 0xFF00, answer
+
+        if finds:
+            entity.add_supported_context(FIND)
         handlers = [(pynetdicom.evt.EVT_C_STORE, on_store), (pynetdicom.evt.EVT_ACCEPTED, on_accept)]
+        handlers.append((pynetdicom.evt.EVT_C_FIND, on_find))
         self.server = entity.start_server(
             ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls
         )
@@ -175,15 +190,17 @@ def test_a_full_pacs_is_tried_again_and_a_refused_file_is_not(tmp_path):
 def test_remarks_are_passed_on(tmp_path):
     folder = write_series(tmp_path / "series", 2)
     with Pacs(lambda n: 0xB000) as pacs:
-        assert run(folder, pacs.to).notes == ("some attributes were coerced",)
+        assert run(folder, pacs.to).notes == ("stored, but some attributes were coerced",)
 
 
 def test_what_the_pacs_does_not_take_is_named(tmp_path):
     folder = write_series(tmp_path / "series", 4)
     with Pacs(takes=(MR, SC)) as pacs:
-        with pytest.raises(InputError, match=r"takes no Parametric Map Storage"):
-            run(folder, pacs.to)
-        assert len(pacs.stored) == 3
+        for sent in (3, 0):  # it is finished, now and later
+            done = run(folder, pacs.to)
+            ((reason, count),) = done.refused
+            assert "takes no Parametric Map Storage" in reason
+            assert (count, done.sent, len(pacs.stored)) == (1, sent, 3)
 
 
 def test_a_wrong_title_is_said_at_once(tmp_path):
@@ -208,9 +225,15 @@ def test_tls(tmp_path, certificate):
         tls = Tls(certificate[0])
         assert push(folder, parse_peer(pacs.to, tls=tls), timeout=5).sent == 2
         ledger_path(folder).unlink()
-        with pytest.raises(InputError, match=r"0 of 2 files are stored"):  # not a certificate of the system's
-            push(folder, parse_peer(pacs.to, tls=Tls()), retries=0, timeout=5)
+        with pytest.raises(InputError, match=r"certificate is not trusted.*--ca"):  # none of the system's
+            push(folder, parse_peer(pacs.to, tls=Tls()), sleep=pytest.fail, timeout=5)
         assert len(pacs.stored) == 2
+
+
+def test_a_port_that_speaks_no_tls_is_said(tmp_path, certificate):
+    folder = write_series(tmp_path / "series", 1)
+    with Pacs() as pacs, pytest.raises(InputError, match=r"TLS failed|no answer|ended the connection"):
+        push(folder, parse_peer(pacs.to, tls=Tls(certificate[0])), retries=0, timeout=2)
 
 
 # --- files, lists, options ---

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from dicomfiles import server_context, write_series
@@ -21,7 +22,7 @@ class Service:
 
     def __init__(self, fail=lambda n: 200, tls=None):
         service = self
-        self.stored, self.calls, self.headers = {}, 0, []
+        self.stored, self.calls, self.headers, self.answers = {}, 0, [], True
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
@@ -53,6 +54,20 @@ class Service:
                     self.send_header("Location", "http://127.0.0.1:9/studies")
                 self.end_headers()
                 self.wfile.write(b"<html>" if fail(number) == 201 else json.dumps(answer).encode())
+
+            def do_GET(self):
+                if not service.answers:
+                    self.send_error(501)
+                    return
+                query = parse_qs(urlsplit(self.path).query)
+                first, most = int(query["offset"][0]), int(query["limit"][0])
+                uids = sorted(service.stored)[first : first + most]
+                self.send_response(200 if uids else 204)
+                self.send_header("Content-Type", "application/dicom+json")
+                self.end_headers()
+                if uids:
+                    found = [{"00080018": {"vr": "UI", "Value": [u]}} for u in uids]
+                    self.wfile.write(json.dumps(found).encode())
 
             def log_message(self, *_):
                 pass
