@@ -101,8 +101,8 @@ def test_every_method_on_a_fastmri_file(tmp_path, scan, method):
 
 
 def test_methods_are_all_tested():
-    # The learned method and those for photographs have files of their own.
-    assert set(QUICK) == set(METHODS) - {"unfold", "tikhonov", "tv_isotropic", "plug_and_play"}
+    # The learned method, the one that chooses, and those for photographs have files of their own.
+    assert set(QUICK) == set(METHODS) - {"unfold", "auto", "tikhonov", "tv_isotropic", "plug_and_play"}
 
 
 def test_the_record_says_what_was_done(tmp_path, scan):
@@ -129,7 +129,7 @@ def test_the_record_says_what_was_done(tmp_path, scan):
     assert mask["seed"] == 7
     assert mask["delivered"] == pytest.approx([4, 4], rel=0.03)
     assert [one["index"] for one in record["slices"]] == [1, 2]
-    assert set(record["seconds"]) == {"hash", "read", "problem", "method", "write", "export"}
+    assert set(record["seconds"]) == {"hash", "read", "problem", "method", "check", "write", "export"}
     assert record["peak_memory_mb"]["process"] > 1
     assert record["versions"]["torch"]
     assert json.loads(attributes["settings"])["slices"] == "1:"
