@@ -129,13 +129,18 @@ def write_mrd(
     pixel_mm: tuple[float, float] = (1.0, 1.0),
     frame: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     positions: np.ndarray | None = None,
+    vendor: str | None = None,
 ) -> Path:
     """Write (slice, coil, readout, phase) as ISMRMRD acquisitions; frame: read, phase, slice directions."""
     import ismrmrd
 
     crop = crop or kspace.shape[-2:]
     dataset = ismrmrd.Dataset(str(path), "dataset", create_if_needed=True)
-    dataset.write_xml_header(header_xml(kspace, crop, pixel_mm).encode())
+    xml = header_xml(kspace, crop, pixel_mm)
+    if vendor is not None:
+        system = "<acquisitionSystemInformation>"
+        xml = xml.replace(system, f"{system}<systemVendor>{vendor}</systemVendor>")
+    dataset.write_xml_header(xml.encode())
     for s, one in enumerate(kspace):
         for line in range(one.shape[-1]):
             acquisition = ismrmrd.Acquisition.from_array(np.ascontiguousarray(one[..., line]))

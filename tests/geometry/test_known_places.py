@@ -52,13 +52,18 @@ def kspace(places: np.ndarray, origin: np.ndarray, frame, shape: tuple[int, int]
 
 
 def exported(
-    tmp_path: Path, frame, shape, crop, points: list[np.ndarray]
+    tmp_path: Path, frame, shape, crop, points: list[np.ndarray], vendor: str | None = None
 ) -> tuple[list, nibabel.Nifti1Image]:
-    """Raw file → reconstruction → DICOM datasets and NIfTI; points: places in each slice."""
+    """Raw file → reconstruction → DICOM datasets and NIfTI; points: places in each slice.
+
+    Scanners of Siemens measure Σ exp(+2πi (k_r u + k_p v)): the conjugate, for the points are real.
+    """
     origins = CENTRE + np.arange(len(points))[:, None] * STEP * frame[2]
     data = np.stack([kspace(p, o, frame, shape) for p, o in zip(points, origins, strict=True)])
+    data = data if vendor is None else data.conj()
     noise = np.random.default_rng(0).standard_normal((2, *data.shape)) * 1e-4
-    path = write_mrd(tmp_path / "raw.h5", data + noise[0] + 1j * noise[1], crop, PIXEL, frame, origins)
+    data = data + noise[0] + 1j * noise[1]
+    path = write_mrd(tmp_path / "raw.h5", data, crop, PIXEL, frame, origins, vendor)
     also = partial(_export, request=ExportRequest(dicom=True, nifti=True))
     reconstruct(path, tmp_path / "recon", ReconSettings(method="zero_filled", cache=False), also=also)
     folder = tmp_path / "recon" / "dicom" / "001_reconstruction"
@@ -144,6 +149,31 @@ def test_a_point_and_an_f_are_where_they_are(tmp_path, frame, size):
     for one in images:  # and nothing else is bright: 21 points in one slice, one in the other
         levels = one.pixel_array
         assert (levels > 0.5 * levels.max()).sum() in (len(LETTER), 1)
+
+
+@pytest.mark.parametrize("size", ["even", "oversampled, odd"])
+@pytest.mark.parametrize("frame", FRAMES)
+def test_siemens_sign_of_the_fourier_transform(tmp_path, frame, size):
+    """The F of a Siemens scan lies where it is; without a word of the vendor it is turned by 180°."""
+    shape, crop = SIZES[size]
+    read, phase, normal = FRAMES[frame]
+    corner = CENTRE - 20.0 * read + 6.0 * phase
+    letter = np.array([corner + a * read + b * phase for a, b in LETTER])
+    point = np.array([CENTRE + STEP * normal + 12.0 * read - 27.0 * phase])
+    images, nifti = exported(tmp_path, FRAMES[frame], shape, crop, [letter, point], "SIEMENS")
+    record = json.loads((tmp_path / "recon" / "record.json").read_text())
+    assert any(flag.startswith("a Siemens scan: k-space is conjugated") for flag in record["flags"])
+    case, page = page_of(tmp_path / "recon")
+    assert any("Siemens" in flag for flag in case["flags"])
+    turned = 2 * CENTRE - letter
+    for values in (
+        partial(dicom_values, images),
+        partial(nifti_values, nifti),
+        partial(page_values, case, page),
+    ):
+        bright = np.concatenate([values(letter), values(point)])
+        np.testing.assert_allclose(bright, bright[-1], rtol=0.02)
+        assert values(turned).max() < 0.02 * bright.min()
 
 
 def test_a_shift_by_one_pixel_is_found(tmp_path):
