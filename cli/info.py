@@ -43,7 +43,11 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
     noise = scan.noise()
     reference = scan.reference(middle)
     return [
-        ("format", FORMATS[header.format] + (f", {header.acquisition}" if header.acquisition else "")),
+        (
+            "format",
+            FORMATS.get(header.format, header.format)
+            + (f", {header.acquisition}" if header.acquisition else ""),
+        ),
         ("slices", str(header.slices)),
         ("coils", str(header.coils)),
         ("k-space", f"{_size(header.matrix)} (readout × phase)"),

@@ -44,8 +44,8 @@ def centred(scan: Scan, measure: bool = False) -> Scan:
     if not clear:
         if measure:
             raise InputError(
-                f"{scan.path}: the header's central line does not fit its lines and k-space shows no "
-                "centre; correct the encoding limits"
+                f"{scan.path}: nothing says where the centre of k-space is and its samples do not "
+                "show it; correct the encoding limits"
             )
         return scan
     offset = clear[0].offset

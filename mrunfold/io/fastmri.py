@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ACQUISITIONS = {
     "CORPD_FBK", "CORPDFS_FBK", "AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR", "AXT2TSE", "AXDIFF",
 }  # fmt: skip
+REAL = "; if real and imaginary parts are an axis of two, write k[..., 0] + 1j * k[..., 1]"
 NOTHING = 1e-6  # of the largest sample: less is no measured sample
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
@@ -54,7 +55,7 @@ class FastmriScan(Scan):
         if kind != "c" or len(shape) not in (3, 4, 5) or 0 in shape:
             raise InputError(
                 f"{self.path}: 'kspace' must be complex (slice, coil, readout, phase) or "
-                f"(slice, readout, phase), got {self._kspace.dtype} {shape}"
+                f"(slice, readout, phase), got {self._kspace.dtype} {shape}{REAL if kind == 'f' else ''}"
             )
         encoding = self._read_encoding()
         self._reference = next((d for name in REFERENCES if (d := self._optional(name)) is not None), None)

@@ -11,6 +11,7 @@ import h5py
 from mrunfold.errors import InputError
 from mrunfold.io.centre import centred
 from mrunfold.io.hdf5 import find, open_h5, reading
+from mrunfold.io.layouts import LayoutScan, layout_of
 from mrunfold.io.mrd import find_groups
 from mrunfold.io.scan import Scan
 
@@ -62,7 +63,9 @@ def holds_raw_data(path: Path) -> bool:
         return False
     try:
         with open_h5(path) as file:
-            return find(path, file, "kspace") is not None or bool(find_groups(path, file))
+            if find(path, file, "kspace") is not None or find_groups(path, file):
+                return True
+            return layout_of(path, file) is not None
     except InputError:
         return False  # damaged, and not called raw data either
 
@@ -115,10 +118,13 @@ def _open_hdf5(path: Path, measurement: str | None) -> Scan:
     from mrunfold.io.mrd import MrdScan
 
     with open_h5(path) as file:
+        known = layout_of(path, file) is not None
         kspace = find(path, file, "kspace") is not None
         groups = [] if kspace else find_groups(path, file)
         with reading(path, "its contents"):
             names = ", ".join(repr(name)[1:-1][:40] for name in list(file)[:8]) or "nothing"
+    if known:
+        return LayoutScan(path)
     if kspace:
         return FastmriScan(path)
     if groups:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from mrunfold.errors import InputError
 
 __all__ = ["Geometry", "Header", "Scan", "refuse_not_finite", "right_angles"]
 
-Format = Literal["fastmri", "mrd", "cfl"]
 # Directions may be so far from right angles and length 1: headers round, some to two digits.
 FRAME_TOLERANCE = 1e-2
 
@@ -54,16 +52,17 @@ class Geometry:
 class Header:
     """What the file says of the acquisition; nothing in it names a patient, a place or a device.
 
-    matrix: k-space (readout, phase) as stored, readout oversampling included; unoversampled: readout samples
-    once oversampling is removed; crop: (readout, phase) of the final image; pixel_mm: (readout, phase) of the
-    final image, slice_mm: thickness, None where the file does not say; geometry: None where unknown.
+    format: fastmri, mrd, cfl or another reader's name; matrix: k-space (readout, phase) as stored, readout
+    oversampling included; unoversampled: readout samples once oversampling is removed; crop: (readout, phase)
+    of the final image; pixel_mm: (readout, phase) of the final image, slice_mm: thickness, None where the
+    file does not say; geometry: None where unknown.
     padding: (left, right) phase lines outside of which k-space is zero filling, None where unknown.
     contrast: allow-listed scanner settings (TR_ms, TE_ms, flip_deg, field_T, body_part, patient_position).
     notes: what a reader of the images must know of how the file was read, a sentence each.
     volumes: the volume (contrast, repetition, …) of each slice, counted from 0, None where there is one.
     """
 
-    format: Format
+    format: str
     slices: int
     coils: int
     matrix: tuple[int, int]

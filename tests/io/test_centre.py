@@ -180,7 +180,7 @@ class TestUnclear:
 
     def test_impossible_limits_and_no_signal(self, tmp_path, kspace):
         rows = lines(0 * kspace[0], range(34))
-        with pytest.raises(InputError, match="k-space shows no centre"):
+        with pytest.raises(InputError, match="nothing says where the centre of k-space is"):
             open_scan(write_acquisitions(tmp_path / "a.h5", rows, limits(kspace, 33, 40)))
 
 
