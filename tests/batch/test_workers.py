@@ -9,7 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -249,3 +252,68 @@ def test_a_scheduler_that_is_not_there(tmp_path, raw):
     with pytest.raises(InputError, match="no Dask scheduler answers"):
         run_batch([raw], tmp_path / "out", SETTINGS, scheduler="tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_is_given_up(tmp_path, raw, caplog):
+    """SIGSTOP and never on: the system thinks that it lives."""
+    run_batch([raw], tmp_path / "clean", ReconSettings(**{**vars(SETTINGS), "parameters": LONG}))
+    out = tmp_path / "out"
+    stopped: list[int] = []
+
+    def stop() -> None:
+        while not list(out.glob(".part-*")):
+            time.sleep(0.02)
+        listed = subprocess.run(
+            ["ps", "-o", "pid,args", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+        )
+        workers = [line.split()[0] for line in listed.stdout.splitlines() if "spawn_main" in line]
+        stopped.append(int(workers[0]))
+        os.kill(stopped[0], signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    run_batch([raw], out, ReconSettings(**{**vars(SETTINGS), "parameters": LONG}), workers=1)
+    thread.join()
+    assert stopped
+    assert "did not answer" in caplog.text
+    assert outputs(out) == outputs(tmp_path / "clean")
+    assert done(out) == each_once()
+
+
+@pytest.mark.slow
+def test_workers_serve_no_pages():
+    with open_fleet(2, None, None) as fleet:
+        # What they listen to speaks TLS: a request for a page gets no answer.
+        ports = {int(address.rsplit(":", 1)[1]) for address in fleet.client.run(os.getpid)}
+        ports.add(int(fleet.client.scheduler.address.rsplit(":", 1)[1]))
+        listening = fleet.client.run(_listening)
+        mine = _listening()
+        assert all(len(found) == 1 for found in listening.values()), listening
+        assert mine & ports
+        for port in ports | mine:
+            with pytest.raises((urllib.error.URLError, ConnectionError, TimeoutError)):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5)
+
+
+def _listening() -> set[int]:
+    """Return the TCP ports on which this process listens."""
+    inodes = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            inodes.add(os.readlink(f"/proc/self/fd/{name}"))
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            cells = line.split()
+            if cells[3] == "0A" and f"socket:[{cells[9]}]" in inodes:
+                ports.add(int(cells[1].rsplit(":", 1)[1], 16))
+    return ports
+
+
+def test_keys_for_a_scheduler_are_asked_for_in_one_line(tmp_path, raw):
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match=r"--tls is for --scheduler tls://"):
+        run_batch([raw], tmp_path / "out", SETTINGS, scheduler="tcp://127.0.0.1:1", tls=tmp_path)
+    with pytest.raises(InputError, match=r"has no ca\.pem"):
+        run_batch([raw], tmp_path / "out", SETTINGS, scheduler="tls://127.0.0.1:1", tls=tmp_path)
