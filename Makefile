@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # What the clinical tests compare with; each test skips without its program.
 CLINICAL := dicom3tools dcmtk dcm2niix nifti-bin orthanc orthanc-dicomweb chromium chromium-driver
 
-.PHONY: help install demo test test-slow test-clinical clinical-tools lint format docs-pictures clean
+.PHONY: help install demo test test-slow test-clinical clinical-tools lint format docs-pictures lock sbom clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo "make lint           style and types only"
 	@echo "make format         put the code in the project's format"
 	@echo "make docs-pictures  the pictures of README and docs, from the demo"
+	@echo "make lock           write .ci/requirements.lock, the versions that continuous integration takes"
+	@echo "make sbom           write sbom.json, the bill of materials (CycloneDX) of .venv"
 	@echo "make clean          remove .venv and what the demo wrote"
 
 install: $(INSTALLED)
@@ -67,6 +69,14 @@ format: $(INSTALLED)
 docs-pictures: demo
 	mkdir -p docs/pictures
 	cp demo/recon/preview.png docs/pictures/demo.png
+
+lock: $(INSTALLED)
+	$(BIN)/python .ci/lock.py > .ci/requirements.lock.part
+	mv .ci/requirements.lock.part .ci/requirements.lock
+
+sbom: $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c .ci/requirements.lock cyclonedx-bom
+	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) demo
