@@ -15,6 +15,7 @@ from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.base import Method
 from mrunfold.pipeline import ReconSettings, parse_slices
 from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.memory import check_memory
 from mrunfold.pipeline.report import Done, provenance
 from mrunfold.pipeline.slices import Job, draw_mask, target_kind
 from mrunfold.pipeline.volume import VolumeWriter, open_writer
@@ -51,6 +52,7 @@ def reconstruct_volume(
     """
     clock = Clock()
     with open_scan(volume.path, work.settings.measurement) as scan:
+        check_memory(scan, work.settings)
         indices = parse_slices(work.settings.slices, len(scan))
         scan.require(indices)
         kind = target_kind(scan, work.settings, indices[0])

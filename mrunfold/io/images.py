@@ -69,6 +69,8 @@ def _opened(file: Path) -> Iterator[Image]:
             with Image.open(file, formats=FORMATS) as image:
                 if max(image.size) > MAX_SIDE or image.size[0] * image.size[1] > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{image.size}")
+                pixels = image.size[0] * image.size[1]
+                require_memory(BYTES_A_PIXEL * pixels, f"to read {file}", "cut it into parts")
                 yield image
     except Image.DecompressionBombError:
         raise InputError(
@@ -99,7 +101,6 @@ def read_photo(file: Path) -> Photo:
     from PIL import ImageOps
 
     with _opened(file) as image:
-        require_memory(BYTES_A_PIXEL * image.size[0] * image.size[1], f"to read {file}", "cut it into parts")
         if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
             return _deep_grey(image, file)
         deep = _deep_colour(image, file)

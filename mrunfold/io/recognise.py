@@ -12,12 +12,14 @@ from mrunfold.errors import InputError
 from mrunfold.io.centre import centred
 from mrunfold.io.hdf5 import find, open_h5, reading
 from mrunfold.io.layouts import LayoutScan, layout_of
+from mrunfold.io.memory import require_memory
 from mrunfold.io.mrd import find_groups
 from mrunfold.io.scan import Scan
 
 __all__ = ["holds_raw_data", "open_scan"]
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+COPIES = 3  # of a slice, while it is read and looked at
 READS = "fastMRI .h5, ISMRMRD .h5 and BART .cfl/.hdr are read"
 
 
@@ -30,6 +32,12 @@ def open_scan(path: str | os.PathLike[str], measurement: str | None = None) -> S
     """
     scan = _opened(Path(path), measurement)
     try:
+        header = scan.header
+        slice_bytes = 8 * header.coils * header.matrix[0] * header.matrix[1]
+        # What a file declares need not be on the disk: a sparse file has any size.
+        require_memory(
+            COPIES * slice_bytes, f"to read a slice of {scan.path.name}", "use a machine with more"
+        )
         return centred(scan, measure=getattr(scan, "loose", False))
     except BaseException:
         scan.close()

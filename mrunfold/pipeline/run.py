@@ -17,6 +17,7 @@ from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.folder import check_target, result_folder
+from mrunfold.pipeline.memory import check_memory
 from mrunfold.pipeline.report import Done, make_preview, provenance, run_record
 from mrunfold.pipeline.scores import score_volume
 from mrunfold.pipeline.settings import ReconSettings, parse_slices
@@ -67,6 +68,7 @@ def reconstruct(
     with open_scan(Path(path), settings.measurement) as scan:
         with clock("hash"):
             digest = scan_digest(scan.path)
+        check_memory(scan, settings)
         indices = parse_slices(settings.slices, len(scan))
         scan.require(indices)
         places = stacks(scan.header, indices)  # a geometry that cannot be written is known before the work

@@ -265,7 +265,10 @@ def test_a_stopped_worker_is_given_up(tmp_path, raw, caplog):
         while not list(out.glob(".part-*")):
             time.sleep(0.02)
         listed = subprocess.run(
-            ["ps", "-ww", "-o", "pid,args", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+            ["ps", "-ww", "-o", "pid,args", "--ppid", str(os.getpid())],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         workers = [line.split()[0] for line in listed.stdout.splitlines() if "spawn_main" in line]
         stopped.append(int(workers[0]))

@@ -179,6 +179,33 @@ def test_a_picture_larger_than_memory_is_refused_before_it_is_decoded(tmp_path, 
         read_photo(path)
 
 
+def test_what_a_slice_takes_is_known_before_the_work(tmp_path, scan, monkeypatch):
+    from mrunfold.pipeline.slices import Job
+
+    monkeypatch.setattr(Job, "reconstruct", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setenv("MRUNFOLD_MEMORY_GB", "0.0001")
+    result = run("recon", scan, "--out", tmp_path / "out", "--coils", "all")
+    assert "compress the coils" in result.stderr
+    assert "take fewer --samples" in run("recon", scan, "--out", tmp_path / "out", "--samples", "8").stderr
+
+
+def test_a_sparse_file_is_not_allocated(tmp_path, monkeypatch):
+    monkeypatch.setenv("MRUNFOLD_MEMORY_GB", "1")
+    (tmp_path / "sparse.hdr").write_text("# Dimensions\n2048 2048 1 64\n")
+    with open(tmp_path / "sparse.cfl", "wb") as file:
+        file.truncate(8 * 2048 * 2048 * 64)
+    monkeypatch.setattr(np, "fromfile", lambda *_, **__: pytest.fail("it was read"))
+    assert "6.44 GB" in run("info", tmp_path / "sparse.cfl").stderr
+
+
+def test_what_a_photograph_takes_is_known_before_the_work(tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    Image.new("RGB", (800, 600)).save(path)
+    monkeypatch.setenv("MRUNFOLD_MEMORY_GB", "0.1")
+    result = run("restore", path, "--task", "denoise", "--out", tmp_path)
+    assert "takes about 0.144 GB" in result.stderr
+
+
 def test_memory_is_what_the_system_says(monkeypatch):
     monkeypatch.delenv("MRUNFOLD_MEMORY_GB", raising=False)
     assert available_memory() > 1 << 20
