@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from rawfiles import coil_kspace, letter_f, write_fastmri
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -174,7 +174,7 @@ def test_a_picture_larger_than_memory_is_refused_before_it_is_decoded(tmp_path, 
     path = tmp_path / "large.png"
     Image.new("RGB", (4000, 3000)).save(path)
     monkeypatch.setenv("MRUNFOLD_MEMORY_GB", "0.3")
-    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("it was decoded"))
     with pytest.raises(InputError, match=r"takes about 0\.48 GB of memory and 0\.3 GB are free"):
         read_photo(path)
 

@@ -86,10 +86,3 @@ def test_one_fault_is_said_and_fails(tmp_path, part, kind, word):
     assert "old" not in page.read_text()
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
-
-
-def test_the_page_has_the_table_of_the_results():
-    results, page = ROOT / "docs" / "results" / "faults.json", ROOT / "docs" / "reliability.md"
-    found = json.loads(results.read_text())
-    assert bad(found) == []
-    assert markdown(found) in page.read_text(encoding="utf-8")
