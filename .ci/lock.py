@@ -1,6 +1,7 @@
-"""Print the lock file of continuous integration: every package that the project's extras bring, with its version.
+"""Print the lock file of continuous integration: all that the project's extras bring, with versions.
 
-Versions are those of the environment that runs this, without a build's own mark (+cpu), so that any index has them.
+Versions are those of the environment that runs this, without a build's own mark (+cpu), which only some
+index has.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from campaign.damage import damaged
 from campaign.subjects import SUBJECTS, Wrong
-from campaign.table import bad, markdown, write_table
+from campaign.table import bad, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
