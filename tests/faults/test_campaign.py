@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from campaign.damage import damaged
 from campaign.subjects import SUBJECTS, Wrong
-from campaign.table import bad, write_table
+from campaign.table import bad, markdown, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,3 +86,10 @@ def test_one_fault_is_said_and_fails(tmp_path, part, kind, word):
     assert "old" not in page.read_text()
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("after\n")
+
+
+def test_the_page_has_the_table_of_the_results():
+    results, page = ROOT / "docs" / "results" / "faults.json", ROOT / "docs" / "reliability.md"
+    found = json.loads(results.read_text())
+    assert bad(found) == []
+    assert markdown(found) in page.read_text(encoding="utf-8")
