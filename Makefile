@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # What the clinical tests compare with; each test skips without its program.
 CLINICAL := dicom3tools dcmtk dcm2niix nifti-bin orthanc orthanc-dicomweb chromium chromium-driver
 
-.PHONY: help install demo test test-slow test-clinical clinical-tools lint format docs-pictures lock sbom clean
+.PHONY: help install demo test test-slow test-clinical clinical-tools lint format docs notebooks wheel docs-pictures lock sbom clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,9 @@ help:
 	@echo "make test-clinical  install DICOM programs, a PACS and a browser (Debian, root), test with them"
 	@echo "make lint           style and types only"
 	@echo "make format         put the code in the project's format"
+	@echo "make docs           the pages of docs/ and the API as a site, in build/site"
+	@echo "make notebooks      run the notebooks of docs/ and store what they print and draw"
+	@echo "make wheel          build the wheel, install it in build/wheel, reconstruct a scan with it"
 	@echo "make docs-pictures  the pictures of README and docs, from the demo"
 	@echo "make lock           write .ci/requirements.lock, the versions that continuous integration takes"
 	@echo "make sbom           write sbom.json, the bill of materials (CycloneDX) of .venv"
@@ -65,6 +68,25 @@ test-clinical: clinical-tools
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -E -q -W --keep-going -c docs/site docs build/site
+	@echo "The site:  $(CURDIR)/build/site/index.html"
+
+notebooks: $(INSTALLED)
+	$(BIN)/python docs/site/notebooks.py docs/notebooks/*.ipynb
+
+# TORCH: what pip is given for PyTorch, such as a version whose build for the CPU pip finds.
+TORCH ?= torch
+wheel: $(INSTALLED)
+	rm -rf build/wheel dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	$(BIN)/mrunfold sample build/wheel/sample.h5
+	cd build/wheel && bin/mrunfold recon sample.h5 --mask poisson --accel 8 --target combined --out recon
+	@du -sh dist/*.whl build/wheel
 
 docs-pictures: demo
 	mkdir -p docs/pictures
