@@ -13,7 +13,13 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.attributes import read_attribute
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
-from mrunfold.io.fastmri_axes import average_axis, check_axes, combined, lines_along_readout
+from mrunfold.io.fastmri_axes import (
+    average_axis,
+    check_axes,
+    coils_last,
+    combined,
+    lines_along_readout,
+)
 from mrunfold.io.grid import crop_image
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.heap import read_text
@@ -140,6 +146,12 @@ class FastmriScan(Scan):
             kspace = self._stored(header.slices // 2)
         except InputError:
             return replace(header, notes=notes)  # that slice is refused when it is asked for
+        if coils_last(kspace):
+            raise InputError(
+                f"{self.path}: the energy of 'kspace' {self._kspace.shape} lies about the middle of its second "
+                "axis and is spread over its last: coils are last; write k.transpose(0, 3, 1, 2), (slice, coil, "
+                "readout, phase)"
+            )
         filled = np.abs(kspace).max(axis=0) > NOTHING * np.abs(kspace).max(initial=0)
         if header.padding is not None and filled[:, _outside(header.padding, filled.shape[1])].any():
             left, right = header.padding

@@ -13,9 +13,10 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
 
-__all__ = ["average_axis", "check_axes", "combined", "lines_along_readout"]
+__all__ = ["average_axis", "check_axes", "coils_last", "combined", "lines_along_readout"]
 
 FEW_LINES, MANY_COILS = 32, 64  # with so few lines and so many coils, coils are the last axis
+PEAKED, LEAST = 0.25, 8  # of an axis hold its energy: an axis of k-space; fewer coils say nothing
 
 
 def average_axis(path: Path, shape: tuple[int, ...], slices: int | None, readout: int | None) -> int | None:
@@ -55,12 +56,31 @@ def check_axes(path: Path, shape: tuple[int, ...], encoding: Encoding | None) ->
         )
     if encoding is None:
         return
+    if shape[0] == said != coils and coils == encoding.slices:
+        raise InputError(
+            f"{path}: 'kspace' {shape} has the {said} coils of its header first and the {coils} slices "
+            "second; write k.swapaxes(0, 1), (slice, coil, readout, phase)"
+        )
     x, y = encoding.encoded.matrix[:2]
     if phase == x != readout and (readout == y or encoding.recon.matrix[0] * 2 == x):
         raise InputError(
             f"{path}: 'kspace' {shape} has the {x} readout samples of its header on the last axis: the phase "
             "encoding is first; write k.swapaxes(-1, -2), (slice, coil, readout, phase)"
         )
+
+
+def coils_last(kspace: np.ndarray) -> bool:
+    """Return whether the energy of a slice, (coil, readout, phase) by its place, says (ky, kz, coil).
+
+    Along an axis of k-space energy lies about the centre; over coils it is spread.
+    """
+    if len(kspace) < LEAST:
+        return False
+    power = np.square(np.abs(kspace / max(float(np.abs(kspace).max(initial=0)), 1e-38)), dtype=np.float64)
+    first, last = power.sum(axis=(1, 2)), power.sum(axis=(0, 1))
+    spread = [float(p.sum()) ** 2 / max(len(p) * float((p**2).sum()), 1e-300) for p in (first, last)]
+    centred = abs(int(first.argmax()) - len(first) // 2) <= max(2, len(first) // 10)
+    return centred and 0 < spread[0] < PEAKED < spread[1] and spread[1] > 2 * spread[0]
 
 
 def lines_along_readout(acquired: np.ndarray) -> bool:

@@ -47,6 +47,23 @@ class TestCoilsLast:
             stored(tmp_path, kspace=k, ismrmrd_header=header_xml(kspace, (48, 40)))
         )
 
+    @pytest.mark.parametrize("coils", [40, 64])
+    def test_by_the_energy(self, tmp_path, coils):
+        """As many coils as lines, and no header: energy lies about the centre of k-space's axes."""
+        k = coil_kspace(letter_f((64, 48))[None], coils=coils).transpose(0, 2, 3, 1)
+        assert "coils are last" in refusal(stored(tmp_path, kspace=k))
+
+    def test_one_coil_that_outshines_the_others(self, tmp_path):
+        k = coil_kspace(letter_f((64, 48))[None], coils=16)
+        k[:, 8] *= 30
+        with open_scan(stored(tmp_path, kspace=k)) as scan:
+            assert scan.header.coils == 16
+
+    def test_coils_first(self, tmp_path, kspace):
+        k = np.concatenate([kspace, kspace[:1]]).swapaxes(0, 1)
+        xml = header_xml(k.swapaxes(0, 1), (48, 40))
+        assert "k.swapaxes(0, 1)" in refusal(stored(tmp_path, kspace=k, ismrmrd_header=xml))
+
     @pytest.mark.parametrize("shape", [(1, 64, 64, 64), (1, 32, 40, 36), (1, 128, 256, 40)])
     def test_many_coils_are_read(self, tmp_path, shape):
         rng = np.random.default_rng(0)
