@@ -148,9 +148,9 @@ class FastmriScan(Scan):
             return replace(header, notes=notes)  # that slice is refused when it is asked for
         if coils_last(kspace):
             raise InputError(
-                f"{self.path}: the energy of 'kspace' {self._kspace.shape} lies about the middle of its second "
-                "axis and is spread over its last: coils are last; write k.transpose(0, 3, 1, 2), (slice, coil, "
-                "readout, phase)"
+                f"{self.path}: the energy of 'kspace' {self._kspace.shape} lies about the middle of its "
+                "second axis and is spread over its last: coils are last; write k.transpose(0, 3, 1, 2), "
+                "(slice, coil, readout, phase)"
             )
         filled = np.abs(kspace).max(axis=0) > NOTHING * np.abs(kspace).max(initial=0)
         if header.padding is not None and filled[:, _outside(header.padding, filled.shape[1])].any():
