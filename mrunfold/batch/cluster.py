@@ -118,7 +118,7 @@ def open_fleet(
 
     _check(workers, scheduler, threads, tls)
     # Dask says much on stderr of workers that come and go; what a user needs is in the outcomes.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    _quiet()
     if scheduler is None:
         assert workers is not None
         with _local(workers) as client:
@@ -177,6 +177,13 @@ def _say_what_stopped(event: tuple[float, Any]) -> None:
             len(about.get("workers", ())),
             about.get("ttl", SILENT),
         )
+
+
+def _quiet() -> None:
+    """Silence Dask's loggers one by one: its configuration gives each a level and a handler of its own."""
+    for name in ["distributed", *logging.root.manager.loggerDict]:
+        if name.split(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _known_by(tls: Path | None) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mrunfold.errors import InputError
 from mrunfold.io import sha256_of
+from mrunfold.io.source import read_text_file
 
 __all__ = ["SUMS", "check_sums", "read_sums", "write_sums"]
 
@@ -26,11 +27,9 @@ def read_sums(folder: Path) -> dict[str, str]:
     Raises InputError where there is none or it is damaged.
     """
     try:
-        text = (folder / SUMS).read_text(encoding="utf-8")
+        text = read_text_file(folder / SUMS)
     except FileNotFoundError:
         raise InputError(f"{folder}: no {SUMS} in it; give a folder that `mrunfold export` wrote") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{folder / SUMS} is damaged; export again") from None
     matches = [LINE.fullmatch(line) for line in text.splitlines()]
     if not matches or None in matches or not text.endswith("\n"):
         raise InputError(f"{folder / SUMS} is damaged; export again")

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mrunfold.errors import InputError
+from mrunfold.io.source import open_regular
 from mrunfold.pacs.files import Instance, export_root
 
 __all__ = ["Ledger", "ledger_path", "open_ledger"]
@@ -42,7 +43,8 @@ class Ledger:
             self._load()
 
     def _load(self) -> None:
-        data = self.path.read_bytes()
+        with open_regular(self.path) as held:
+            data = held.read()
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines(), start=1):
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -320,3 +321,49 @@ def test_keys_for_a_scheduler_are_asked_for_in_one_line(tmp_path, raw):
         run_batch([raw], tmp_path / "out", SETTINGS, scheduler="tcp://127.0.0.1:1", tls=tmp_path)
     with pytest.raises(InputError, match=r"has no ca\.pem"):
         run_batch([raw], tmp_path / "out", SETTINGS, scheduler="tls://127.0.0.1:1", tls=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_scheduler_is_one_line(tmp_path, raw):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    dask = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        f"tcp://127.0.0.1:{port}",
+        "--nthreads",
+        "1",
+    ]
+    out = tmp_path / "out"
+    arguments = ["--method", "l1_wavelet", "--param", "max_iter=100000", "--no-cache", "--threads", "1"]
+    started = [
+        subprocess.Popen([*command, "--no-dashboard"], stderr=subprocess.DEVNULL)
+        for command in (dask, worker)
+    ]
+    process = subprocess.Popen(
+        [*COMMAND, str(raw), "--out", str(out), *arguments, "--scheduler", f"tcp://127.0.0.1:{port}"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while not list(out.glob(".part-*")) and process.poll() is None:
+            time.sleep(0.05)
+        started[0].kill()
+        _, stderr = process.communicate(timeout=200)
+    finally:
+        for one in (*started, process):
+            one.kill()
+            one.wait()
+    assert process.returncode == 2
+    assert stderr.startswith("error: the Dask scheduler went away"), stderr
+    assert stderr.count("\n") == 1

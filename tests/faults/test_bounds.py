@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +243,31 @@ def test_an_image_that_is_not_finite_is_refused(tmp_path):
     result = run("recon", path, "--out", tmp_path / "out", "--method", "zero_filled", "--no-cache")
     assert "not finite" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_on_a_full_disk_is_one_line(tmp_path):
+    """HDF5 crashes a process that cannot write: so this one is of its own."""
+    resource = pytest.importorskip("resource")
+    command = [sys.executable, "-c", "from mrunfold.cli.main import run; run()", "sample"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "s.h5"), "--slices", "1", "--coils", "2"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "no space left" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["SHA256SUMS", "ledger"])
+def test_a_pipe_where_a_list_should_be_is_not_waited_for(tmp_path, what):
+    from mrunfold.export.manifest import SUMS, read_sums
+    from mrunfold.pacs.ledger import Ledger
+
+    os.mkfifo(tmp_path / SUMS)
+    with pytest.raises(InputError, match="no regular file"):
+        read_sums(tmp_path) if what == "SHA256SUMS" else Ledger(tmp_path / SUMS, "X@y:1")
 
 
 NAMES = [b"r\xe9sum\xe9", "頭 µ".encode(), b"a$b$c_{x}", b"$\\frac", b"\x1b[31mred\x07", b"line\nbreak",
