@@ -328,23 +328,9 @@ def test_a_killed_scheduler_is_one_line(tmp_path, raw):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    dask = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    worker = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_worker",
-        f"tcp://127.0.0.1:{port}",
-        "--nthreads",
-        "1",
-    ]
+    address, module = f"tcp://127.0.0.1:{port}", [sys.executable, "-m"]
+    dask = [*module, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port)]
+    worker = [*module, "distributed.cli.dask_worker", address, "--nthreads", "1"]
     out = tmp_path / "out"
     arguments = ["--method", "l1_wavelet", "--param", "max_iter=100000", "--no-cache", "--threads", "1"]
     started = [
@@ -352,7 +338,7 @@ def test_a_killed_scheduler_is_one_line(tmp_path, raw):
         for command in (dask, worker)
     ]
     process = subprocess.Popen(
-        [*COMMAND, str(raw), "--out", str(out), *arguments, "--scheduler", f"tcp://127.0.0.1:{port}"],
+        [*COMMAND, str(raw), "--out", str(out), *arguments, "--scheduler", address],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
