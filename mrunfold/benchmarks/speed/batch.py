@@ -209,7 +209,7 @@ def fleet_markdown(found: dict[str, Any], gpu_factor: float) -> str:
 
     A worker has a core, or a core and a GPU that is assumed to run the method `gpu_factor` times as fast.
     Volumes have the set's mean of slices: hours = ⌈V / W⌉ · (slices/V · t_slice + t_task); reading
-    counts each byte twice, for the sha256 and for the work.
+    counts each byte twice, for the sha256 and for the work: the check at the end finds it in memory.
     """
     stages, batch = found["seconds_per_slice"], found["batch_seconds_per_slice"]
     costs = {
