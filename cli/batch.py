@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrunfold.cli.shared import with_recon_options
 from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,40 +22,17 @@ __all__ = ["batch"]
 TERMINATED = 143  # 128 + SIGTERM
 
 
+@with_recon_options(seed="name")
 def batch(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(help="Folders of raw data, or files.")],
     out: Annotated[Path | None, typer.Option(help="Folder for NAME.h5 of each and manifest.jsonl.")] = None,
     protocol: Annotated[str | None, typer.Option(help="A frozen experiment: its name, or FILE.toml.")] = None,
     freeze: Annotated[Path | None, typer.Option(help="Write all this as a protocol, FILE.toml.")] = None,
-    mask: Annotated[str, typer.Option(help="Undersample by this law, as `mask` has it.")] = "acquired",
-    accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
-    calibration: Annotated[str | None, typer.Option(help="Its full centre: lines, or 24x32.")] = None,
-    center_fraction: Annotated[float | None, typer.Option(help="The same, as a fraction.")] = None,
-    method: Annotated[str | None, typer.Option(help="How to reconstruct; a default if not given.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Posterior samples: std and quantile maps.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Noise levels of a sample; more are more exact.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights of unfold, .safetensors.")] = None,
-    param: Annotated[list[str] | None, typer.Option(help="key=value of the method; repeatable.")] = None,
-    slices: Annotated[str | None, typer.Option(help="Which slices of each: 0:3, ::2 or 0,4,-1.")] = None,
-    seed: Annotated[str, typer.Option(help="`name`: of each file, as fastMRI; or an integer.")] = "name",
-    target: Annotated[str | None, typer.Option(help="rss or combined; rss if in the file.")] = None,
-    coils: Annotated[str, typer.Option(help="Compress to so many, or energy; auto or all.")] = "auto",
-    maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
-    map_sets: Annotated[str, typer.Option(help="Sets of coil maps: auto or a number.")] = "auto",
-    measurement: Annotated[str | None, typer.Option(help="Which group of ISMRMRD files.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads, of each worker: 1 there.")] = None,
     workers: Annotated[int | None, typer.Option(help="So many processes, by Dask.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Trusted Dask cluster, tls://host:port.")] = None,
     tls: Annotated[Path | None, typer.Option(help="ca.pem, cert.pem, key.pem for tls://host:port.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try what failed again.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other settings' work.")] = False,
-    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write samples too.")] = False,
-    check: Annotated[int, typer.Option(min=0, help="Slices of each checked by held-out samples.")] = 3,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write NAME_dicom beside each volume.")] = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Reconstruct many scans into one folder; the same command again does what is missing.
 
@@ -64,7 +42,8 @@ def batch(
     from mrunfold.batch import Batch, run_batch
     from mrunfold.extras import require
 
-    if dicom:
+    quiet = context.params["quiet"]
+    if context.params["dicom"]:
         require("pydicom", "highdicom", what="--dicom")
     plan, settings = _settings(context, protocol)
     if freeze is not None:
@@ -76,9 +55,9 @@ def batch(
     how = {key: context.params[key] for key in ("workers", "scheduler", "tls", "overwrite", "retry_failed")}
     with _leave_resumable(state), _progress(quiet) as progress:
         run_batch(inputs, out, settings, protocol=plan, **how, progress=progress, batch=state)
-    if dicom:
+    if context.params["dicom"]:
         _export(out, state, quiet)
-    _report(state, out, quiet)
+    _report(context, state, out, quiet)
     raise typer.Exit(1 if state.failed else 0)
 
 
@@ -213,11 +192,14 @@ def _pace(seen: dict[int, tuple[float, int]], to_come: int, elapsed: float) -> s
     return f"{elapsed / done:.1f} s/slice, {datetime.timedelta(seconds=round(left))} left"
 
 
-def _report(state: Batch, out: Path, quiet: bool) -> None:
+def _report(context: typer.Context, state: Batch, out: Path, quiet: bool) -> None:
     """Print what was done on stdout, and what failed on stderr."""
-    from mrunfold.cli.console import print_error, print_table
+    from mrunfold.cli.console import as_options, option_names, print_error, print_table
 
+    root = context.find_root()
+    names = option_names(root.command, root)
     for name, message in state.failed.items():
+        message = as_options(message, names)
         print_error(message if message.startswith(name) else f"{name}: {message}", label="failed")
     if quiet:
         return

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from mrunfold.text import printable
 
-__all__ = ["note", "one_line", "print_error", "print_table", "slice_progress", "volume_progress"]
+__all__ = [
+    "as_options",
+    "note",
+    "one_line",
+    "option_names",
+    "print_error",
+    "print_table",
+    "slice_progress",
+    "volume_progress",
+]
 
 
 def one_line(message: object) -> str:
@@ -20,6 +30,50 @@ def one_line(message: object) -> str:
 def print_error(message: object, label: str = "error") -> None:
     """Print `error: message` on stderr, on one line."""
     print(f"{label}: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+# Parameters of the library whose option has another name.
+RENAMED = {
+    "extras": "--with",
+    "reference": "--from-dicom",
+    "elements": "--set",
+    "others": "--as",
+    "final": "--out",
+    "folder": "--out",
+    "data_folder": "--data",
+    "center_fraction": "--center-fraction",
+}
+PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
+
+
+def as_options(message: str, names: Mapping[str, str]) -> str:
+    """Return a message of the library with its parameters, `accel` or `mask='poisson'`, as options.
+
+    names: parameter → option, "--accel", of the command; what is neither there nor in RENAMED stays.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match.group(1), match.group(2)
+        flag = names.get(name) or RENAMED.get(name)
+        if flag is None:
+            return match.group()
+        plain = "" if value in (None, "True") else value.strip("'\"")
+        return f"{flag} {plain}".rstrip()
+
+    return PARAMETER.sub(option, message)
+
+
+def option_names(group: Any, context: Any) -> dict[str, str]:
+    """Return parameter → option of the command that a click group invoked, then of all others."""
+    names: dict[str, str] = {}
+    chosen = group.commands.get(context.invoked_subcommand)
+    for command in [*([chosen] if chosen is not None else []), *group.commands.values()]:
+        for one in (command, *getattr(command, "commands", {}).values()):
+            for parameter in one.params:
+                flags = [flag for flag in parameter.opts if flag.startswith("--")]
+                if flags and parameter.name:
+                    names.setdefault(parameter.name, max(flags, key=len))
+    return names
 
 
 def note(message: str, quiet: bool = False) -> None:

@@ -20,6 +20,10 @@ def export(
     dicom: Annotated[bool, typer.Option("--dicom", help="MR images, or Secondary Capture; maps.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="NIfTI with JSON sidecars.")] = False,
     bids: Annotated[bool, typer.Option("--bids", help="A BIDS derivative dataset.")] = False,
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--as", help="An exporter of another package, or package.module:name; repeatable."),
+    ] = None,
     extra: Annotated[
         list[str] | None, typer.Option("--with", help="quantiles, target or samples; may be repeated.")
     ] = None,
@@ -67,7 +71,7 @@ def export(
         return
     request = ExportRequest(
         dicom, nifti, bids, tuple(extra or ()), _elements(patient_id, set_element or []), from_dicom,
-        subject, suffix, not no_map, enhanced, series_number, series_description,
+        subject, suffix, not no_map, enhanced, series_number, series_description, tuple(other or ()),
     )  # fmt: skip
     _write(result, request, out, overwrite, quiet)
 
@@ -75,14 +79,14 @@ def export(
 def _write(result: Path, request: ExportRequest, out: Path | None, overwrite: bool, quiet: bool) -> None:
     from mrunfold.cli.console import slice_progress
     from mrunfold.export.result import open_reconstruction
-    from mrunfold.export.run import EXPORTED, check_request, export_result
+    from mrunfold.export.run import check_request, export_result
     from mrunfold.pipeline.folder import check_target, result_folder
 
     final = (out or _beside(result)).absolute()
-    check_target(final, overwrite, EXPORTED)
+    check_target(final, overwrite, request.written)
     with open_reconstruction(result) as opened:
         check_request(opened, request)
-    with slice_progress(quiet) as progress, result_folder(final, overwrite, EXPORTED) as folder:
+    with slice_progress(quiet) as progress, result_folder(final, overwrite, request.written) as folder:
         record = export_result(result, folder, request, progress)
     if not quiet:
         _report(record, request, out or _beside(result))
@@ -114,6 +118,9 @@ def _report(record: dict[str, Any], request: ExportRequest, folder: Path) -> Non
         rows.append((f"dicom/{one['folder']}", f"{one['class']}, {one['title']}"))
     rows += [("nifti", name) for name in record.get("nifti", [])]
     rows += [("bids", name) for name in record.get("bids", [])]
+    for other in request.others:
+        name = other.rpartition(":")[2]
+        rows += [(name, f"{name}/{file}") for file in record[name]]
     if record["geometry"] == "unknown":
         rows.append(("note", "the raw file has no geometry: nothing says where the images lie"))
     rows += [("note", text) for text in record["notes"]]

@@ -20,6 +20,10 @@ FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.
 def info(
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
     measurement: Annotated[str | None, typer.Option(help="Group of an ISMRMRD file with several.")] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(help="fastmri, mrd, cfl, or package.module:Class; by default told by the content."),
+    ] = None,
 ) -> None:
     """Say what is in a raw data file; nothing of patient, place or device is shown.
 
@@ -28,7 +32,7 @@ def info(
     from mrunfold.cli.console import print_table
     from mrunfold.io import open_scan
 
-    with open_scan(file, measurement) as scan:
+    with open_scan(file, measurement, reader) as scan:
         print_table(_rows(scan), title=str(file))
 
 

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from mrunfold.cli.batch import batch
 from mrunfold.cli.bench import app as bench
 from mrunfold.cli.compile import compile
-from mrunfold.cli.console import one_line, print_error
+from mrunfold.cli.console import as_options, one_line, option_names, print_error
 from mrunfold.cli.doctor import doctor
 from mrunfold.cli.evaluate import evaluate
 from mrunfold.cli.export import export
@@ -88,7 +88,7 @@ class _Group(TyperGroup):
         except InputError as error:
             if debug:
                 raise
-            print_error(error)
+            print_error(as_options(one_line(error), option_names(self, ctx)))
             raise SystemExit(BAD_INPUT) from None
         except OSError as error:
             if debug or error.errno == errno.EPIPE:  # the library below knows how to leave a closed pipe

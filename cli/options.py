@@ -31,6 +31,7 @@ AS_THEY_ARE = (
     "maps",
     "check",
     "measurement",
+    "reader",
 )
 MAX_SEED = 2**32 - 1  # what all generators take
 MAX_THREADS = 256  # a number beyond ends the process where the system gives no more

@@ -7,53 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrunfold.cli.shared import with_recon_options
+
 if TYPE_CHECKING:
     from mrunfold.pipeline import Summary
 
 __all__ = ["recon"]
 
 
+@with_recon_options()
 def recon(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
-    mask: Annotated[str, typer.Option(help="Undersample by this law, as `mask` has it.")] = "acquired",
-    accel: Annotated[float | None, typer.Option(help="Acceleration of a drawn mask.")] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="Fully sampled centre of a drawn mask: lines, or samples as 24x32.")
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, FILE_METHOD in this folder by default.")
     ] = None,
-    center_fraction: Annotated[float | None, typer.Option(help="The same, as a fraction.")] = None,
-    method: Annotated[str | None, typer.Option(help="How to reconstruct; a default if not given.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Posterior samples: std and quantile maps.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Noise levels of a sample; more are more exact.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights of unfold, .safetensors.")] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="A parameter of the method, key=value; may be repeated.")
-    ] = None,
-    slices: Annotated[str | None, typer.Option(help="Which slices: 0:3, ::2 or 0,4,-1.")] = None,
-    seed: Annotated[str, typer.Option(help="An integer, or `name`: from the file's name, as fastMRI.")] = "0",
-    target: Annotated[
-        str | None, typer.Option(help="Magnitude: rss or combined; rss if the file has RSS images.")
-    ] = None,
-    coils: Annotated[
-        str,
-        typer.Option(
-            help="Compress to so many coils, or share of energy; all; auto: above 8 what is not noise."
-        ),
-    ] = "auto",
-    maps: Annotated[str, typer.Option(help="Whose ESPIRiT: torch or sigpy.")] = "torch",
-    map_sets: Annotated[str, typer.Option(help="Sets of coil maps: auto (1 or 2) or a number.")] = "auto",
-    measurement: Annotated[str | None, typer.Option(help="Group of an ISMRMRD file with several.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write, <file>_<method> if none.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
-    keep_samples: Annotated[
-        bool, typer.Option("--keep-samples", help="Write the samples too, not only their spread.")
-    ] = False,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM too; more with `export`.")] = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep coil maps.")] = False,
-    check: Annotated[int, typer.Option(min=0, help="Slices checked by held-out samples.")] = 3,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
 ) -> None:
     """Reconstruct a scan into a folder of images.
 
@@ -64,12 +32,14 @@ def recon(
     from mrunfold.cli.options import recon_options
     from mrunfold.pipeline import ReconSettings, reconstruct
 
-    settings = ReconSettings(**recon_options(context.params))
-    final = out if out is not None else Path(f"{file.stem}_{settings.method}")
-    with slice_progress(quiet) as progress:
-        also = _write_dicom if dicom else None
-        summary = reconstruct(file, final, settings, overwrite=overwrite, progress=progress, also=also)
-    if not quiet:
+    options = context.params
+    settings = ReconSettings(**recon_options(options))
+    final = out if out is not None else Path(f"{file.stem}_{settings.method.rpartition(':')[2]}")
+    with slice_progress(options["quiet"]) as progress:
+        also = _write_dicom if options["dicom"] else None
+        how: dict[str, Any] = {"overwrite": options["overwrite"], "progress": progress, "also": also}
+        summary = reconstruct(file, final, settings, **how)
+    if not options["quiet"]:
         _report(summary, final)
 
 

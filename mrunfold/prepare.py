@@ -214,7 +214,7 @@ def _kept(mask: Mask, held: np.ndarray, header: Header, shape: tuple[int, ...], 
     if not keep.any():
         raise InputError(
             f"the mask keeps none of the {int(held.sum())} samples that were acquired; "
-            "choose another seed, a lower acceleration or --mask acquired"
+            "choose another seed, a lower acceleration or `mask='acquired'`"
         )
     return keep
 

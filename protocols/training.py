@@ -70,13 +70,20 @@ class ImageSet(_Frozen):
 
 
 class PriorSpec(_Frozen):
-    """The network R_θ, see mrunfold.networks.prior.Prior."""
+    """The network R_θ, see mrunfold.networks.prior.Prior.
+
+    architecture: None for that network, else the name that an installed package gives its prior (entry points
+    `mrunfold.priors`), which is called with `options`; of the other fields only `kind` counts then.
+    """
 
     kind: Literal["complex", "real"] = "complex"
     channels: int = Field(default=1, ge=1, le=16)
     widths: tuple[Width, ...] = Field(default=(48, 80, 128), min_length=1, max_length=8)
     blocks: int = Field(default=2, ge=0, le=64)
     fold: int = Field(default=2, ge=1, le=8)
+    # No module:Class: weights carry this text, and a file of weights must not choose what is run.
+    architecture: str | None = Field(default=None, pattern=r"^[0-9A-Za-z_.-]{1,60}$")
+    options: dict[str, bool | int | float | str] | None = None
 
 
 class NetworkSpec(_Frozen):

@@ -62,11 +62,11 @@ class Fleet:
                     f"worker {worker} has mrunfold {version}, here it is {_version()}; install the same one"
                 )
             if not sees:
-                raise InputError(f"worker {worker} does not see {out}; choose an --out that all can write")
+                raise InputError(f"worker {worker} does not see {out}; choose an `out` that all can write")
         kinds = sorted({device for _, _, _, device in found.values()})
         if len(kinds) != 1:
             raise InputError(
-                f"workers have {' and '.join(kinds)}, whose results differ; choose one by --device"
+                f"workers have {' and '.join(kinds)}, whose results differ; choose one by `device`"
             )
         return torch.device(kinds[0])
 
@@ -90,7 +90,7 @@ class Fleet:
                     yield failure(
                         task,
                         f"{task.volume.path.name}: its worker died {DEATHS + 1} times, most likely out of "
-                        "memory; try fewer coils (--coils 8) or fewer workers",
+                        "memory; try fewer coils (`coils=8`) or fewer workers",
                     )
                 except CancelledError:
                     raise InputError(
@@ -137,7 +137,7 @@ def open_fleet(
             if worker["nthreads"] != 1:
                 raise InputError(
                     f"worker {address} takes {worker['nthreads']} volumes at a time, which share its cores; "
-                    "start workers with --nthreads 1 and give CPU threads by --threads"
+                    "start workers with --nthreads 1 and give CPU threads by `threads`"
                 )
         yield Fleet(client, threads or 1)
 
@@ -197,17 +197,17 @@ def _known_by(tls: Path | None) -> Any:
 
 def _check(workers: int | None, scheduler: str | None, threads: int | None, tls: Path | None) -> None:
     if (workers is None) == (scheduler is None):
-        raise InputError("give --workers N for a cluster here, or --scheduler tcp://… for another, not both")
+        raise InputError("give `workers` for a cluster here, or `scheduler` for another, not both")
     if tls is not None:
         if scheduler is None or not scheduler.startswith("tls://"):
-            raise InputError("--tls is for --scheduler tls://host:port; --workers have keys of their own")
+            raise InputError("`tls` is for a `scheduler` tls://host:port; `workers` have keys of their own")
         missing = [name for name in TLS_FILES if not (tls / name).is_file()]
         if missing:
-            raise InputError(f"{tls} has no {missing[0]}; --tls names a folder with {', '.join(TLS_FILES)}")
+            raise InputError(f"{tls} has no {missing[0]}; `tls` names a folder with {', '.join(TLS_FILES)}")
     if workers is None:
         return
     if not 1 <= workers <= MOST_WORKERS:
-        raise InputError(f"--workers is from 1 to {MOST_WORKERS}, got {workers}; beyond, use --scheduler")
+        raise InputError(f"`workers` is from 1 to {MOST_WORKERS}, got {workers}; beyond, use `scheduler`")
     cores = _cores()
     if threads is not None and threads > 1 and workers * threads > cores:
         raise InputError(

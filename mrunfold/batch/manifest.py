@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from mrunfold.errors import InputError
 from mrunfold.export.record import plain
-from mrunfold.io.source import open_regular
-from mrunfold.text import utf8_json
+from mrunfold.io.jsonl import append_line, only_process, read_lines
 
 __all__ = ["MANIFEST", "Manifest", "only_batch"]
 
@@ -40,28 +33,8 @@ class Manifest:
         self.volumes: dict[str, dict[str, Any]] = {}
         self.listed: set[str] = set()
         """Names of all volumes that were ever written, under earlier settings too."""
-        if os.path.lexists(self._path):
-            self._load()
-
-    def _load(self) -> None:
-        with open_regular(self._path) as file:
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        lines = data[:whole].splitlines(keepends=True)
-        records = [_record(line) for line in lines]
-        if records and records[-1] is None:  # its length reached the disk, its content did not
-            whole -= len(lines.pop())
-            records.pop()
-        for number, record in enumerate(records, start=1):
-            if record is None:
-                raise InputError(
-                    f"{self._path}: line {number} is not readable; remove it, its volume is done again"
-                )
+        for record in read_lines(self._path, _record, "remove it, its volume is done again"):
             self._take(record)
-        if whole < len(data):
-            with open(self._path, "rb+") as torn:
-                torn.truncate(whole)
-                os.fsync(torn.fileno())
 
     def _take(self, record: dict[str, Any]) -> None:
         if "settings" in record:
@@ -81,21 +54,11 @@ class Manifest:
         self._add({**record, "settings_digest": self.digest})
 
     def _add(self, record: dict[str, Any]) -> None:
-        line = utf8_json(plain(record)) + "\n"
-        with open(self._path, "ab", buffering=0) as file:
-            rest = memoryview(line.encode("utf-8"))
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        self._take(json.loads(line))
+        self._take(append_line(self._path, plain(record)))
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(record: Any) -> dict[str, Any] | None:
     """Return a line's object, None where it is not one of ours."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
     if not isinstance(record, dict) or not _is_digest(record.get("settings_digest")):
         return None
     good = isinstance(record["settings"], dict) if "settings" in record else _is_volume(record)
@@ -123,23 +86,10 @@ def _is_plain(name: str) -> bool:
     return "\0" not in name and "/" not in name and Path(name).name == name
 
 
-@contextmanager
-def only_batch(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; InputError where another holds it or it cannot be written.
-
-    The system itself lets go of the lock when a process dies, however it dies.
-    """
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"another batch is writing to {folder}; wait until it ends or choose another --out"
-        ) from None
-    except OSError as error:
-        reason = error.strerror or "it refuses a lock"
-        raise InputError(f"cannot write in {folder} ({reason}); choose another --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
+def only_batch(folder: Path) -> AbstractContextManager[None]:
+    """Hold the folder for this process; InputError where another holds it or it cannot be written."""
+    return only_process(
+        folder / LOCK,
+        f"another batch is writing to {folder}; wait until it ends or choose another `out`",
+        lambda reason: f"cannot write in {folder} ({reason}); choose another `out`",
+    )

@@ -57,7 +57,7 @@ def find_volumes(inputs: Iterable[Path | str], out: Path) -> list[Volume]:
                 "batches into two folders"
             )
         if out.exists() and out.samefile(path.parent):
-            raise InputError(f"--out {out} holds the raw data {path.name}; choose another --out")
+            raise InputError(f"`out={out}` holds the raw data {path.name}; choose another `out`")
         volumes[key] = volume
     return sorted(volumes.values(), key=lambda volume: volume.name)
 
@@ -91,7 +91,7 @@ def check_outputs(volumes: Sequence[Volume], listed: Iterable[str]) -> None:
     for volume in volumes:
         if os.path.lexists(volume.final) and volume.name not in known and not _is_ours(volume.final):
             raise InputError(
-                f"{volume.final} is not made by mrunfold and will not be replaced; choose another --out"
+                f"{volume.final} is not made by mrunfold and will not be replaced; choose another `out`"
             )
 
 

@@ -55,7 +55,7 @@ def check_settings(protocol: ReconProtocol, settings: ReconSettings, weights_sha
     if expected is not None and weights_sha256 != expected:
         raise InputError(
             f"protocol {protocol.name} is of weights with sha256 {expected[:12]}…, these have "
-            f"{(weights_sha256 or 'none')[:12]}…; name the right file with --weights"
+            f"{(weights_sha256 or 'none')[:12]}…; name the right file with `weights`"
         )
 
 
@@ -97,7 +97,7 @@ def _weights(protocol: ReconProtocol, parameters: Mapping[str, Any]) -> dict[str
 def _refuse(protocol: ReconProtocol, key: str, asked: Any, fixed: Any) -> None:
     raise InputError(
         f"{key} {'none' if asked is None else asked} contradicts the protocol {protocol.name}, which has "
-        f"{'none' if fixed is None else fixed}; leave that option out, or run without --protocol"
+        f"{'none' if fixed is None else fixed}; leave that option out, or run without `protocol`"
     )
 
 
@@ -127,7 +127,7 @@ def protocol_volumes(
     if protocol.data.count not in (None, len(taken)):
         raise InputError(
             f"protocol {protocol.name} is of {protocol.data.count} files {protocol.data.pattern}, here are "
-            f"{len(taken)}; give all of them, or --freeze a protocol of your own"
+            f"{len(taken)}; give all of them, or `freeze` a protocol of your own"
         )
     return taken, len(volumes) - len(taken)
 

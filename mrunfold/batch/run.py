@@ -80,7 +80,7 @@ def run_batch(
         volumes, batch.left_out = protocol_volumes(protocol, inputs, folder)
     method = get_method(settings.method, **settings.parameters)
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder with --out")
+        raise InputError(f"{folder} is a file; name a folder with `out`")
     with ExitStack() as stack:
         fleet = None
         if workers is not None or scheduler is not None or tls is not None:
@@ -158,8 +158,8 @@ def _settle(manifest: Manifest, folder: Path, facts: dict[str, Any], digest: str
         if manifest.settings is not None:
             differ = differences(manifest.settings, facts)
         raise InputError(
-            f"{folder} holds a batch with other settings: {differ}; choose another --out, or add "
-            "--overwrite to do all of it again"
+            f"{folder} holds a batch with other settings: {differ}; choose another `out`, or add "
+            "`overwrite` to do all of it again"
         )
     # Removed before the new settings hold: a folder never mixes volumes of two settings.
     for name, record in others.items():

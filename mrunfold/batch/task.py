@@ -161,7 +161,7 @@ def _message(error: Exception, volume: Volume) -> str:
     """Return one line that says what is wrong, without the folders that the files lie in."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
-        text = "out of memory; try fewer coils (--coils 8)"
+        text = "out of memory; try fewer coils (`coils=8`)"
     elif not isinstance(error, (InputError, OSError)):
         text = f"{type(error).__name__}: {text} (a bug in mrunfold: please report it)"
     for folder in {volume.path.parent, volume.final.parent, volume.path.parent.absolute()}:

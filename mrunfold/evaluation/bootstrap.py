@@ -41,7 +41,7 @@ def bootstrap_means(values: Sequence[float], *, draws: int, seed: int) -> Interv
     if np.isnan(array).any():
         raise InputError("a bootstrap over NaN has no mean; leave those volumes out and say so")
     if draws < 100:
-        raise InputError(f"a 95 % interval needs at least 100 draws, got {draws}; add --draws 10000")
+        raise InputError(f"a 95 % interval needs at least 100 draws, got {draws}; add `draws=10000`")
     mean = float(array.mean())
     if array.size < 2 or not np.isfinite(array).all():
         return Interval(mean, None, None, array.size)

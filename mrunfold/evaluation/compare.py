@@ -76,5 +76,5 @@ def check_protocols(first: Run, second: Run) -> None:
     )
     raise InputError(
         f"the runs were made under different protocols ({said}), so their numbers need not compare; add "
-        "--across-protocols to compare them all the same"
+        "`across_protocols` to compare them all the same"
     )

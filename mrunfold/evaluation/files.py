@@ -68,7 +68,7 @@ def read_target(path: Path, kind: str | None = None) -> Target:
             raise InputError(f"{path.name}: no target image, none of {names}")
         if len(found) > 1:
             raise InputError(
-                f"{path.name}: holds targets of kinds {' and '.join(found)}; choose one with --target"
+                f"{path.name}: holds targets of kinds {' and '.join(found)}; choose one with `target`"
             )
         ((kind, dataset),) = found.items()
         volume = _volume(path, dataset)

@@ -32,10 +32,10 @@ FIELDS = (
 def check_outputs(out: Path, overwrite: bool) -> None:
     """Raise InputError where `out` is a file, or holds a report already and not `overwrite`."""
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give --out a folder")
+        raise InputError(f"{out} is a file; give `out` a folder")
     there = [name for name in FILES if (out / name).exists()]
     if there and not overwrite:
-        raise InputError(f"{out} holds {there[0]} already; add --overwrite or choose another --out")
+        raise InputError(f"{out} holds {there[0]} already; add `overwrite` or choose another `out`")
 
 
 def write_outputs(

@@ -120,7 +120,7 @@ def _check(run: Run) -> None:
     if len(kinds) > 1:
         raise InputError(
             f"targets are of several kinds, {' and '.join(kinds)}, whose numbers do not compare; choose one "
-            "with --target"
+            "with `target`"
         )
 
 

@@ -65,7 +65,7 @@ def chosen(result: Reconstruction, extras: Sequence[str] = ()) -> list[str]:
     names = [name for name in ALWAYS if name in result.names]
     for extra in dict.fromkeys(extras):
         if extra not in EXTRAS:
-            raise InputError(f"there is no --with {extra}; choose from {', '.join(EXTRAS)}")
+            raise InputError(f"there is no extra {extra!r}; choose from {', '.join(EXTRAS)}")
         wanted = {"quantiles": ("quantile_05", "quantile_95"), "target": ("target",)}
         found = result.samples if extra == "samples" else wanted[extra]
         found = tuple(name for name in found if name in result.names)
@@ -77,9 +77,9 @@ def chosen(result: Reconstruction, extras: Sequence[str] = ()) -> list[str]:
 
 def _way_out(extra: str) -> str:
     return {
-        "quantiles": "reconstruct with --samples 8",
+        "quantiles": "reconstruct with `samples=8`",
         "target": "only a mask drawn over full data leaves a reference",
-        "samples": "reconstruct with --samples 8 --keep-samples",
+        "samples": "reconstruct with `samples=8` and `keep_samples=True`",
     }[extra]
 
 

@@ -16,8 +16,9 @@ from mrunfold.export.result import PURPOSE, Reconstruction, open_reconstruction
 from mrunfold.export.volumes import bids_suffix, write_bids, write_volumes
 from mrunfold.extras import require
 from mrunfold.io import sha256_of
+from mrunfold.registry import Registry
 
-__all__ = ["EXPORTED", "ExportRequest", "check_request", "export_result"]
+__all__ = ["EXPORTED", "EXPORTERS", "ExportRequest", "check_request", "export_result"]
 
 MOST_SERIES = 1_000_000_000  # an integer string ends at 2³¹ − 1, and samples and stacks are counted above
 # What an export folder holds: only such a folder is ever replaced.
@@ -25,6 +26,13 @@ EXPORTED = (
     "dicom/*.dcm", "nifti/*.nii.gz", "nifti/*.json", "bids/*.nii.gz", "bids/*.json", "bids/README.md",
     "export.json", "SHA256SUMS",
 )  # fmt: skip
+
+
+EXPORTERS = Registry("exporter", "mrunfold.exporters", {})
+
+
+def _folder(name: str) -> str:
+    return name.rpartition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class ExportRequest:
     the user; reference: a DICOM of the same exam to take patient, study and frame from; subject, suffix: of
     BIDS; maps: Parametric Maps too; enhanced: Enhanced MR objects too; series_number: of the reconstruction,
     others follow, None: 1, or above those of the reference; series_description: words for all series instead
-    of method and purpose.
+    of method and purpose; others: exporters of other packages by name, or package.module:name, each called
+    with the Reconstruction and a new folder for its files.
     """
 
     dicom: bool = False
@@ -50,20 +59,28 @@ class ExportRequest:
     enhanced: bool = False
     series_number: int | None = None
     series_description: str | None = None
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (self.dicom or self.nifti or self.bids):
-            raise InputError("nothing to write: add --dicom, --nifti or --bids")
+        if not (self.dicom or self.nifti or self.bids or self.others):
+            raise InputError("nothing to write: ask for `dicom`, `nifti` or `bids`")
         if self.dicom:
             require("pydicom", "highdicom", what="DICOM")
+        for name in self.others:
+            EXPORTERS.load(name)
         if (self.elements or self.reference) and not self.dicom:
-            raise InputError("patient and study are written to DICOM only; add --dicom")
+            raise InputError("patient and study are written to DICOM only; add `dicom`")
         given(self.elements)
         if self.series_number is not None and not 1 <= self.series_number <= MOST_SERIES:
-            raise InputError(f"--series-number is 1 to {MOST_SERIES}, got {self.series_number}")
+            raise InputError(f"`series_number` is 1 to {MOST_SERIES}, got {self.series_number}")
         words = self.series_description
         if words is not None and (not words.strip() or not words.isprintable() or "\\" in words):
-            raise InputError("--series-description is one line of printable characters without a backslash")
+            raise InputError("`series_description` is one line of printable characters without a backslash")
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """What the folder will hold: only a folder of such files is ever replaced."""
+        return (*EXPORTED, *(f"{_folder(name)}/*" for name in self.others))
 
 
 def _exam(result: Reconstruction, request: ExportRequest) -> Exam:
@@ -72,7 +89,7 @@ def _exam(result: Reconstruction, request: ExportRequest) -> Exam:
         return _with_numbers(exam, request)
     if exam.elements:
         raise InputError(
-            f"{', '.join(exam.elements)} would come both from --from-dicom and from the command; choose one"
+            f"{', '.join(exam.elements)} would come both from `reference` and from `elements`; choose one"
         )
     copied = from_reference(request.reference, result.header, result.stacks)
     return _with_numbers(replace(copied, part=exam.part), request)
@@ -130,6 +147,11 @@ def export_result(
             (folder / "bids").mkdir()
             how = {"subject": request.subject, "suffix": request.suffix, "extras": request.extras}
             record["bids"] = write_bids(result, folder / "bids", **how)
+        for name in request.others:
+            own = folder / _folder(name)
+            own.mkdir()
+            EXPORTERS.load(name)(result, own)
+            record[own.name] = sorted(p.relative_to(own).as_posix() for p in own.rglob("*") if p.is_file())
     write_json(folder / "export.json", record)
     write_sums(folder)
     return record

@@ -51,11 +51,11 @@ def bids_suffix(result: Reconstruction, suffix: str | None) -> str:
     found = suffix or OF_ACQUISITION.get(result.header.acquisition or "")
     if found is None:
         raise InputError(
-            f"the raw file does not say its contrast; add --suffix, one of {', '.join(SUFFIXES)}"
+            f"the raw file does not say its contrast; add `suffix`, one of {', '.join(SUFFIXES)}"
         )
     if found not in SUFFIXES:
         raise InputError(
-            f"there is no --suffix {found!r}{did_you_mean(found, SUFFIXES)}: {', '.join(SUFFIXES)}"
+            f"there is no `suffix` {found!r}{did_you_mean(found, SUFFIXES)}: {', '.join(SUFFIXES)}"
         )
     return found
 
@@ -74,7 +74,7 @@ def write_bids(
     label that BIDS cannot hold and an unknown contrast.
     """
     if not re.fullmatch(r"[0-9A-Za-z]{1,32}", subject):
-        raise InputError(f"--subject is letters and digits, as 01, got {subject!r}")
+        raise InputError(f"`subject` is letters and digits, as 01, got {subject!r}")
     ending = bids_suffix(result, suffix)
     anat = folder / f"sub-{subject}" / "anat"
     anat.mkdir(parents=True)

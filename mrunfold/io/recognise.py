@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -14,23 +16,43 @@ from mrunfold.io.hdf5 import find, open_h5, reading
 from mrunfold.io.layouts import LayoutScan, layout_of
 from mrunfold.io.memory import require_memory
 from mrunfold.io.mrd import find_groups
-from mrunfold.io.scan import Scan
+from mrunfold.io.scan import Header, Scan
+from mrunfold.io.source import files_of, open_regular
+from mrunfold.registry import Registry
 
-__all__ = ["holds_raw_data", "open_scan"]
+__all__ = ["READERS", "holds_raw_data", "open_scan"]
+
+log = logging.getLogger(__name__)
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 COPIES = 3  # of a slice, while it is read and looked at
 READS = "fastMRI .h5, ISMRMRD .h5 and BART .cfl/.hdr are read"
+READERS = Registry(
+    "reader",
+    "mrunfold.readers",
+    {
+        "fastmri": "mrunfold.io.fastmri:FastmriScan",
+        "mrd": "mrunfold.io.mrd:MrdScan",
+        "cfl": "mrunfold.io.cfl:CflScan",
+    },
+)
 
 
-def open_scan(path: str | os.PathLike[str], measurement: str | None = None) -> Scan:
+def open_scan(
+    path: str | os.PathLike[str], measurement: str | None = None, reader: str | None = None
+) -> Scan:
     """Open raw k-space: fastMRI HDF5, ISMRMRD HDF5 or BART .cfl/.hdr (either name, or the common stem).
 
     measurement: which of an ISMRMRD file's groups, where it has several.  The centre of k-space is measured
-    and put at N//2 where it is elsewhere, which `header.notes` says.  Raises InputError, one line that says
-    what the file is instead and what to do, for everything else.
+    and put at N//2 where it is elsewhere, which `header.notes` says.  reader: the name of one of READERS, or
+    package.module:Class, a subclass of Scan that is called with the path; None: the file is shown to the
+    readers of other packages, then recognised by what is in it.  Raises InputError, one line that says what
+    the file is instead and what to do, for everything else.
     """
-    scan = _opened(Path(path), measurement)
+    path = Path(path)
+    chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
+    own = chosen is None or (chosen == "mrd" and measurement is not None)
+    scan = _opened(path, measurement) if own or chosen is None else _opened_by(chosen, path)
     try:
         header = scan.header
         slice_bytes = 8 * header.coils * header.matrix[0] * header.matrix[1]
@@ -58,11 +80,44 @@ def _opened(path: Path, measurement: str | None) -> Scan:
         raise InputError(f"{path}: no such file")
     if not path.is_file():
         raise InputError(f"{path} is not a regular file; {READS}")
-    with open(path, "rb") as file:
-        start = file.read(4096)
+    start = _start(path)
     if _is_hdf5(start, path):
         return _open_hdf5(path, measurement)
     raise InputError(f"{path}: {_what(path, start)}")
+
+
+def _start(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read(4096)
+
+
+def _reader(name: str) -> type[Scan]:
+    found = READERS.load(name)
+    if not (isinstance(found, type) and issubclass(found, Scan)):
+        raise InputError(f"reader {name} is no reader: a subclass of mrunfold.io.Scan that is given a path")
+    return found
+
+
+def _recognised(name: str, path: Path) -> bool:
+    """Whether a reader of another package takes the file; one that is broken takes none and is named."""
+    if not path.is_file():
+        return False
+    try:
+        return bool(_reader(name).recognises(path, _start(path)))
+    except InputError as error:
+        log.warning("%s; files are read without it", error)
+        return False
+
+
+def _opened_by(name: str, path: Path) -> Scan:
+    make: Callable[[Path], Scan] = _reader(name)
+    if not any(file.exists() for file in files_of(path)):
+        raise InputError(f"{path}: no such file")
+    scan = make(path)
+    found = getattr(scan, "header", None), getattr(scan, "path", None)
+    if not (isinstance(found[0], Header) and isinstance(found[1], Path)):
+        raise InputError(f"reader {name} must set `header`, a Header, and `path`, a Path, of {path}")
+    return scan
 
 
 def holds_raw_data(path: Path) -> bool:

@@ -89,6 +89,11 @@ class Scan(ABC):
     path: Path
     header: Header
 
+    @classmethod
+    def recognises(cls, path: Path, start: bytes) -> bool:
+        """Whether a file is of this reader, `start` its first 4096 bytes; False: only where it is named."""
+        return False
+
     @abstractmethod
     def kspace(self, index: int) -> np.ndarray:
         """Return one slice, complex64 (coil, readout, phase), zero where nothing was acquired."""

@@ -3,13 +3,14 @@
 from mrunfold.masks.acquired import acquired, calibration_region, parse_width
 from mrunfold.masks.base import Mask
 from mrunfold.masks.cartesian import equispaced, equispaced_fraction, magic, random, seed_from_name
-from mrunfold.masks.draw import KINDS, draw
+from mrunfold.masks.draw import KINDS, MASKS, draw
 from mrunfold.masks.gaussian import gaussian, gaussian1d
 from mrunfold.masks.poisson import poisson
 from mrunfold.masks.radial import radial
 
 __all__ = [
     "KINDS",
+    "MASKS",
     "Mask",
     "acquired",
     "calibration_region",

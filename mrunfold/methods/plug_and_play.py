@@ -7,12 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+from torch import nn
+
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number, mean_image
 from mrunfold.networks.precision import choose, convolutions_in
-from mrunfold.networks.prior import Prior
+from mrunfold.networks.prior import PRIORS, build_prior
 from mrunfold.networks.weights import weights_file
 from mrunfold.problem import Problem
+from mrunfold.protocols import PriorSpec
 
 __all__ = ["PlugAndPlay"]
 
@@ -22,6 +25,7 @@ class PlugAndPlay(Method):
     """x_k = argmin_x ‖y − Ax‖²/σ_y² + lamda ‖x − z_k‖²/σ_k², z_{k+1} = R(x_k, σ_k), σ_k falling to σ_y.
 
     prior: weights of stage one: the name of those that ship, or a file (`train` writes prior.safetensors);
+    or a prior of another package by its name, or package.module:Class, made without arguments;
     max_iter: steps, one evaluation each; sigma_start: where less than all pixels are seen, about the error of
     the first guess; lamda: weight of the prior.  Half-quadratic splitting of DPIR: Zhang et al., IEEE TPAMI
     44 (2022), Alg. 1, with R in place of its denoiser.  Takes any operator.
@@ -39,7 +43,7 @@ class PlugAndPlay(Method):
         check_number(self, "lamda", low=1e-6)
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
-        denoise = _prior(weights_file(self.prior)).to(problem.y.device)
+        denoise = _prior(self.prior).to(problem.y.device)
         A, y = problem.A, problem.y
         dtype = choose("auto", y.device)
         back, sigma_y = A.adjoint(y), problem.sigma_y.to(y.real.dtype)
@@ -58,17 +62,22 @@ class PlugAndPlay(Method):
         return Result(z, evaluations=self.max_iter, record=record)
 
 
-@lru_cache(maxsize=2)
-def _prior(file: Path) -> Prior:
-    from safetensors import SafetensorError, safe_open
+def _prior(name: str) -> nn.Module:
+    """Return the prior of a file, of weights that ship, or of another package."""
+    if (":" in name and Path(name).suffix != ".safetensors") or name in PRIORS.others():
+        return build_prior(PriorSpec(architecture=name)).eval().requires_grad_(False)
+    return _trained(weights_file(name))
 
-    from mrunfold.protocols import PriorSpec
+
+@lru_cache(maxsize=2)
+def _trained(file: Path) -> nn.Module:
+    from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as held:
             spec = PriorSpec.model_validate_json((held.metadata() or {})["prior"])
             state = {key: held.get_tensor(key).float() for key in held.keys()}  # noqa: SIM118
-        prior = Prior(**spec.model_dump())
+        prior = build_prior(spec)
         prior.load_state_dict(state)
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]

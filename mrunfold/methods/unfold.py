@@ -71,7 +71,7 @@ class Unfold(Method):
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
             evaluations += self.samples * (2 * self.steps - 1)
         if not bool(torch.isfinite(mean).all()):
-            raise InputError("unfold gave values that are not finite for this slice; try --method sense")
+            raise InputError("unfold gave values that are not finite for this slice; try `method='sense'`")
         record = {
             "weights": metadata["file"],
             "weights_sha256": metadata["sha256"],

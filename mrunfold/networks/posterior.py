@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mrunfold.errors import InputError
-from mrunfold.networks.prior import Prior
+from mrunfold.networks.prior import Prior, build_prior
 from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
@@ -171,6 +172,7 @@ class PosteriorDenoiser(nn.Module):
     block, whose x is the answer, solves with this covariance; with δ = (m σ_y)²(1/σ_t² + ρ), times (I − AᴴA):
         (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
     Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
+    prior: makes a block's prior, a module (x, τ) → x like networks.prior.Prior, its class or any callable;
     passes: evaluations of the mean, see `mean_of`; shared: one prior for all blocks, or one each;
     checkpointing: activations are computed again in the backward pass, for less memory.  Idea: Wang,
     Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
@@ -183,7 +185,7 @@ class PosteriorDenoiser(nn.Module):
         shared: bool = False,
         cg_iterations: int = 4,
         start_iterations: int = 8,
-        prior: Callable[[], Prior] = Prior,
+        prior: Callable[[], nn.Module] = Prior,
         checkpointing: bool = False,
         x0_has_noise: bool = False,
         passes: int = 1,
@@ -198,12 +200,9 @@ class PosteriorDenoiser(nn.Module):
     @classmethod
     def from_spec(cls, spec: NetworkSpec, checkpointing: bool = False) -> PosteriorDenoiser:
         """Build the untrained network that a protocol describes."""
-
-        def prior() -> Prior:
-            return Prior(**spec.prior.model_dump())
-
         iterations = spec.cg_iterations, spec.start_iterations
         passes = 1 if spec.passes is None else spec.passes
+        prior = partial(build_prior, spec.prior)
         return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise, passes)
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
@@ -211,11 +210,9 @@ class PosteriorDenoiser(nn.Module):
         for prior in self.priors:
             prior.load_state_dict(state)
 
-    def prior(self, k: int) -> Prior:
+    def prior(self, k: int) -> nn.Module:
         """Return the prior of block k."""
-        chosen = self.priors[0 if self.shared else k]
-        assert isinstance(chosen, Prior)
-        return chosen
+        return self.priors[0 if self.shared else k]
 
     def forward(
         self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor

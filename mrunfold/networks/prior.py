@@ -7,8 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mrunfold.errors import InputError
+from mrunfold.protocols import PriorSpec
+from mrunfold.registry import Registry
 
-__all__ = ["Prior", "ResidualBlock"]
+__all__ = ["PRIORS", "Prior", "ResidualBlock", "build_prior"]
+
+# Modules (x, τ) → x: x (*batch, channel, y, x), τ its noise (*batch,), as Prior has them.
+PRIORS = Registry("prior", "mrunfold.priors", {"unet": "mrunfold.networks.prior:Prior"})
 
 PHASE_BLUR = 5.0  # pixels: standard deviation of the Gaussian that finds the slow phase of a complex image
 # The blur widens so far with the noise that its mean stays below a seventh of an image of height 1: local
@@ -164,3 +169,17 @@ class Prior(nn.Module):
         for stage, grow, skip in zip(reversed(self.up), reversed(self.grow), reversed(skips), strict=True):
             z = stage(grow(z) + skip)
         return F.pixel_shuffle(self.tail(z), self.fold)[..., :height, :width]
+
+
+def build_prior(spec: PriorSpec) -> nn.Module:
+    """Return the untrained prior that a protocol describes; InputError where it cannot be made."""
+    if spec.architecture is None:
+        return Prior(**spec.model_dump(exclude={"architecture", "options"}))
+    options = dict(spec.options or {})
+    try:
+        prior = PRIORS.load(spec.architecture)(**options)
+    except TypeError as error:
+        raise InputError(f"prior {spec.architecture} cannot be made with {options}: {error}") from None
+    if not isinstance(prior, nn.Module):
+        raise InputError(f"prior {spec.architecture} is no torch module (x, tau) → x")
+    return prior

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from mrunfold.errors import InputError
-from mrunfold.io.source import open_regular
+from mrunfold.io.jsonl import append_line, only_process, read_lines
 from mrunfold.pacs.files import Instance, export_root
 
 __all__ = ["Ledger", "ledger_path", "open_ledger"]
@@ -39,26 +36,11 @@ class Ledger:
     def __init__(self, path: Path, to: str) -> None:
         self.path, self._to = path, to
         self._sent: dict[str, str] = {}
-        if path.exists():
-            self._load()
-
-    def _load(self) -> None:
-        with open_regular(self.path) as held:
-            data = held.read()
-        whole = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[:whole].splitlines(), start=1):
-            try:
-                record = json.loads(line)
-                to, uid, digest = (str(record[key]) for key in ("to", "uid", "sha256"))
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise InputError(
-                    f"{self.path}: line {number} is not readable; remove the file, everything is sent again"
-                ) from None
-            if to == self._to:
+        for destination, uid, digest in read_lines(
+            path, _confirmed, "remove the file, everything is sent again"
+        ):
+            if destination == to:
                 self._sent[uid] = digest
-        if whole < len(data):
-            with open(self.path, "rb+") as file:
-                file.truncate(whole)
 
     def has(self, instance: Instance) -> bool:
         """Whether this very file was sent; InputError where another content with its UID was.
@@ -76,26 +58,23 @@ class Ledger:
     def add(self, instance: Instance) -> None:
         """Note that the destination has it; the line is on the disk when this returns."""
         record = {"to": self._to, "uid": instance.uid, "sha256": instance.digest}
-        with open(self.path, "ab", buffering=0) as file:
-            line = (json.dumps(record) + "\n").encode()
-            if file.write(line) != len(line):
-                raise OSError(28, "no space left on the disk", str(self.path))
-            os.fsync(file.fileno())
+        append_line(self.path, record)
         self._sent[instance.uid] = instance.digest
+
+
+def _confirmed(record: Any) -> tuple[str, str, str] | None:
+    """Return (to, uid, sha256) of a line, None where it is not one of ours."""
+    if not isinstance(record, dict) or not {"to", "uid", "sha256"} <= record.keys():
+        return None
+    return str(record["to"]), str(record["uid"]), str(record["sha256"])
 
 
 @contextmanager
 def open_ledger(folder: Path, to: str) -> Iterator[Ledger]:
     """Give the Ledger of `folder` to one process at a time; InputError where another one pushes it now."""
     path = ledger_path(folder)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"{folder} is being pushed by another process; wait for it") from None
-    try:
+    busy = f"{folder} is being pushed by another process; wait for it"
+    lock = path.with_name(f".{path.name}.lock")
+    # The list stays, the lock need not.
+    with only_process(lock, busy, lambda reason: f"cannot write beside {folder} ({reason})", remove=True):
         yield Ledger(path, to)
-    finally:
-        lock.release()
-        # The list stays, the lock need not.
-        Path(lock.lock_file).unlink(missing_ok=True)

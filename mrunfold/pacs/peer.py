@@ -73,7 +73,7 @@ def parse_peer(text: str, calling: str = "MRUNFOLD", tls: Tls | None = None) -> 
     host, colon, port = place.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (at and colon and host and port.isdecimal() and 0 < int(port) < 65536):
-        raise InputError(f"--to {text}: write AET@host:port, for example ORTHANC@localhost:4242")
+        raise InputError(f"`to` {text}: write AET@host:port, for example ORTHANC@localhost:4242")
     for one in (title, calling):
         if not TITLE.fullmatch(one):
             raise InputError(f"'{one}' is no application entity title: 1 to 16 characters, no backslash")
@@ -88,16 +88,16 @@ def parse_url(text: str, authorization: str | None = None, tls: Tls | None = Non
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment:
-        raise InputError(f"--dicomweb {text}: give the service's address, as https://host/dicom-web")
+        raise InputError(f"`dicomweb` {text}: give the service's address, as https://host/dicom-web")
     if parts.username or parts.password:
         raise InputError(
-            "--dicomweb: a password in the address would be seen by others; set MRUNFOLD_DICOMWEB_AUTH to "
+            "`dicomweb`: a password in the address would be seen by others; set MRUNFOLD_DICOMWEB_AUTH to "
             "the Authorization header's value instead, as 'Bearer …'"
         )
     if authorization is not None and not re.fullmatch(r"[ -~]+", authorization):
         raise InputError("MRUNFOLD_DICOMWEB_AUTH holds characters that no HTTP header may have")
     if tls is not None and parts.scheme == "http":
-        raise InputError(f"--dicomweb {text}: TLS needs an address that begins with https://")
+        raise InputError(f"`dicomweb` {text}: TLS needs an address that begins with https://")
     return Web(text.rstrip("/"), authorization, tls)
 
 

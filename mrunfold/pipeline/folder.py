@@ -31,11 +31,11 @@ def check_target(final: Path, overwrite: bool, ours: Sequence[str] = OURS) -> No
     A folder that holds anything but earlier results, which `ours` describes, is never replaced.
     """
     if not final.name:
-        raise InputError(f"{final} cannot be a folder of results; give --out a new folder's name")
+        raise InputError(f"{final} cannot be a folder of results; give `out` a new folder's name")
     if not final.exists() and not final.is_symlink():
         return
     if final.is_symlink() or not final.is_dir():
-        raise InputError(f"{final} exists and is not a folder; choose another --out")
+        raise InputError(f"{final} exists and is not a folder; choose another `out`")
     names = [
         p.relative_to(final).as_posix() for p in sorted(final.rglob("*")) if p.is_symlink() or not p.is_dir()
     ]
@@ -43,10 +43,10 @@ def check_target(final: Path, overwrite: bool, ours: Sequence[str] = OURS) -> No
     if foreign:
         raise InputError(
             f"{final} holds files that are not results of mrunfold ({', '.join(foreign[:3])}); "
-            "choose another --out, it will not be replaced"
+            "choose another `out`, it will not be replaced"
         )
     if any(final.iterdir()) and not overwrite:
-        raise InputError(f"{final} exists already; add --overwrite to replace it or choose another --out")
+        raise InputError(f"{final} exists already; add `overwrite` to replace it or choose another `out`")
 
 
 @contextlib.contextmanager

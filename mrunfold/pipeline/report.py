@@ -82,7 +82,7 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
         "input_sha256": digest,
         "input_format": job.scan.header.format,
         "header": header_facts(job.scan.header, done.indices),
-        "method": job.settings.method,
+        "method": job.method.name,
         "weights_sha256": done.slices[0]["method"].get("weights_sha256") or "none",
         "settings": job.settings.record(),
         "slices": done.indices,
@@ -153,7 +153,7 @@ def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview
     parameters = f" ({given})" if given else ""
     heading = (
         f"{job.scan.path.name} · slice {done.indices[done.shown]} of {header.slices}, from 0 · "
-        f"{job.settings.method}{parameters} · {PURPOSE}"
+        f"{job.method.name}{parameters} · {PURPOSE}"
     )
     captions, labels = [str(images.mask), f"magnitude: {job.kind}"], []
     if scores is not None and scores["psnr"] is not None and images.target is not None:

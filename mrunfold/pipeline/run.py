@@ -11,23 +11,21 @@ from typing import Any
 
 import torch
 
-from mrunfold.export import ZERO_FILLED, Stack, check_nifti, stacks, write_json, write_nifti
+from mrunfold.export import Stack, check_nifti, stacks, write_json, write_nifti
 from mrunfold.io import open_scan, scan_digest, sha256_of
 from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.folder import check_target, result_folder
-from mrunfold.pipeline.memory import check_memory
-from mrunfold.pipeline.report import Done, make_preview, provenance, run_record
+from mrunfold.pipeline.loop import SliceProgress, plan_slices, write_slices
+from mrunfold.pipeline.report import Done, make_preview, run_record
 from mrunfold.pipeline.scores import score_volume
 from mrunfold.pipeline.settings import ReconSettings, parse_slices
-from mrunfold.pipeline.slices import Job, choose_device, draw_mask, target_kind
-from mrunfold.pipeline.volume import VolumeWriter, open_writer, read_slices
+from mrunfold.pipeline.slices import Job, choose_device
+from mrunfold.pipeline.volume import read_slices
 from mrunfold.review import write_preview
 
 __all__ = ["Summary", "reconstruct"]
-
-Progress = Callable[[float, int], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def reconstruct(
     settings: ReconSettings | None = None,
     *,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: SliceProgress | None = None,
     also: Callable[[Path], None] | None = None,
 ) -> Summary:
     """Reconstruct the scan at `path` into the folder `out`, which appears when everything in it is written.
@@ -65,22 +63,14 @@ def reconstruct(
     clock = Clock()
     with contextlib.suppress(OSError):  # what is not there, open_scan says better
         stamp = Stamp.of(Path(path))
-    with open_scan(Path(path), settings.measurement) as scan:
+    with open_scan(Path(path), settings.measurement, settings.reader) as scan:
         with clock("hash"):
             digest = scan_digest(scan.path)
-        check_memory(scan, settings)
-        indices = parse_slices(settings.slices, len(scan))
-        scan.require(indices)
-        places = stacks(scan.header, indices)  # a geometry that cannot be written is known before the work
+        places = stacks(scan.header, parse_slices(settings.slices, len(scan)))  # refused before the work
         check_nifti(scan.header.crop, places)
-        kind = target_kind(scan, settings, indices[0])
-        drawn = draw_mask(scan, settings)
-        job = Job(scan, settings, method, kind, drawn, scan.noise(), device, clock)
+        job, done = plan_slices(scan, settings, method, device, clock)
         with result_folder(final, overwrite) as folder:
-            done = Done(indices)
-            with open_writer(folder / "recon.h5", len(indices), scan.header.crop) as writer:
-                _all_slices(job, done, writer, progress)
-                writer.describe(provenance(job, done, digest))
+            write_slices(folder / "recon.h5", job, done, digest, references=True, progress=progress)
             with clock("export"):
                 _write_stacks(folder, places, scan.header.crop, tuple(done.images.uncertainty))
                 scores = _scores(job, done, folder / "recon.h5")
@@ -94,30 +84,6 @@ def reconstruct(
                 also(folder)
             files = tuple(sorted(p.name for p in folder.iterdir()))
     return Summary(final, files, record)
-
-
-def _all_slices(job: Job, done: Done, writer: VolumeWriter, progress: Progress | None) -> None:
-    total = len(done.indices)
-    for place, index in enumerate(done.indices):
-        within = None if progress is None else partial(_within, progress, place, total)
-        images = job.reconstruct(index, zero_filled=True, progress=within)
-        with job.clock("write"):
-            writer.put("reconstruction", place, images.recon)
-            if images.target is not None:
-                writer.put("target", place, images.target)
-            if images.zero_filled is not None and job.settings.method != ZERO_FILLED:
-                # What a method began with, for readers to compare with, without a second run.
-                writer.put(ZERO_FILLED, place, images.zero_filled)
-            for name, values in images.maps():
-                writer.put(name, place, values)
-        done.add(place, images)
-        if progress is not None:
-            progress(place + 1, total)
-
-
-def _within(progress: Progress, place: int, total: int, fraction: float) -> None:
-    # A slice counts as done when it is written, not before.
-    progress(place + min(fraction, 0.999), total)
 
 
 def _write_stacks(

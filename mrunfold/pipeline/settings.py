@@ -32,7 +32,8 @@ class ReconSettings:
     `EspiritSettings`; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
     noise: the noise level √E|n|² of every coil, in the file's units, None to estimate it or take it from the
     noise scan; measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
-    keep_samples: write the posterior samples as well, not only maps of their spread.
+    keep_samples: write the posterior samples as well, not only maps of their spread; reader: of the raw file,
+    as `io.open_scan`, None to recognise it.
     """
 
     mask: str = "acquired"
@@ -54,37 +55,38 @@ class ReconSettings:
     cache: bool = True
     keep_samples: bool = False
     check: int = 3
+    reader: str | None = None
 
     def __post_init__(self) -> None:
         drawing = {
-            "--accel": self.accel,
-            "--calibration": self.calibration,
-            "--center-fraction": self.center_fraction,
+            "accel": self.accel,
+            "calibration": self.calibration,
+            "center_fraction": self.center_fraction,
         }
         given = [name for name, value in drawing.items() if value is not None]
         if self.mask == "acquired" and given:
-            raise InputError(f"{given[0]} needs a mask to draw; add --mask, for example --mask poisson")
+            raise InputError(f"`{given[0]}` needs a mask to draw; add `mask`, for example `mask='poisson'`")
         if self.mask != "acquired" and self.accel is None:
-            raise InputError(f"--mask {self.mask} needs an acceleration; add --accel, for example --accel 4")
+            raise InputError(f"`mask={self.mask}` needs an acceleration; add `accel`, for example `accel=4`")
         if self.target not in (None, "combined", "rss"):
             raise InputError(
                 f"there is no target {self.target!r}{did_you_mean(self.target, ('combined', 'rss'))}"
             )
         if self.coils not in ("auto", "all") and not (isinstance(self.coils, int | float) and self.coils > 0):
             raise InputError(
-                f"--coils is a number of coils, a fraction of energy below 1, auto or all, got {self.coils}"
+                f"`coils` is a number of coils, a fraction of energy below 1, auto or all, got {self.coils}"
             )
         EspiritSettings(backend=self.maps, sets=self.map_sets)  # refuses what cannot be
         if self.noise is not None:
             checked_sigma(self.noise)
         if isinstance(self.map_sets, int) and self.map_sets > MAX_SETS:
             raise InputError(
-                f"--map-sets is from 1 to {MAX_SETS}: an object folds over once or twice, got {self.map_sets}"
+                f"`map_sets` is from 1 to {MAX_SETS}: an object folds over once or twice, got {self.map_sets}"
             )
         if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
-            raise InputError(f"--threads is from 1 to {MAX_THREADS}, got {self.threads}")
+            raise InputError(f"`threads` is from 1 to {MAX_THREADS}, got {self.threads}")
         if isinstance(self.seed, int) and not 0 <= self.seed <= MAX_SEED:
-            raise InputError(f"--seed is an integer from 0 to {MAX_SEED}, or `name`, got {self.seed}")
+            raise InputError(f"`seed` is an integer from 0 to {MAX_SEED}, or 'name', got {self.seed}")
 
     def record(self) -> dict[str, Any]:
         """Return the settings as the run record holds them, of a path only its last part."""
@@ -117,7 +119,7 @@ def parse_slices(text: str | None, count: int) -> list[int]:
     """
     if text is None:
         return list(range(count))
-    wanted = f"--slices takes 0:3, ::2 or 0,4,-1 within {count} slices (0 to {count - 1}), got {text!r}"
+    wanted = f"`slices` takes 0:3, ::2 or 0,4,-1 within {count} slices (0 to {count - 1}), got {text!r}"
     try:
         if ":" in text:
             parts = [int(part) if part.strip() else None for part in text.split(":")]

@@ -87,7 +87,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
-        raise InputError(f"device {name!r} cannot be used ({reason[:80]}); try --device cpu") from None
+        raise InputError(f"device {name!r} cannot be used ({reason[:80]}); try `device='cpu'`") from None
     return device
 
 

@@ -26,7 +26,7 @@ def estimate_noise(image: np.ndarray, seen: np.ndarray | None = None) -> float:
     patches = _patches(image, seen)
     if len(patches) < LEAST:
         raise InputError(
-            f"the image has {len(patches)} whole 8×8 patches, too few to estimate its noise; give --noise σ"
+            f"the image has {len(patches)} whole 8×8 patches, too few to estimate its noise; give `noise` σ"
         )
     energy, mean, deviation = _gradients(patches, image.shape[0])
     sigma = _of_eigenvalues(patches)

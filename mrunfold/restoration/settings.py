@@ -79,23 +79,23 @@ class RestoreSettings:
         if self.border not in BORDERS:
             raise InputError(f"there is no border {self.border!r}{did_you_mean(self.border, BORDERS)}")
         if self.kernel is not None and self.task not in ("deblur", "upscale"):
-            raise InputError(f"--kernel is for deblur and upscale; leave it out of {self.task}")
+            raise InputError(f"`kernel` is for deblur and upscale; leave it out of {self.task}")
         if self.mask is not None and self.task not in ("inpaint", "sensing"):
-            raise InputError(f"--mask is for inpaint and sensing; leave it out of {self.task}")
+            raise InputError(f"`mask` is for inpaint and sensing; leave it out of {self.task}")
         if self.task == "deblur" and self.kernel is None:
             raise InputError(
-                "deblur needs a kernel; add --kernel motion:15:30, gaussian:1.6, disc:3 or FILE.png"
+                "deblur needs a kernel; add `kernel='motion:15:30'`, gaussian:1.6, disc:3 or FILE.png"
             )
         if self.task == "inpaint" and self.mask is None:
-            raise InputError("inpaint needs a mask; add --mask FILE.png, white where pixels are missing")
+            raise InputError("inpaint needs a mask; add `mask='FILE.png'`, white where pixels are missing")
         if self.task == "sensing" and not self.simulate:
-            raise InputError("sensing has no camera to come from; add --simulate")
+            raise InputError("sensing has no camera to come from; add `simulate`")
         if self.noise is not None and not 0 <= self.noise <= 1:
-            raise InputError(f"--noise is auto or a σ from 0 to 1, got {self.noise}")
+            raise InputError(f"`noise` is auto or a σ from 0 to 1, got {self.noise}")
         if self.simulate and self.noise is None:
-            raise InputError("--simulate adds noise; say how much, for example --noise 0.02")
+            raise InputError("`simulate` adds noise; say how much, for example `noise=0.02`")
         if not 2 <= self.factor <= 8:
-            raise InputError(f"--factor is a whole number from 2 to 8, got {self.factor}")
+            raise InputError(f"`factor` is a whole number from 2 to 8, got {self.factor}")
 
 
 def blur_kernel(text: str) -> Tensor:
@@ -183,6 +183,6 @@ def _mask(text: str, size: tuple[int, int], simulate: bool, generator: torch.Gen
         return torch.from_numpy(read_mask(Path(text), size)).float()
     if not simulate:
         raise InputError(
-            f"--mask {text} is drawn at random, for --simulate; name a picture of what is missing"
+            f"`mask={text}` is drawn at random, for `simulate`; name a picture of what is missing"
         )
     return drawn_mask(text, size, generator)

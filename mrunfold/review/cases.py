@@ -114,7 +114,7 @@ def _check_pair(first: Reconstruction, other: Reconstruction) -> None:
     if first.kind != other.kind:
         raise InputError(
             f"{first.path} shows {first.kind} and {other.path} shows {other.kind} magnitudes, which cannot "
-            f"be compared; reconstruct one again with --target {first.kind}"
+            f"be compared; reconstruct one again with `target={first.kind}`"
         )
     differ = [key for key in SAME if first.parameters[key] != other.parameters[key]]
     if differ:

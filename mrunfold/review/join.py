@@ -60,7 +60,7 @@ def join_ratings(key: Path, ratings: Sequence[Path], final: Path, *, overwrite: 
     if not ratings:
         raise InputError("no ratings to join; give the CSV files that readers saved from the page")
     if final.exists() and not overwrite:
-        raise InputError(f"{final} exists already; add --overwrite to replace it or choose another --out")
+        raise InputError(f"{final} exists already; add `overwrite` to replace it or choose another `out`")
     known = _read_key(key)
     of_key = ["kind", "repeat_of", *IMAGE_COLUMNS, *(f"{name}_B" for name in IMAGE_COLUMNS)]
     columns = [*known.header, *of_key]
@@ -116,7 +116,9 @@ def _read_key(path: Path) -> _Key:
     path = path / "key.csv" if path.is_dir() else path
     header, rows = _read_csv(path, "give the folder `key` of a study, or its key.csv")
     if header != list(KEY_COLUMNS):
-        raise InputError(f"{path} is no key of a study; give the folder `key` that `review --blinded` wrote")
+        raise InputError(
+            f"{path} is no key of a study; give the folder `key` that `mrunfold review --blinded` wrote"
+        )
     beside = path.with_name("study.json")
     try:
         about = json.loads(read_text_file(beside))

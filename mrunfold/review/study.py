@@ -138,7 +138,7 @@ def _page(
 
 def _check(final: Path, questions: Sequence[str]) -> None:
     if final.exists():
-        raise InputError(f"{final} exists already and its key may be the only one; choose another --out")
+        raise InputError(f"{final} exists already and its key may be the only one; choose another `out`")
     if not final.parent.is_dir():
         raise InputError(f"cannot write {final}: no folder {final.parent}; create it first")
     if not 1 <= len(questions) <= MOST_QUESTIONS or len(set(questions)) != len(questions):

@@ -29,7 +29,7 @@ def write_view(
     if final.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{final} is no name for a page; end it with .html")
     if final.exists() and not overwrite:
-        raise InputError(f"{final} exists already; add --overwrite to replace it or choose another --out")
+        raise InputError(f"{final} exists already; add `overwrite` to replace it or choose another `out`")
     cases = collect(results, names=names, progress=progress)
     text = view_page(cases, versions(["mrunfold"])["mrunfold"] or "unknown")
     with atomic_path(final) as temporary:

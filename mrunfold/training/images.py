@@ -98,7 +98,7 @@ def _files(root: Path, spec: ImageSet, held_back: bool) -> list[Path]:
     files = [file for file in sorted(root.glob(spec.pattern)) if (file in kept) == held_back]
     if not files:
         what = "files held back of" if held_back else "training images at"
-        raise InputError(f"no {what} {root / spec.pattern}; say where they are with --data FOLDER")
+        raise InputError(f"no {what} {root / spec.pattern}; say where they are with `data=FOLDER`")
     return files
 
 

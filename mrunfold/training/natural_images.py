@@ -54,7 +54,7 @@ def _large_files(root: Path, spec: ImageSet, least_side: int) -> tuple[Path, ...
     files = sorted(root.glob(spec.pattern))
     if not files:
         raise InputError(
-            f"no training images at {root / spec.pattern}; say where they are with --data FOLDER"
+            f"no training images at {root / spec.pattern}; say where they are with `data=FOLDER`"
         )
     large = tuple(file for file in files if min(photo_size(file)) >= least_side)
     if not large:

@@ -31,7 +31,7 @@ def read_coils(root: Path, pattern: str) -> tuple[Tensor, ...]:
     """
     files = sorted(root.glob(pattern))
     if not files:
-        raise InputError(f"no coil sensitivities at {root / pattern}; say where they are with --data FOLDER")
+        raise InputError(f"no coil sensitivities at {root / pattern}; say where they are with `data=FOLDER`")
     found = []
     for file in files:
         with np.load(file, allow_pickle=False) as content:

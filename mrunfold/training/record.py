@@ -30,7 +30,7 @@ def claim_folder(out: Path, protocol: TrainingProtocol) -> None:
             before = TrainingProtocol.model_validate(held["protocol"])
             history = list(held["history"])
         except (ValidationError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{file} is not what `train` writes; choose another --out") from error
+            raise InputError(f"{file} is not what `train` writes; choose another `out`") from error
         _check(out, before, protocol)
         if before.digest() == protocol.digest():
             return
@@ -49,7 +49,7 @@ def _check(out: Path, before: TrainingProtocol, now: TrainingProtocol) -> None:
     if before.with_steps(**steps).digest() != now.digest():
         changed = _first_difference(before.model_dump(mode="json"), now.model_dump(mode="json"))
         raise InputError(
-            f"{out} holds a run of another protocol ({changed}); choose another --out, or go on with the "
+            f"{out} holds a run of another protocol ({changed}); choose another `out`, or go on with the "
             "protocol it was begun with (only the number of steps may grow)"
         )
     for stage, count in steps.items():
@@ -57,7 +57,7 @@ def _check(out: Path, before: TrainingProtocol, now: TrainingProtocol) -> None:
         if count < old:
             raise InputError(
                 f"{out} holds a run of {old} steps of stage {stage}, asked {count}; a run only grows: "
-                f"give --steps {old} or more, or another --out"
+                f"give `steps={old}` or more, or another `out`"
             )
 
 

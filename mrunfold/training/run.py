@@ -104,7 +104,7 @@ def train(
         if stage not in STAGES:
             raise InputError(f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
     if init is not None and "prior" in stages:
-        raise InputError("--init takes the place of stage one; give --stage unfold with it")
+        raise InputError("`init` takes the place of stage one; give `stage='unfold'` with it")
     bank = load_bank(data, protocol)
     out.mkdir(parents=True, exist_ok=True)
     claim_folder(out, protocol)
@@ -149,7 +149,7 @@ def start_from_file(module: UnfoldStage, file: Path) -> None:
 
     if not file.is_file():
         raise InputError(
-            f"stage two needs a trained prior, and there is no {file}; train it (--stage prior) or --init"
+            f"stage two needs a trained prior, and there is no {file}; train it (`stage='prior'`) or `init`"
         )
     try:
         state = {name: value.float() for name, value in load_file(file).items()}
@@ -248,7 +248,7 @@ def _check_reached(last: Path, steps: int, stage: str) -> None:
     if reached > steps:
         raise InputError(
             f"{last} is already at step {reached} of stage {stage}, asked {steps}; "
-            f"give --steps {reached} or more"
+            f"give `steps={reached}` or more"
         )
 
 

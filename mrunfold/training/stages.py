@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mrunfold.diffusion import complex_noise_like
 from mrunfold.networks.posterior import SIGMA_OF_MEAN, PosteriorDenoiser
-from mrunfold.networks.prior import Prior
+from mrunfold.networks.prior import build_prior
 from mrunfold.protocols import Stage, TrainingProtocol
 from mrunfold.training.callbacks import SIGNALS
 from mrunfold.training.chance import log_uniform
@@ -151,7 +151,7 @@ class PriorStage(TrainingStage):
 
     def __init__(self, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0) -> None:
         super().__init__(protocol, protocol.prior_stage, bank, workers)
-        self.network = Prior(**protocol.network.prior.model_dump())
+        self.network = build_prior(protocol.network.prior)
         self._average()
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

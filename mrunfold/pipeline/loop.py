@@ -1,0 +1,83 @@
+"""One loop over the slices of a scan, whoever asked for it: into a recon.h5 with what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrunfold.export import ZERO_FILLED
+from mrunfold.io.scan import Scan
+from mrunfold.methods.base import Method
+from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.memory import check_memory
+from mrunfold.pipeline.report import Done, provenance
+from mrunfold.pipeline.settings import ReconSettings, parse_slices
+from mrunfold.pipeline.slices import Job, draw_mask, target_kind
+from mrunfold.pipeline.volume import open_writer
+
+__all__ = ["SliceProgress", "plan_slices", "write_slices"]
+
+SliceProgress = Callable[[float, int], None]
+
+
+def plan_slices(
+    scan: Scan, settings: ReconSettings, method: Method, device: torch.device, clock: Clock
+) -> tuple[Job, Done]:
+    """Return what is the same for all slices that `settings` asks for, and the empty account of them.
+
+    Raises InputError for slices, masks and targets that the scan does not have.
+    """
+    check_memory(scan, settings)
+    indices = parse_slices(settings.slices, len(scan))
+    scan.require(indices)
+    kind = target_kind(scan, settings, indices[0])
+    drawn = draw_mask(scan, settings)
+    return Job(scan, settings, method, kind, drawn, scan.noise(), device, clock), Done(indices)
+
+
+def write_slices(
+    path: Path,
+    job: Job,
+    done: Done,
+    digest: str,
+    *,
+    references: bool = False,
+    about: Mapping[str, Any] | None = None,
+    progress: SliceProgress | None = None,
+) -> None:
+    """Reconstruct the slices of `done.indices` into the file `path`, one in memory at a time.
+
+    The file holds `reconstruction` float32 (slice, readout, phase), cropped, as fastMRI's submissions do,
+    `std`, `quantile_05` and `quantile_95` where samples were drawn, and where it came from as attributes.
+    digest: sha256 of the raw file; references: write the target and the zero-filled images too, where there
+    are any; about: further attributes; progress: called with (slices done, slices in all).
+    """
+    total = len(done.indices)
+    with open_writer(path, total, job.scan.header.crop) as writer:
+        for place, index in enumerate(done.indices):
+            within = None if progress is None else partial(_within, progress, place, total)
+            if within is not None:
+                within(0.0)
+            images = job.reconstruct(index, zero_filled=references, progress=within)
+            with job.clock("write"):
+                writer.put("reconstruction", place, images.recon)
+                if references and images.target is not None:
+                    writer.put("target", place, images.target)
+                if images.zero_filled is not None and job.method.name != ZERO_FILLED:
+                    # What a method began with, for readers to compare with, without a second run.
+                    writer.put(ZERO_FILLED, place, images.zero_filled)
+                for name, values in images.maps():
+                    writer.put(name, place, values)
+            done.add(place, images)
+        if progress is not None:
+            progress(total, total)
+        writer.describe({**provenance(job, done, digest), **(about or {})})
+
+
+def _within(progress: SliceProgress, place: int, total: int, fraction: float) -> None:
+    # A slice counts as done when it is written, not before.
+    progress(place + min(fraction, 0.999), total)
