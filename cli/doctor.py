@@ -41,6 +41,17 @@ TOOLS = (
 )
 
 
+def plug_ins() -> list[tuple[str, str]]:
+    """Return kind and names of the parts that other packages bring; nothing of them is imported."""
+    from importlib.metadata import entry_points
+
+    rows = []
+    for kind in ("methods", "masks", "readers", "priors", "exporters"):
+        names = sorted(point.name for point in entry_points(group=f"mrunfold.{kind}"))
+        rows += [(kind, ", ".join(names))] if names else []
+    return rows
+
+
 def doctor() -> None:
     """Say what is installed, what is missing, and what to do."""
     from mrunfold.cli.console import note, print_table
@@ -54,6 +65,8 @@ def doctor() -> None:
     print_table(_packages(advice), title="packages")
     print_table(_devices(advice), title="devices")
     print_table(_tools(), title="other programs, all optional")
+    if brought := plug_ins():
+        print_table(brought, title="brought by other packages")
     if advice:
         note("to do")
         for line in advice:
