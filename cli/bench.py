@@ -122,7 +122,10 @@ def table(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Where that page's files are.")] = Path("docs/results"),
 ) -> None:
-    """Print what `quality`, `speed`, `recon`, `cost` or `compile` measured as Markdown, or fill a page."""
+    """Print what benchmarks measured as Markdown tables, or fill a page with them.
+
+    Of: quality, compression, seen, optimiser, methods, speed, recon, cost, scaling, compile.
+    """
     from mrunfold.benchmarks import tables
     from mrunfold.errors import InputError
 

@@ -116,11 +116,13 @@ def _devices(advice: list[str]) -> list[tuple[str, str]]:
         import torch
     except Exception as error:  # as in _import_problem; the advice is given there
         return [("cpu", f"unknown, torch is broken: {type(error).__name__}")]
-    rows = [("cpu", f"{torch.get_num_threads()} threads, bfloat16 convolutions {_bfloat16(_cpu_seconds)}")]
+    rows = [("cpu", f"{torch.get_num_threads()} threads, bfloat16 {_used()}, {_bfloat16(_cpu_seconds)}")]
     if torch.cuda.is_available():
+        from mrunfold.networks.precision import has_bfloat16
+
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
-            bfloat16 = "with bfloat16" if torch.cuda.is_bf16_supported() else "without bfloat16"
+            bfloat16 = "with bfloat16" if has_bfloat16(f"cuda:{index}") else "without bfloat16"
             memory = f"{properties.total_memory / 1e9:.1f} GB"
             rows.append((f"cuda:{index}", f"{properties.name}, {memory}, {bfloat16}"))
     else:
@@ -145,7 +147,14 @@ def _bfloat16(seconds: Callable[[bool], float]) -> str:
         ratio = seconds(False) / seconds(True)
     except RuntimeError as error:
         return f"not supported ({' '.join(str(error).split())[:80]})"
-    return f"{ratio:.1f}× as fast as float32" + ("" if ratio > 1.2 else " (no gain: float32 is used)")
+    return f"{ratio:.1f}× as fast as float32"
+
+
+def _used() -> str:
+    """Say what `precision` auto is here, for reconstruction and for training alike: asked of the hardware."""
+    from mrunfold.networks.precision import has_bfloat16
+
+    return "used" if has_bfloat16("cpu") else "not used: this processor has no units for it"
 
 
 def _cpu_seconds(bfloat16: bool) -> float:

@@ -80,7 +80,7 @@ def _write(result: Path, request: ExportRequest, out: Path | None, overwrite: bo
     from mrunfold.cli.console import slice_progress
     from mrunfold.export.result import open_reconstruction
     from mrunfold.export.run import check_request, export_result
-    from mrunfold.pipeline.folder import check_target, result_folder
+    from mrunfold.io.folder import check_target, result_folder
 
     final = (out or _beside(result)).absolute()
     check_target(final, overwrite, request.written)

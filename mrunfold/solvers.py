@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Solution", "Start", "conjugate_gradient", "inner", "operator_norm"]
+__all__ = ["Solution", "Start", "conjugate_gradient", "inner"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ def conjugate_gradient(
     x0: Tensor | Start | None = None,
     tolerance: Tensor | float = 1e-5,
     max_iterations: int = 100,
-    early_stop: bool = True,
 ) -> Solution:
     """Solve (weight·N + shift·I) x = rhs by conjugate gradients, N Hermitian and positive semidefinite.
 
@@ -65,8 +64,7 @@ def conjugate_gradient(
     with weight·N + shift·I positive definite; x0: warm start, as rhs, default zero; with N x0 known (Start),
     as a solve of the same N leaves it, the first normal operator is not needed.
     An item stops by itself when its relative residual is ≤ `tolerance`, a number or one each (*batch,), so
-    that its result does not depend on what it is batched with.  early_stop: False takes all steps, finished
-    items steps of length zero, for graphs that cannot branch on data.  Hestenes and Stiefel (1952), eqs. 3:1
+    that its result does not depend on what it is batched with.  Hestenes and Stiefel (1952), eqs. 3:1
     a-f.
     """
     batch = rhs.shape[: rhs.ndim - ndim]
@@ -87,7 +85,7 @@ def conjugate_gradient(
     iterations = torch.zeros(batch, dtype=torch.int64, device=rhs.device)
     active = rr > stop
     for _ in range(max_iterations):
-        if early_stop and not bool(active.any()):
+        if not bool(active.any()):
             break
         n_p = normal(p)
         q = weight[item] * n_p + shift[item] * p
@@ -106,14 +104,3 @@ def conjugate_gradient(
     residual = torch.where(norm > 0, (rr / torch.where(norm > 0, norm, 1.0)).sqrt(), rr.sqrt())
     # NaN or overflow is not active either, and has not converged.
     return Solution(x, iterations, residual, (rr <= stop) & torch.isfinite(rr), nx)
-
-
-def operator_norm(normal: Callable[[Tensor], Tensor], x: Tensor, ndim: int, iterations: int = 30) -> Tensor:
-    """Return ‖A‖ = √λ_max(AᴴA) per batch item (*batch,), by power iteration from a non-zero start x."""
-    item = (...,) + (None,) * ndim
-    value = inner(x, x, ndim)
-    for _ in range(iterations):
-        x = x / inner(x, x, ndim).sqrt().clamp_min(torch.finfo(value.dtype).tiny)[item]
-        x = normal(x)
-        value = inner(x, x, ndim).sqrt()
-    return value.sqrt()

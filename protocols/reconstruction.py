@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -135,29 +135,11 @@ def load_recon_protocol(name_or_file: str) -> ReconProtocol:
 
 def to_toml(protocol: ReconProtocol) -> str:
     """Return a file's text from which `load_recon_protocol` reads the same protocol."""
+    import tomli_w
+
     content = protocol.model_dump(mode="json", exclude_none=True)
-    lines = _pairs({k: v for k, v in content.items() if not isinstance(v, dict)})
-    for table, values in content.items():
-        if isinstance(values, dict) and values:
-            lines += _table(table, values)
-    text = "\n".join(lines) + "\n"
+    # A table that holds nothing is the default, and says nothing.
+    text = tomli_w.dumps({key: value for key, value in content.items() if value != {}})
     if ReconProtocol(**tomllib.loads(text)) != protocol:
         raise InputError(f"protocol {protocol.name} holds a value that TOML cannot; leave it out")
     return text
-
-
-def _table(name: str, values: dict[str, Any]) -> list[str]:
-    inner = {k: v for k, v in values.items() if isinstance(v, dict)}
-    lines = ["", f"[{name}]", *_pairs({k: v for k, v in values.items() if k not in inner})]
-    for key, table in inner.items():
-        lines += _table(f"{name}.{key}", table) if table else []
-    return lines
-
-
-def _pairs(values: dict[str, Any]) -> list[str]:
-    # JSON's strings, numbers, lists and true/false are TOML's as well.
-    bare = re.compile(r"[A-Za-z0-9_-]+")
-    return [
-        f"{key if bare.fullmatch(key) else json.dumps(key)} = {json.dumps(value)}"
-        for key, value in values.items()
-    ]

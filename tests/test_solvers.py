@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from norms import operator_norm
 
-from mrunfold.solvers import Start, conjugate_gradient, inner, operator_norm
+from mrunfold.solvers import Start, conjugate_gradient, inner
 
 
 def random(*shape, dtype=torch.complex128, seed=0):

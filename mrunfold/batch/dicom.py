@@ -14,7 +14,7 @@ from mrunfold.errors import InputError
 from mrunfold.export.manifest import check_sums
 from mrunfold.export.run import EXPORTED, ExportRequest, export_result
 from mrunfold.io import sha256_of
-from mrunfold.pipeline.folder import check_target, result_folder
+from mrunfold.io.folder import check_target, result_folder
 
 __all__ = ["export_volumes"]
 

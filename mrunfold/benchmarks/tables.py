@@ -11,7 +11,7 @@ from typing import Any
 from mrunfold.benchmarks.measured import read_measured
 from mrunfold.benchmarks.quality import compression, optimiser, seen
 from mrunfold.benchmarks.quality import scans as quality
-from mrunfold.benchmarks.speed import compiled, methods, scaling
+from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
 from mrunfold.benchmarks.speed import stages as speed
 from mrunfold.errors import InputError
 from mrunfold.io import atomic_path
@@ -88,6 +88,8 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "compression": compression.markdown,
             "optimiser": optimiser.markdown,
             "seen": seen.markdown,
+            "recon": recon.markdown,
+            "cost": cost.markdown,
         }
         return [known[found["bench"]](found)]
     except (KeyError, TypeError, IndexError) as error:

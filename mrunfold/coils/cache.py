@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -34,13 +33,9 @@ def cache_folder() -> Path:
     chosen = os.environ.get("MRUNFOLD_CACHE")
     if chosen:
         return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "mrunfold"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mrunfold", appauthor=False)
 
 
 def cached_maps(

@@ -27,13 +27,13 @@ class EspiritSettings:
 
     calibration_width: samples an axis that are used at most; kernel_width: k-space kernel, samples an axis;
     threshold: singular values of the calibration matrix below this fraction of the largest are noise;
-    crop: pixels whose eigenvalue is not above it are outside the coils' support; max_iterations: of the power
-    SigPy's power method in each pixel; pad_below: a side of the calibration region that is shorter than this
-    is made as long by zeros; backend: "torch" for this project's
-    own code, "sigpy" for the reference, whose maps are the same (docs/concepts/coils.md) and slower; sets:
-    map sets, "auto" for one or two as `needed_sets` finds them, two where the object reaches the edge of the
-    field of view or folds over (soft SENSE); further_crop: as crop, for the sets after the first, whose
-    eigenvalues climb slowly where folding begins.
+    crop: pixels whose eigenvalue is not above it are outside the coils' support; max_iterations: steps of
+    SigPy's power method in each pixel, None for 100; pad_below: a side of the calibration region that is
+    shorter than this is filled with zeros up to it; backend: "torch" for this project's own code, "sigpy" for
+    the reference, whose maps are the same (docs/concepts/coils.md) and slower; sets: map sets, "auto" for one
+    or two as `needed_sets` finds them, two where the object reaches the edge of the field of view or folds
+    over (soft SENSE); further_crop: as crop, for the sets after the first, whose eigenvalues climb slowly
+    where folding begins.
 
     A thin region, as 24×8, has few patches: alone, its eigenvalues fall below any crop and the object is
     lost.  Zeros let patches that straddle its border count.  16 had the least error on simulated scans;
@@ -44,7 +44,7 @@ class EspiritSettings:
     threshold: float = 0.02
     kernel_width: int = 6
     crop: float = 0.95
-    max_iterations: int = 100
+    max_iterations: int | None = None
     pad_below: int = 16
     backend: Literal["torch", "sigpy"] = "torch"
     sets: int | Literal["auto"] = 1
@@ -56,13 +56,18 @@ class EspiritSettings:
                 f"ESPIRiT's kernel is from 2 to calibration_width = {self.calibration_width} wide, "
                 f"got {self.kernel_width}"
             )
-        if not (0 < self.threshold < 1 and 0 <= self.crop < 1 and self.max_iterations >= 1):
+        steps = self.max_iterations
+        if not (0 < self.threshold < 1 and 0 <= self.crop < 1 and (steps is None or steps >= 1)):
             raise InputError(
                 "ESPIRiT expects 0 < threshold < 1, 0 ≤ crop < 1 and max_iterations ≥ 1, "
-                f"got {self.threshold}, {self.crop}, {self.max_iterations}"
+                f"got {self.threshold}, {self.crop}, {steps}"
             )
         if self.backend not in ("torch", "sigpy"):
             raise InputError(f"maps are made by torch or sigpy, got {self.backend!r}")
+        if self.backend == "torch" and steps is not None:
+            raise InputError(
+                "max_iterations is of SigPy's power method; leave it out, or use backend='sigpy'"
+            )
         if self.sets == "auto":
             return
         many = isinstance(self.sets, int) and self.sets > 1
@@ -159,7 +164,7 @@ def _sigpy_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSett
             thresh=settings.threshold,
             kernel_width=settings.kernel_width,
             crop=settings.crop,
-            max_iter=settings.max_iterations,
+            max_iter=settings.max_iterations or 100,
             show_pbar=False,
         )
         return np.ascontiguousarray(app.run())[None]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from mrunfold.operators import ifft2c
 
 __all__ = ["smooth_phase"]
 
@@ -58,8 +61,7 @@ def _object_maps(maps: Array, block: Array) -> Array:
         parts.append((slice(n // 2 - half, n // 2 + half), slice(m // 2 - half, m // 2 + half)))
     (wy, by), (wx, bx) = parts
     window[:, wy, wx] = block[:, by, bx]
-    axes = (1, 2)
-    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(window, axes=axes), axes=axes), axes=axes)
+    image = ifft2c(torch.from_numpy(window)).numpy()
     bright = np.sqrt((np.abs(image) ** 2).sum(axis=0))
     places = [
         np.clip(np.rint((np.arange(m) - m // 2) * n / m).astype(int) + n // 2, 0, n - 1)

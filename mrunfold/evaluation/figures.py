@@ -12,6 +12,7 @@ import numpy as np
 
 from mrunfold.evaluation.run import Run
 from mrunfold.evaluation.volumes import METRICS, Pair
+from mrunfold.figures import new_figure
 from mrunfold.text import printable
 
 if TYPE_CHECKING:
@@ -85,9 +86,4 @@ def volume_png(pair: Pair) -> tuple[str, int]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=100, layout="tight", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return new_figure(figsize=(width, height), dpi=100, layout="tight", facecolor="white")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from mrunfold.evaluation.bootstrap import Interval
 from mrunfold.evaluation.compare import Comparison
@@ -14,6 +15,8 @@ from mrunfold.text import printable
 
 __all__ = ["HEADINGS", "interval_text", "page"]
 
+TEMPLATE = Path(__file__).with_name("report.html")
+Table = tuple[list[str], list[list[str]]]  # head, rows
 HEADINGS = {
     "nmse": "NMSE", "psnr": "PSNR / dB", "ssim": "SSIM", "lpips": "LPIPS", "coverage_90": "coverage of 90 %",
 }  # fmt: skip
@@ -37,39 +40,54 @@ def interval_text(metric: str, interval: Interval | None, signed: bool = False) 
     return f"{interval.mean:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
-def escape(text: str) -> str:
-    """Return text as HTML shows it, control characters spelled out."""
-    return html.escape(printable(text))
-
-
 def page(runs: Sequence[Run], comparison: Comparison | None, *, draws: int, seed: int, version: str) -> str:
-    """Return the report of one run, or of two and their comparison, as HTML."""
-    title = "Evaluation of " + " and ".join(run.name for run in runs)
-    parts = [f"<h1>{escape(title)}</h1>", "<p>Research, not for diagnosis.</p>", *_warnings(runs, comparison)]
-    for run in runs:
-        parts.append(f"<h2>{escape(run.name)}</h2>")
-        parts.append(f"<p>{len(run.scored)} of {len(run.volumes)} volumes scored. {_protocols(run)}</p>")
-        parts.append(_summary_table(run.summary(draws=draws, seed=seed)))
-    if comparison is not None:
-        parts.append(_comparison(runs, comparison))
-    parts += ["<h2>Distributions</h2>", f"<figure>{distributions_svg(runs)}</figure>"]
-    for run in runs:
-        parts += [f"<h2>Volumes of {escape(run.name)}</h2>", *_pictures(run), _volume_table(run)]
-    parts += ["<h2>How this was counted</h2>", f"<p>{escape(RULE)}.</p>"]
+    """Return the report of one run, or of two and their comparison, as HTML; all text in it is escaped."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True, finalize=_shown
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        title="Evaluation of " + " and ".join(run.name for run in runs),
+        policy=POLICY,
+        style=Markup(STYLE),
+        warnings=_warnings(runs, comparison),
+        runs=[_facts(run, draws, seed) for run in runs],
+        comparison=None if comparison is None else _comparison(comparison),
+        distributions=Markup(distributions_svg(runs)),  # drawn by matplotlib, which escapes its text
+        rules=_rules(runs, draws, seed, version),
+    )
+
+
+def _shown(value: Any) -> Any:
+    """Return a text with its control characters spelled out; what is markup already stays."""
+    return printable(value) if type(value) is str else value
+
+
+def _facts(run: Run, draws: int, seed: int) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "scored": len(run.scored),
+        "total": len(run.volumes),
+        "digests": run.protocol_digests,
+        "summary": _summary_table(run.summary(draws=draws, seed=seed)),
+        "pictures": _pictures(run),
+        "volumes": _volume_table(run),
+    }
+
+
+def _rules(runs: Sequence[Run], draws: int, seed: int, version: str) -> list[str]:
+    rules = [f"{RULE}."]
     if any(v.coverage_90 is not None for run in runs for v in run.scored):
-        parts.append(f"<p>Coverage: {escape(COVERAGE_RULE)}.</p>")
+        rules.append(f"Coverage: {COVERAGE_RULE}.")
     lpips = LPIPS_RULE if any(run.lpips_features for run in runs) else "LPIPS is not computed"
-    parts.append(
-        f"<p>In brackets: 95 % percentile intervals of the mean, bootstrap over volumes, {draws} draws, seed "
-        f"{seed}. {escape(lpips)}. mrunfold {escape(version)}.</p>"
+    rules.append(
+        f"In brackets: 95 % percentile intervals of the mean, bootstrap over volumes, {draws} draws, seed "
+        f"{seed}. {lpips}. mrunfold {version}."
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return rules
 
 
 def _warnings(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
@@ -81,49 +99,29 @@ def _warnings(runs: Sequence[Run], comparison: Comparison | None) -> list[str]:
             found.append(f"{run.name}: {len(run.unscored)} volumes have no score and are in no mean.")
     if comparison is not None and len({d for run in runs for d in run.protocol_digests}) > 1:
         found.append("The runs were made under different protocols and compared all the same.")
-    return [f'<p class="warn">{escape(text)}</p>' for text in found]
+    return found
 
 
-def _protocols(run: Run) -> str:
-    digests = run.protocol_digests
-    if digests == (None,):
-        return "Its files carry no protocol digest."
-    said = ", ".join("none" if d is None else f"<code>{escape(d)}</code>" for d in digests)
-    return f"Protocol digest: {said}."
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    first = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{first}</tr></thead><tbody>\n{body}\n</tbody></table>"
-
-
-def _summary_table(summary: Mapping[str, Mapping[str, Interval | None]], signed: bool = False) -> str:
+def _summary_table(summary: Mapping[str, Mapping[str, Interval | None]], signed: bool = False) -> Table:
     shown = [m for m in COLUMNS if any(group.get(m) is not None for group in summary.values())]
     rows = []
     for name, group in summary.items():
         count = group["ssim"].count if group.get("ssim") else 0  # type: ignore[union-attr]
         rows.append([name, str(count), *(interval_text(m, group.get(m), signed) for m in shown)])
-    return _table(["acquisition", "volumes", *(HEADINGS[m] for m in shown)], rows)
+    return ["acquisition", "volumes", *(HEADINGS[m] for m in shown)], rows
 
 
-def _comparison(runs: Sequence[Run], comparison: Comparison) -> str:
-    first, second = (run.name for run in runs)
+def _comparison(comparison: Comparison) -> dict[str, Any]:
     total = len(comparison.names)
-    wins = ", ".join(f"{HEADINGS[m].split(' ')[0]} {n} of {total}" for m, n in comparison.better.items())
-    left = ""
-    if comparison.only_one:
-        left = (
-            f'<p class="warn">Scored in one run only, left out: {escape(", ".join(comparison.only_one))}.</p>'
-        )
-    return (
-        f"<h2>Paired differences, {escape(first)} − {escape(second)}</h2>{left}"
-        + _summary_table(comparison.differences, signed=True)
-        + f"<p>{escape(first)} is better in: {wins} volumes.</p>"
-    )
+    wins = (f"{HEADINGS[m].split(' ')[0]} {n} of {total}" for m, n in comparison.better.items())
+    return {
+        "only_one": ", ".join(comparison.only_one),
+        "differences": _summary_table(comparison.differences, signed=True),
+        "wins": ", ".join(wins),
+    }
 
 
-def _pictures(run: Run) -> list[str]:
+def _pictures(run: Run) -> list[dict[str, str]]:
     """Return figures of the volumes with the lowest and the median SSIM."""
     ranked = sorted(run.scored, key=lambda v: (v.ssim, v.name))
     chosen = [("worst", ranked[0])]
@@ -136,16 +134,14 @@ def _pictures(run: Run) -> list[str]:
             f"{word} SSIM: {volume.name}, slice {index} from 0, {volume.acquisition}: SSIM {volume.ssim:.4f}"
             f", PSNR {volume.psnr:.2f} dB (of the volume); error ×{ERROR_GAIN}, one grey scale, as stored"
         )
-        figures.append(
-            f'<figure><img src="{uri}" alt="{escape(text)}"><figcaption>{escape(text)}</figcaption></figure>'
-        )
+        figures.append({"uri": uri, "text": text})
     return figures
 
 
-def _volume_table(run: Run) -> str:
+def _volume_table(run: Run) -> Table:
     shown = [m for m in COLUMNS if any(getattr(v, m) is not None for v in run.scored)]
     rows = [[v.name, v.acquisition, *(_number(v, m) for m in shown), _remark(v)] for v in run.volumes]
-    return _table(["volume", "acquisition", *(HEADINGS[m] for m in shown), "remark"], rows)
+    return ["volume", "acquisition", *(HEADINGS[m] for m in shown), "remark"], rows
 
 
 def _number(volume: VolumeScore, metric: str) -> str:

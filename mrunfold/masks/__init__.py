@@ -1,6 +1,6 @@
 """Sampling masks: fastMRI's laws, Poisson-disc, Gaussian, radial, and what a file acquired."""
 
-from mrunfold.masks.acquired import acquired, calibration_region, parse_width
+from mrunfold.masks.acquired import acquired, calibration_region
 from mrunfold.masks.base import Mask
 from mrunfold.masks.cartesian import equispaced, equispaced_fraction, magic, random, seed_from_name
 from mrunfold.masks.draw import KINDS, MASKS, draw
@@ -20,7 +20,6 @@ __all__ = [
     "gaussian",
     "gaussian1d",
     "magic",
-    "parse_width",
     "poisson",
     "radial",
     "random",

@@ -7,7 +7,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.masks.base import Mask
 
-__all__ = ["acquired", "calibration_region", "parse_width"]
+__all__ = ["acquired", "calibration_region"]
 
 
 def acquired(array: np.ndarray) -> Mask:
@@ -33,24 +33,6 @@ def calibration_region(array: np.ndarray) -> tuple[int, int]:
     height = np.arange(1, array.shape[0] + 1)
     best = int(np.lexsort((height * width, np.minimum(height, width)))[-1])
     return (int(height[best]), int(width[best])) if width[best] else (0, 0)
-
-
-def parse_width(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return a file's mask, (phase,) or (readout, phase), as bool (readout, phase) for k-space of `shape`.
-
-    InputError that says both sizes where they differ, and where the mask has anything but zeros and ones.
-    """
-    mask = np.asarray(mask)
-    readout, phase = shape
-    if mask.shape not in ((phase,), (1, phase), (readout, phase)):
-        has = f"{mask.size} lines" if mask.ndim == 1 else f"shape {mask.shape}"
-        raise InputError(
-            f"the mask has {has} but k-space is {readout}×{phase} (readout × phase); "
-            f"give a mask of {phase} lines or of {readout}×{phase}"
-        )
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
-        raise InputError(f"a mask has only zeros and ones; this one, of {mask.dtype}, has other values")
-    return np.broadcast_to(mask.astype(bool), (readout, phase)).copy()
 
 
 def _outwards(size: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mrunfold.errors import InputError
+from mrunfold.figures import new_figure
 from mrunfold.masks.base import Mask
 from mrunfold.masks.draw import KINDS, draw
 
@@ -34,15 +35,11 @@ def write_pixels(mask: Mask, path: Path) -> None:
 
 def write_gallery(masks: Sequence[Mask], path: Path) -> None:
     """Write a PNG of the masks side by side, each with its law and its acceleration asked and delivered."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not masks:
         raise InputError("a gallery needs at least one mask, got none")
     columns = min(COLUMNS, len(masks))
     rows = -(-len(masks) // columns)
-    figure = Figure(figsize=(PANEL_INCHES * columns, (PANEL_INCHES + 0.45) * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(PANEL_INCHES * columns, (PANEL_INCHES + 0.45) * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()

@@ -43,7 +43,7 @@ class Sense(LinearOperator):
     _centred_mask: Tensor = field(init=False)
     # What real and imaginary parts are multiplied by: ×_weights, conjugated, in one real product.
     _conjugating: Tensor = field(init=False)
-    _axes: tuple[int, ...] = field(init=False)
+    axes: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.maps.ndim < 4 or not self.maps.is_complex():
@@ -68,7 +68,7 @@ class Sense(LinearOperator):
         full = mask.expand(*mask.shape[:-2], *size)
         # An axis along which the mask does not vary needs no transform in AᴴA: it is unitary there.
         axes = tuple(a for a in AXES if not bool((full == full.narrow(a, 0, 1)).all()))
-        object.__setattr__(self, "_axes", axes)
+        object.__setattr__(self, "axes", axes)
         phases = centring(tuple(size), self.maps.dtype, self.maps.device)
         object.__setattr__(self, "_phases", phases)
         object.__setattr__(self, "_centred_mask", mask[..., None, :, :] * phases)
@@ -119,7 +119,8 @@ class Sense(LinearOperator):
         masks = torch.stack([A.mask.expand(size) for A in every])
         return Sense(torch.stack([A.maps for A in every]), masks, self.coil_chunk)
 
-    def _chunks(self) -> list[slice]:
+    def chunks(self) -> list[slice]:
+        """Return which coils are worked on at a time."""
         coils = self.maps.shape[-3]
         if self.coil_chunk is None and self.maps.device.type == "cpu":
             # An odd number of transforms leaves one of two threads idle: 3 are as slow as 4.
@@ -149,7 +150,7 @@ class Sense(LinearOperator):
     def _forward(self, x: Tensor) -> Tensor:
         x = self._phases * x
         parts = []
-        for c in self._chunks():
+        for c in self.chunks():
             k = torch.fft.fft2(self._expand(x, self.maps[..., c, :, :]), norm="ortho")
             parts.append(k.mul_(self._centred_mask))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-3)
@@ -160,18 +161,18 @@ class Sense(LinearOperator):
             k = torch.conj_physical(y[..., c, :, :]).mul_(self._centred_mask)
             return self._combine(torch.fft.fft2(k, norm="ortho"), self.maps[..., c, :, :])
 
-        return (_total(part(c) for c in self._chunks()) * self._phases).conj_physical_()
+        return (_total(part(c) for c in self.chunks()) * self._phases).conj_physical_()
 
     def _normal(self, x: Tensor) -> Tensor:
         def part(c: slice) -> Tensor:
             maps = self.maps[..., c, :, :]
             images = self._expand(x, maps)
-            k = torch.fft.fftn(images, dim=self._axes, norm="ortho") if self._axes else images
+            k = torch.fft.fftn(images, dim=self.axes, norm="ortho") if self.axes else images
             torch.view_as_real(k).mul_(self._conjugating)
-            conjugates = torch.fft.fftn(k, dim=self._axes, norm="ortho") if self._axes else k
+            conjugates = torch.fft.fftn(k, dim=self.axes, norm="ortho") if self.axes else k
             return self._combine(conjugates, maps)
 
-        return _total(part(c) for c in self._chunks()).conj_physical_()
+        return _total(part(c) for c in self.chunks()).conj_physical_()
 
 
 def _in_powers(number: int, most: int) -> list[slice]:

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
 import torch
 
 from mrunfold.errors import InputError
 from mrunfold.extras import require
 from mrunfold.io.atomic import atomic_path
 from mrunfold.io.disk import new_h5
+from mrunfold.operators import fft2c, ifft2c
 from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.phantoms.header import simulated_header
 
@@ -130,9 +130,7 @@ def _scan(
     field = np.zeros((len(maps), OVERSAMPLING * FIELD[0], FIELD[1]), np.complex64)
     start = field.shape[1] // 2 - FIELD[0] // 2
     field[:, start : start + FIELD[0]] = maps * image
-    axes = (-2, -1)
-    full = scipy.fft.fft2(scipy.fft.ifftshift(field, axes=axes), axes=axes, norm="ortho")
-    full = scipy.fft.fftshift(full, axes=axes)
+    full = fft2c(torch.from_numpy(field)).numpy()
     wanted = (OVERSAMPLING * size[0], size[1])
     first = [n // 2 - m // 2 for n, m in zip(full.shape[1:], wanted, strict=True)]
     kspace = full[:, first[0] : first[0] + wanted[0], first[1] : first[1] + wanted[1]]
@@ -143,9 +141,7 @@ def _scan(
 
 
 def _root_sum_of_squares(kspace: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    axes = (-2, -1)
-    image = scipy.fft.ifft2(scipy.fft.ifftshift(kspace, axes=axes), axes=axes, norm="ortho")
-    image = scipy.fft.fftshift(image, axes=axes)
+    image = ifft2c(torch.from_numpy(kspace)).numpy()
     start = kspace.shape[-2] // 2 - size[0] // 2
     return np.linalg.norm(image[:, start : start + size[0]], axis=0).astype(np.float32)
 

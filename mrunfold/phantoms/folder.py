@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import scipy.fft
 import torch
 
 from mrunfold.errors import InputError
@@ -16,6 +15,7 @@ from mrunfold.io.atomic import atomic_path
 from mrunfold.io.disk import new_h5
 from mrunfold.masks import draw
 from mrunfold.masks.cartesian import seed_from_name
+from mrunfold.operators import fft2c, ifft2c
 from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.phantoms.header import simulated_header
 
@@ -221,16 +221,12 @@ def _draw(
 
 
 def _fft(image: np.ndarray) -> np.ndarray:
-    axes = (-2, -1)
-    transformed = scipy.fft.fft2(scipy.fft.ifftshift(image, axes=axes), axes=axes, norm="ortho")
-    return scipy.fft.fftshift(transformed, axes=axes)
+    return fft2c(torch.from_numpy(image)).numpy()
 
 
 def _rss(kspace: np.ndarray, size: int) -> np.ndarray:
     """Return the square image, zero at the sides where k-space is narrower; N//2 stays the centre."""
-    axes = (-2, -1)
-    image = scipy.fft.ifft2(scipy.fft.ifftshift(kspace, axes=axes), axes=axes, norm="ortho")
-    rss = np.linalg.norm(scipy.fft.fftshift(image, axes=axes), axis=0)
+    rss = np.linalg.norm(ifft2c(torch.from_numpy(kspace)).numpy(), axis=0)
     rss = rss[rss.shape[0] // 2 - size // 2 :][:size]
     width = rss.shape[1]
     if width >= size:

@@ -13,10 +13,10 @@ import torch
 
 from mrunfold.export import Stack, check_nifti, stacks, write_json, write_nifti
 from mrunfold.io import open_scan, scan_digest, sha256_of
+from mrunfold.io.folder import check_target, result_folder
 from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
-from mrunfold.pipeline.folder import check_target, result_folder
 from mrunfold.pipeline.loop import SliceProgress, plan_slices, write_slices
 from mrunfold.pipeline.report import Done, make_preview, run_record
 from mrunfold.pipeline.scores import score_volume

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mrunfold.figures import new_figure
 from mrunfold.text import printable
 
 if TYPE_CHECKING:
@@ -36,14 +37,10 @@ def panels(outcome: Outcome) -> list[tuple[str, np.ndarray]]:
 
 def write_preview(path: Path, outcome: Outcome, heading: str) -> None:
     """Write a PNG of the panels in a row; the same outcome gives the same bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = panels(outcome)
     height, width = outcome.restored.shape[1:]
     tall = SIDE_INCHES * min(max(height / width, 0.3), 2.5)
-    figure = Figure(figsize=(SIDE_INCHES * len(shown), tall + 0.7), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(SIDE_INCHES * len(shown), tall + 0.7), dpi=DPI, facecolor="white")
     # parse_math=False: a name may hold dollars.
     figure.suptitle(printable(heading), fontsize=10, x=0.01, ha="left", y=0.98, va="top", parse_math=False)
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.6 / (tall + 0.7), wspace=0.04)

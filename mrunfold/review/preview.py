@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mrunfold.export.geometry import View
+from mrunfold.figures import new_figure
 from mrunfold.text import printable
 
 if TYPE_CHECKING:
@@ -63,14 +64,10 @@ class Preview:
 
 def draw_preview(preview: Preview) -> Figure:
     """Return the figure: mask, zero-filled, reconstruction and, where known, reference, error ×5, std ×5."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = preview.panels()
     below = [*preview.warnings, *preview.captions]
     height = PANEL_INCHES + 0.9 + 0.22 * len(below)
-    figure = Figure(figsize=(PANEL_INCHES * (len(panels) + 1), height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(PANEL_INCHES * (len(panels) + 1), height), dpi=DPI, facecolor="white")
     # parse_math=False: a name may hold dollars.
     heading = printable(preview.heading)
     figure.suptitle(heading, fontsize=10, x=0.01, ha="left", y=1 - 0.12 / height, va="top", parse_math=False)

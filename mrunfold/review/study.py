@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +15,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.export import open_reconstruction, radiological_view, versions, write_json
+from mrunfold.io.folder import result_folder
 from mrunfold.io.source import sha256_of
 from mrunfold.io.tables import FORMULA, safe_cell
 from mrunfold.review.cases import WINDOW, Case, Panel, Progress, load
@@ -88,9 +88,8 @@ def write_study(
     shown = [(c.kind, c.repeats, [row["result_sha256"] for row in c.rows]) for c in cases]
     name = hashlib.sha256(f"{seed} {shown}".encode()).hexdigest()[:8]
     text = _page(folder, name, cases, codes, questions, progress)
-    work = final.parent / f".{final.name}.{secrets.token_hex(4)}.part"
-    try:
-        (work / "for_readers").mkdir(parents=True)
+    with result_folder(final, ours=()) as work:
+        (work / "for_readers").mkdir()
         (work / "key").mkdir()
         (work / "for_readers" / "study.html").write_bytes(text.encode("utf-8"))
         _write_key(work / "key" / "key.csv", cases, codes)
@@ -98,10 +97,6 @@ def write_study(
         about |= {"mrunfold_version": versions(["mrunfold"])["mrunfold"] or "unknown"}
         about |= {"page_sha256": sha256_of(work / "for_readers" / "study.html")}
         write_json(work / "key" / "study.json", about)
-        work.rename(final)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     return Study(final / "for_readers" / "study.html", final / "key" / "key.csv", seed, len(cases))
 
 

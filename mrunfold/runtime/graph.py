@@ -177,7 +177,7 @@ class _TracedSense(Sense):
         object.__setattr__(self, "_phases", _scripted().phases(self.maps))
         object.__setattr__(self, "_centred_mask", self.mask[:, None] * self._phases)
 
-    def _chunks(self) -> list[slice]:
+    def chunks(self) -> list[slice]:
         return [slice(None)]
 
     def _expand(self, x: Tensor, maps: Tensor) -> Tensor:

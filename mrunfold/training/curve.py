@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from mrunfold.figures import new_figure
 from mrunfold.io.atomic import atomic_path
 
 __all__ = ["read_log", "write_curve"]
@@ -24,12 +25,10 @@ def read_log(folder: Path, name: str = "loss") -> list[tuple[int, float]]:
 
 def write_curve(folder: Path, picture: Path, title: str) -> None:
     """Draw the loss, and the validation where there is one, against the step; nothing without a log."""
-    from matplotlib.figure import Figure
-
     loss, validation = read_log(folder), read_log(folder, "validation")
     if not loss:
         return
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*zip(*loss, strict=True), lw=0.6, alpha=0.4, color="C0")
     axes.plot(*zip(*_smoothed(loss), strict=True), color="C0", label="loss")

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.io.atomic import atomic_path
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.precision import has_bfloat16
 from mrunfold.networks.weights import save_weights
@@ -204,8 +205,8 @@ def _fit(
     if finished:
         if trainer.is_global_zero:
             _export(module, folder / "ema.safetensors")
-            shutil.copyfile(folder / "ema.safetensors", out / f".{stage}.part")
-            (out / f".{stage}.part").replace(out / f"{stage}.safetensors")
+            with atomic_path(out / f"{stage}.safetensors") as part:
+                shutil.copyfile(folder / "ema.safetensors", part)
         trainer.strategy.barrier()  # stage two of every process reads the file
         done = (*done, out / f"{stage}.safetensors")
     return TrainingState(stage, step, finished, done)
@@ -269,6 +270,5 @@ def _export(module: TrainingStage, path: Path) -> None:
     from safetensors.torch import save_file
 
     state: dict[str, Tensor] = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    save_file(state, part, {"prior": protocol.network.prior.model_dump_json(), **metadata})
-    part.replace(path)
+    with atomic_path(path) as part:
+        save_file(state, part, {"prior": protocol.network.prior.model_dump_json(), **metadata})

@@ -57,9 +57,19 @@ def test_missing_tools_say_how_to_get_them(monkeypatch):
 
 def test_bfloat16_is_judged_by_measurement():
     assert module._bfloat16(lambda bfloat16: 1.0 if bfloat16 else 4.0).startswith("4.0× as fast")
-    assert "no gain" in module._bfloat16(lambda bfloat16: 1.0)
+    assert module._bfloat16(lambda bfloat16: 1.0).startswith("1.0× as fast")
 
     def refuse(bfloat16):
         raise RuntimeError("not implemented for 'BFloat16'")
 
     assert "not supported" in module._bfloat16(refuse)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_doctor_and_training_agree_on_bfloat16(monkeypatch, has):
+    from mrunfold.networks import precision
+    from mrunfold.training import run
+
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: has)
+    monkeypatch.setattr(run, "has_bfloat16", lambda device: has)
+    assert module._used().startswith("used") == (run.choose_precision("cpu") == "bf16-mixed") == has

@@ -17,7 +17,7 @@ from pathlib import Path
 from mrunfold.errors import InputError
 from mrunfold.export.manifest import check_sums
 from mrunfold.export.run import EXPORTED, ExportRequest, export_result
-from mrunfold.pipeline.folder import result_folder
+from mrunfold.io.folder import result_folder
 
 folder, trials, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 request = ExportRequest(dicom=True, nifti=True, bids=True, suffix="T1w", extras=("samples",))

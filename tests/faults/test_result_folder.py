@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrunfold.errors import InputError
-from mrunfold.pipeline.folder import result_folder
+from mrunfold.io.folder import result_folder
 
 
 def names(folder):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrunfold.errors import InputError
-from mrunfold.masks import acquired, calibration_region, parse_width
+from mrunfold.masks import acquired, calibration_region
 from mrunfold.masks.grid import centre_box
 
 
@@ -77,28 +77,3 @@ def test_acquired_mask():
     assert "as acquired" in str(mask)
     with pytest.raises(InputError, match="no sample"):
         acquired(np.zeros((16, 16), bool))
-
-
-def test_parse_width():
-    lines = np.arange(12) % 3 == 0
-    for given in (lines, lines.astype(np.float32), lines[None]):
-        parsed = parse_width(given, (5, 12))
-        assert parsed.dtype == bool
-        np.testing.assert_array_equal(parsed, np.broadcast_to(lines, (5, 12)))
-    points = np.eye(5, 12)
-    np.testing.assert_array_equal(parse_width(points, (5, 12)), points.astype(bool))
-
-
-@pytest.mark.parametrize("shape", [(11,), (1, 11), (5, 11), (12, 5), (2, 5, 12), (12, 1), (0,), ()])
-def test_wrong_width_says_both(shape):
-    with pytest.raises(InputError, match=r"5×12") as error:
-        parse_width(np.ones(shape), (5, 12))
-    assert "11" in str(error.value) or shape[-1:] != (11,)
-
-
-@pytest.mark.parametrize("value", [np.nan, 2, -1, 0.5])
-def test_a_mask_is_zeros_and_ones(value):
-    with pytest.raises(InputError, match="zeros and ones"):
-        parse_width(np.array([0, 1, value]), (5, 3))
-    with pytest.raises(InputError, match="zeros and ones"):
-        parse_width(np.array(["0", "1", "1"]), (5, 3))

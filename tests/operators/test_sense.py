@@ -90,7 +90,7 @@ def test_phases_centre_a_transform_as_shifts_do(shape):
 
 @pytest.mark.parametrize("coils", [1, 2, 3, 7, 15])
 def test_chunks_hold_every_coil_once_and_none_is_odd_but_the_last(coils):
-    chunks = Sense(torch.ones(1, coils, 4, 4, dtype=torch.complex64), torch.ones(4, 4))._chunks()
+    chunks = Sense(torch.ones(1, coils, 4, 4, dtype=torch.complex64), torch.ones(4, 4)).chunks()
     assert [c for chunk in chunks for c in range(coils)[chunk]] == list(range(coils))
     assert all(chunk.stop - chunk.start in (2, 4) for chunk in chunks[:-1])
 
@@ -98,7 +98,7 @@ def test_chunks_hold_every_coil_once_and_none_is_odd_but_the_last(coils):
 @pytest.mark.parametrize(("batch", "most"), [(1, 4), (2, 4), (4, 2), (8, 1), (100, 1)])
 def test_a_batch_takes_fewer_coils_at_a_time(batch, most):
     A = Sense(random(1, 1, 8, 2, 2).expand(batch, 1, 8, 2, 2), torch.ones(batch, 2, 2))
-    assert {chunk.stop - chunk.start for chunk in A._chunks()} == {most}
+    assert {chunk.stop - chunk.start for chunk in A.chunks()} == {most}
 
 
 def test_a_batch_of_none_has_none():

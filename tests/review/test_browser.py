@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from browser import HARMLESS, READY
 from rawfiles import letter_f
-from results import AXIAL, phantom, write_result, zero_filled
+from reviewed import AXIAL, phantom, write_result, zero_filled
 
 from mrunfold.review.write import write_view
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from browser import HARMLESS, READY
-from results import phantom, write_result
+from reviewed import phantom, write_result
 
 from mrunfold.review.join import join_ratings
 from mrunfold.review.study import write_study

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from results import phantom, write_result
+from reviewed import phantom, write_result
 from typer.testing import CliRunner
 
 from mrunfold.cli import main

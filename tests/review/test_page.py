@@ -12,7 +12,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from results import AXIAL, DIGEST, phantom, write_result, zero_filled
+from reviewed import AXIAL, DIGEST, phantom, write_result, zero_filled
 from typer.testing import CliRunner
 
 from mrunfold.cli import main

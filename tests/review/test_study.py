@@ -11,7 +11,7 @@ import re
 import nibabel
 import numpy as np
 import pytest
-from results import AXIAL, DIGEST, phantom, write_result
+from reviewed import AXIAL, DIGEST, phantom, write_result
 from typer.testing import CliRunner
 
 from mrunfold.cli import main

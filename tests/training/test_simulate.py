@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from norms import operator_norm
 
 from mrunfold.errors import InputError
 from mrunfold.operators import fft2c, ifft2c
 from mrunfold.problem import rescale
 from mrunfold.protocols import Blind, ImageSet, Measurements, Stage
-from mrunfold.solvers import operator_norm
 from mrunfold.training import scenes
 from mrunfold.training.images import ImageBank
 from mrunfold.training.sampling import LINES, POINTS, draw_mask

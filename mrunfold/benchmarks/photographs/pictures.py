@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrunfold.benchmarks.photographs.restore import GRIDS, cut_middle, run_method, tasks, tuned
 from mrunfold.errors import InputError
+from mrunfold.figures import drawn_pixels, new_figure
 from mrunfold.io.images import Photo, read_photo
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr
@@ -108,8 +109,6 @@ def _enlarged(image: np.ndarray, height: int) -> np.ndarray:
 
 def _write(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> None:
     """Write panels pixel by pixel: none is smoothed or resized."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from PIL import Image
 
     from mrunfold.io.atomic import atomic_path
@@ -118,8 +117,7 @@ def _write(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]
     columns = max(len(row) for _, row in rows)
     width = LEFT + columns * (side + GAP)
     height = len(rows) * (side + HEADING + GAP)
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
     for i, (label, row) in enumerate(rows):
         top = i * (side + HEADING + GAP) + HEADING
         middle = 1 - (top + side / 2) / height
@@ -134,6 +132,5 @@ def _write(path: Path, rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]
             ax.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             ax.set_axis_off()
             figure.text(left / width, 1 - (top - 4) / height, heading, ha="left", va="bottom", fontsize=7)
-    canvas.draw()
     with atomic_path(path) as part:  # without alpha, which is an eighth of the file
-        Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(part, format="PNG", optimize=True)
+        Image.fromarray(drawn_pixels(figure)[..., :3]).save(part, format="PNG", optimize=True)

@@ -12,7 +12,7 @@ import torch
 
 from mrunfold.benchmarks.photographs.deepinv_tv import INSTALL, DeepinvTotalVariation, installed
 from mrunfold.benchmarks.photographs.rows import RestoreRow
-from mrunfold.benchmarks.quality.scans import _made_by
+from mrunfold.benchmarks.quality.scans import method_words
 from mrunfold.io.images import Photo, read_photo, write_photo
 from mrunfold.methods import Result, Seeds, get_method
 from mrunfold.metrics import psnr, ssim
@@ -156,7 +156,7 @@ def measure(
                 continue
             grid = GRIDS.get(method, ({},))
             # By content, not by path: files move, and what was measured then still holds.
-            made_by = _made_by("unfold", fixed) if "unfold" in method else _rival_made_by(fixed, grid)
+            made_by = method_words("unfold", fixed) if "unfold" in method else _rival_made_by(fixed, grid)
             keys = [(data, name, task, method, made_by, _size(photo)) for name, photo in images]
             if all(key in known for key in keys):
                 found: Iterable[RestoreRow] = (known[key] for key in keys)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.quality.sweep import best_of_sweep
 from mrunfold.diffusion import karras, sample_ancestral, start
+from mrunfold.figures import new_figure
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr
@@ -108,14 +109,10 @@ def write_prior(path: Path, weights: str | None = None, count: int = 6, size: in
 def _write(
     path: Path, above: list[tuple[str, np.ndarray]], below: list[tuple[str, np.ndarray]], white: float
 ) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from mrunfold.io.atomic import atomic_path
 
     height, width = above[0][1].shape
-    figure = Figure(figsize=(2.6 * len(above), 2 * (2.6 * height / width + 0.3)), dpi=90, layout="tight")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(2.6 * len(above), 2 * (2.6 * height / width + 0.3)), dpi=90, layout="tight")
     for ax, (name, image) in zip(figure.subplots(2, len(above)).ravel(), above + below, strict=True):
         ax.imshow(image, cmap="gray", vmin=0, vmax=white)
         ax.set_title(name, fontsize=9)

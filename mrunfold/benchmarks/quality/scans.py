@@ -98,7 +98,7 @@ def measure(
     return rows
 
 
-def _made_by(name: str, parameters: dict[str, Any]) -> str:
+def method_words(name: str, parameters: dict[str, Any]) -> str:
     """Return the method's parameters in words, the weights by their sha256."""
     if name == "unfold":
         digest = load_weights(parameters["weights"])[1]["sha256"]
@@ -114,7 +114,9 @@ def _one(
     parameters: dict[str, dict[str, Any]],
     known: dict[tuple[Any, ...], Row],
 ) -> Iterable[Row]:
-    named = {name: _made_by(name, parameters[name]) for name in sorted(parameters, key=METHOD_ORDER.index)}
+    named = {
+        name: method_words(name, parameters[name]) for name in sorted(parameters, key=METHOD_ORDER.index)
+    }
     keys = {name: (full.name, kind, accel, seed, name, made_by) for name, made_by in named.items()}
     if all(key in known for key in keys.values()):
         yield from (known[key] for key in keys.values())

@@ -82,10 +82,10 @@ def transforms(A: Sense, batch: int = 1, repeats: int = 9) -> float:
     images = torch.ones((batch, *A.maps.shape[-3:]), dtype=A.maps.dtype, device=A.maps.device)
 
     def bare() -> None:
-        for chunk in A._chunks():
-            if A._axes:
-                k = torch.fft.fftn(images[:, chunk], dim=A._axes, norm="ortho")
-                torch.fft.ifftn(k, dim=A._axes, norm="ortho")
+        for chunk in A.chunks():
+            if A.axes:
+                k = torch.fft.fftn(images[:, chunk], dim=A.axes, norm="ortho")
+                torch.fft.ifftn(k, dim=A.axes, norm="ortho")
 
     return least_seconds(bare, repeats)
 

@@ -150,7 +150,6 @@ def _in_process(backend: str, folder: Path, size: int, width: int) -> tuple[np.n
     """Return maps, seconds and peak memory of a backend that has a process to itself."""
     code = f"""
 import time, numpy as np
-from mrunfold.benchmarks.measured import rows_markdown
 from mrunfold.coils import EspiritSettings, maps_from_block
 block = np.load("block.npy")
 settings = EspiritSettings(calibration_width={width}, backend={backend!r})

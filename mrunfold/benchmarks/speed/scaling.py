@@ -13,6 +13,7 @@ import torch
 from mrunfold.benchmarks.head import head_block, head_problem
 from mrunfold.benchmarks.measured import about, least_seconds, rows_markdown
 from mrunfold.coils import maps_from_block
+from mrunfold.figures import new_figure
 from mrunfold.networks.precision import choose, convolutions_in
 from mrunfold.networks.weights import load_weights
 
@@ -104,13 +105,9 @@ def markdown(found: dict[str, Any]) -> str:
 
 def write_picture(found: dict[str, Any], path: Path) -> None:
     """Draw the curves, logarithmic both ways, with a line of exponent 1 through the last point of each."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from mrunfold.io.atomic import atomic_path
 
-    figure = Figure(figsize=(10, 3.4), dpi=90, layout="tight")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(10, 3.4), dpi=90, layout="tight")
     for ax, (axis, curve) in zip(figure.subplots(1, len(found["curves"]), squeeze=False)[0],
                                  found["curves"].items(), strict=True):  # fmt: skip
         for name, colour in (("mean", "C0"), ("maps", "C1")):

@@ -12,6 +12,7 @@ from typing import Any
 from mrunfold.benchmarks.head import head_block
 from mrunfold.benchmarks.measured import about, rows_markdown
 from mrunfold.benchmarks.speed import cost, maps, methods, recon
+from mrunfold.figures import new_figure
 from mrunfold.io.atomic import atomic_path
 
 __all__ = ["SpeedRow", "compare", "markdown", "measure", "tables", "write_csv", "write_picture"]
@@ -191,13 +192,9 @@ def write_csv(found: dict[str, Any], path: Path) -> None:
 
 def write_picture(found: dict[str, Any], path: Path) -> None:
     """Draw each stage's seconds, its peers' and its bound as bars on a logarithmic axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = [SpeedRow(**row) for row in found["rows"]]
     stages = list(dict.fromkeys(row.stage for row in rows))
-    figure = Figure(figsize=(9, 0.62 * len(stages) + 1), dpi=90, layout="tight")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(9, 0.62 * len(stages) + 1), dpi=90, layout="tight")
     ax = figure.subplots()
     for place, stage in enumerate(stages):
         mine = [row for row in rows if row.stage == stage]

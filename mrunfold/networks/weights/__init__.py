@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from mrunfold.errors import InputError
+from mrunfold.io.atomic import atomic_path
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.protocols import NetworkSpec
 
@@ -40,9 +41,8 @@ def save_weights(
         name: value.half().contiguous() if name.startswith("priors") else value.contiguous()
         for name, value in network.state_dict().items()
     }
-    part = path.with_name(path.name + ".part")
-    save_file(state, part, {"network": spec.model_dump_json(), **(metadata or {})})
-    part.replace(path)
+    with atomic_path(path) as part:
+        save_file(state, part, {"network": spec.model_dump_json(), **(metadata or {})})
 
 
 def weights_file(name_or_file: str | Path) -> Path:
