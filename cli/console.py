@@ -42,6 +42,7 @@ RENAMED = {
     "folder": "--out",
     "data_folder": "--data",
     "center_fraction": "--center-fraction",
+    "repeats": "--repeat",
 }
 PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 

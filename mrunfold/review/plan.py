@@ -47,14 +47,14 @@ def plan(
     aside = None
     if training:
         if len(scans) < 2:
-            raise InputError("--training sets one scan aside, and there is only one; give results of another")
+            raise InputError("`training` sets one scan aside, and there is only one; give results of another")
         aside = scans[int(rng.integers(len(scans)))]
     cases = [Planned("training", (row,)) for row in order if row["scan"] == aside and training]
     scored = [row for row in order if row["scan"] != aside or not training]
     first = len(cases)
     cases += [Planned("score", (row,)) for row in scored]
     if repeats > len(scored):
-        raise InputError(f"--repeat {repeats} is more than the {len(scored)} cases there are; give fewer")
+        raise InputError(f"`repeats` {repeats} is more than the {len(scored)} cases there are; give fewer")
     for number in sorted(int(i) for i in rng.choice(len(scored), repeats, replace=False)):
         cases.append(Planned("score", (scored[number],), first + number))
     if pairs:
@@ -71,5 +71,5 @@ def _pairs(scored: Sequence[Row], rng: np.random.Generator) -> list[Planned]:
         for one, other in itertools.combinations(group, 2):
             found.append(Planned("pair", (one, other) if rng.integers(2) else (other, one)))
     if not found:
-        raise InputError("--pairs needs two results of one scan; reconstruct one with another method too")
+        raise InputError("`pairs` needs two results of one scan; reconstruct one with another method too")
     return [found[i] for i in rng.permutation(len(found))]
