@@ -95,7 +95,7 @@ def with_recon_options(**defaults: Any) -> Callable[[Command], Command]:
 
 def _parameter(name: str, kind: Any, default: Any, text: str, defaults: dict[str, Any]) -> inspect.Parameter:
     flag = f"--{name.replace('_', '-')}"
-    bounds = {"min": 0} if kind is int else {}
+    bounds: dict[str, Any] = {"min": 0} if kind is int else {}
     names = [flag, "-q"] if name == "quiet" else [flag] if kind is bool else []
     return inspect.Parameter(
         name,

@@ -57,12 +57,12 @@ def test_seeds():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"accel": 4.0}, "--accel needs a mask"),
-        ({"mask": "poisson"}, "add --accel"),
+        ({"accel": 4.0}, "`accel` needs a mask"),
+        ({"mask": "poisson"}, "add `accel`"),
         ({"target": "rs"}, "did you mean rss"),
-        ({"coils": 0}, "--coils"),
-        ({"threads": 0}, "--threads"),
-        ({"seed": -1}, "--seed"),
+        ({"coils": 0}, "`coils`"),
+        ({"threads": 0}, "`threads`"),
+        ({"seed": -1}, "`seed`"),
     ],
 )
 def test_settings_that_make_no_sense(options, says):

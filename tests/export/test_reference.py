@@ -192,7 +192,7 @@ def test_both_ways_at_once_and_a_side_of_the_head_are_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=says):
             export_result(ours(tmp_path), tmp_path / "out", request)
-    with pytest.raises(InputError, match="add --dicom"):
+    with pytest.raises(InputError, match="add `dicom`"):
         ExportRequest(nifti=True, elements={"PatientID": "x"})
     with pytest.raises(InputError, match="nothing to write"):
         ExportRequest()

@@ -37,7 +37,7 @@ def test_an_earlier_result_survives_a_failure_and_is_replaced_by_success(tmp_pat
     with result_folder(final) as work:
         (work / "recon.h5").write_text("first")
         (work / "recon_1.nii.gz").write_text("first")
-    with pytest.raises(InputError, match="--overwrite"), result_folder(final):
+    with pytest.raises(InputError, match="`overwrite`"), result_folder(final):
         pass
     with pytest.raises(KeyboardInterrupt), result_folder(final, overwrite=True):
         raise KeyboardInterrupt

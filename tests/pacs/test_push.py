@@ -322,7 +322,7 @@ def test_a_peer_that_is_none(text):
     "text", ["host/dicom-web", "ftp://h", "http://u:p@h/x", "http://h/x?a=b", "http://h:x/"]
 )
 def test_a_url_that_is_none(text):
-    with pytest.raises(InputError, match=r"--dicomweb"):
+    with pytest.raises(InputError, match=r"`dicomweb`"):
         parse_url(text)
 
 

@@ -37,7 +37,7 @@ def test_only_pixels_that_are_seen_count():
 
 
 def test_too_little_to_judge_by():
-    with pytest.raises(InputError, match=r"give --noise"):
+    with pytest.raises(InputError, match=r"give `noise`"):
         estimate_noise(np.full((3, 5, 5), 0.5))
-    with pytest.raises(InputError, match=r"give --noise"):
+    with pytest.raises(InputError, match=r"give `noise`"):
         estimate_noise(np.ones((3, 100, 100)))  # clipped all over

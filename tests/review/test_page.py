@@ -193,7 +193,7 @@ def test_several_scans_and_methods(tmp_path):
 def test_results_that_do_not_belong_together(tmp_path):
     one = write_result(tmp_path / "one", phantom())
     rss = write_result(tmp_path / "rss", phantom(), target_kind="rss")
-    with pytest.raises(InputError, match=r"--target combined"):
+    with pytest.raises(InputError, match=r"`target=combined`"):
         written(tmp_path, one, rss)
     settings = {"mask": "random", "accel": 8, "calibration": None, "center_fraction": None, "method": "sense"}
     settings |= {"parameters": {}, "seed": 0, "coils": None}
@@ -206,7 +206,7 @@ def test_results_that_do_not_belong_together(tmp_path):
 def test_a_page_is_not_replaced_by_chance(tmp_path):
     result = write_result(tmp_path / "r", phantom())
     written(tmp_path, result)
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="`overwrite`"):
         written(tmp_path, result)
     with pytest.raises(InputError, match=r"\.html"):
         write_view(tmp_path / "page.txt", [result])

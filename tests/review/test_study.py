@@ -160,9 +160,9 @@ def test_repeats_pairs_and_training(results, tmp_path):
 
 
 def test_what_cannot_be_planned_is_said(results, tmp_path):
-    with pytest.raises(InputError, match="--repeat 13 is more than the 12"):
+    with pytest.raises(InputError, match="`repeats` 13 is more than the 12"):
         write_study(results, tmp_path / "out", repeats=13)
-    with pytest.raises(InputError, match="--pairs needs two results of one scan"):
+    with pytest.raises(InputError, match="`pairs` needs two results of one scan"):
         write_study(results / "unfold", tmp_path / "out", pairs=True)
     with pytest.raises(InputError, match="only one; give results of another"):
         write_study(results / "unfold" / "CANARY_0", tmp_path / "out", training=True)

@@ -75,7 +75,7 @@ def test_small_images_are_left_out_and_missing_ones_said(data, bank, tmp_path):
     assert [f.name for f in bank.sets[0]] == ["0.png", "1.png", "2.png"]
     with pytest.raises(InputError, match="smaller than 500"):
         PhotoBank.load(data, protocol().images, 500)
-    with pytest.raises(InputError, match="--data FOLDER"):
+    with pytest.raises(InputError, match="`data=FOLDER`"):
         PhotoBank.load(tmp_path, protocol().images, 48)
 
 

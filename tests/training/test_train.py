@@ -150,12 +150,12 @@ def test_another_protocol_in_the_same_folder_is_refused(data, tmp_path):
     small = tiny.protocol().with_steps(prior=1, unfold=1)
     train(small, data, tmp_path, ("prior",), QUIET)
     other = small.model_copy(update={"seed": 4})
-    with pytest.raises(InputError, match=r"another protocol \(seed: 3 then, 4 now\).*choose another --out"):
+    with pytest.raises(InputError, match=r"another protocol \(seed: 3 then, 4 now\).*choose another `out`"):
         train(other, data, tmp_path, ("prior",), QUIET)
 
 
 def test_stage_two_needs_a_prior(data, undisturbed, tmp_path):
-    with pytest.raises(InputError, match=r"--init"):
+    with pytest.raises(InputError, match=r"`init`"):
         train(tiny.protocol(), data, tmp_path, ("unfold",), QUIET)
     with pytest.raises(InputError, match="takes the place of stage one"):
         train(tiny.protocol(), data, tmp_path, settings=QUIET, init=undisturbed[1] / "prior.safetensors")
@@ -206,7 +206,7 @@ def test_a_network_of_another_width_is_refused(data, undisturbed):
 
 
 def test_no_images_is_said(tmp_path):
-    with pytest.raises(InputError, match=r"no training images at .*--data"):
+    with pytest.raises(InputError, match=r"no training images at .*`data"):
         train(tiny.protocol(), tmp_path, tmp_path / "out", settings=QUIET)
     assert not (tmp_path / "out").exists()
 

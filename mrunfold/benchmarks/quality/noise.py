@@ -57,7 +57,7 @@ def measure_simulated(
 
     Median and worst over sizes, levels and coils; `edge` of the edge of k-space alone, `both` of the rule.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for condition in CONDITIONS:
         for law in LAWS:
             for kind in OBJECTS:
