@@ -67,7 +67,7 @@ def choose_group(path: Path, groups: list[str], wanted: str | None) -> tuple[str
     if wanted is not None and wanted not in groups:
         raise InputError(f"{path}: no measurement {wanted!r} in it; it holds {listed or 'none'}")
     if wanted is None and len(groups) > 1 and USUAL_GROUP not in groups:
-        raise InputError(f"{path}: holds {len(groups)} measurements; choose one with --measurement: {listed}")
+        raise InputError(f"{path}: holds {len(groups)} measurements; choose one with `measurement`: {listed}")
     if not groups:
         raise InputError(f"{path}: no group with ISMRMRD `xml` and `data`")
     chosen = wanted or (groups[0] if len(groups) == 1 else USUAL_GROUP)

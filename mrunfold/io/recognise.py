@@ -51,8 +51,7 @@ def open_scan(
     """
     path = Path(path)
     chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
-    own = chosen is None or (chosen == "mrd" and measurement is not None)
-    scan = _opened(path, measurement) if own or chosen is None else _opened_by(chosen, path)
+    scan = _opened(path, measurement) if chosen is None else _opened_by(chosen, path, measurement)
     try:
         header = scan.header
         slice_bytes = 8 * header.coils * header.matrix[0] * header.matrix[1]
@@ -109,11 +108,11 @@ def _recognised(name: str, path: Path) -> bool:
         return False
 
 
-def _opened_by(name: str, path: Path) -> Scan:
-    make: Callable[[Path], Scan] = _reader(name)
+def _opened_by(name: str, path: Path, measurement: str | None) -> Scan:
+    make: Callable[..., Scan] = _reader(name)
     if not any(file.exists() for file in files_of(path)):
         raise InputError(f"{path}: no such file")
-    scan = make(path)
+    scan = make(path, measurement) if name == "mrd" else make(path)
     found = getattr(scan, "header", None), getattr(scan, "path", None)
     if not (isinstance(found[0], Header) and isinstance(found[1], Path)):
         raise InputError(f"reader {name} must set `header`, a Header, and `path`, a Path, of {path}")

@@ -12,7 +12,7 @@ from torch import nn
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number, mean_image
 from mrunfold.networks.precision import choose, convolutions_in
-from mrunfold.networks.prior import PRIORS, build_prior
+from mrunfold.networks.prior import PRIORS, build_prior, make_prior
 from mrunfold.networks.weights import weights_file
 from mrunfold.problem import Problem
 from mrunfold.protocols import PriorSpec
@@ -65,7 +65,7 @@ class PlugAndPlay(Method):
 def _prior(name: str) -> nn.Module:
     """Return the prior of a file, of weights that ship, or of another package."""
     if (":" in name and Path(name).suffix != ".safetensors") or name in PRIORS.others():
-        return build_prior(PriorSpec(architecture=name)).eval().requires_grad_(False)
+        return make_prior(name).eval().requires_grad_(False)
     return _trained(weights_file(name))
 
 

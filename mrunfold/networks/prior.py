@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from mrunfold.errors import InputError
 from mrunfold.protocols import PriorSpec
 from mrunfold.registry import Registry
 
-__all__ = ["PRIORS", "Prior", "ResidualBlock", "build_prior"]
+__all__ = ["PRIORS", "Prior", "ResidualBlock", "build_prior", "make_prior"]
 
 # Modules (x, τ) → x: x (*batch, channel, y, x), τ its noise (*batch,), as Prior has them.
 PRIORS = Registry("prior", "mrunfold.priors", {"unet": "mrunfold.networks.prior:Prior"})
@@ -175,11 +177,15 @@ def build_prior(spec: PriorSpec) -> nn.Module:
     """Return the untrained prior that a protocol describes; InputError where it cannot be made."""
     if spec.architecture is None:
         return Prior(**spec.model_dump(exclude={"architecture", "options"}))
-    options = dict(spec.options or {})
+    return make_prior(spec.architecture, **(spec.options or {}))
+
+
+def make_prior(name: str, **options: Any) -> nn.Module:
+    """Return the prior called `name`, one of PRIORS or package.module:Class, made with `options`."""
     try:
-        prior = PRIORS.load(spec.architecture)(**options)
+        prior = PRIORS.load(name)(**options)
     except TypeError as error:
-        raise InputError(f"prior {spec.architecture} cannot be made with {options}: {error}") from None
+        raise InputError(f"prior {name} cannot be made with {options}: {error}") from None
     if not isinstance(prior, nn.Module):
-        raise InputError(f"prior {spec.architecture} is no torch module (x, tau) → x")
+        raise InputError(f"prior {name} is no torch module (x, tau) → x")
     return prior

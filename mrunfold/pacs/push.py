@@ -116,10 +116,10 @@ def _ask(
     if there is None and verify:
         raise InputError(
             f"{peer.name} cannot be asked what it holds ({why}); allow C-FIND or QIDO-RS to this side, or "
-            "leave --verify out"
+            "leave `verify` out"
         )
     if there is None:
-        state.notes[f"only the list says what is there ({why}); push --again sends everything again"] = None
+        state.notes[f"only the list says what is there ({why}); `again` sends everything again"] = None
     return there
 
 

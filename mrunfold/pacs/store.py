@@ -114,7 +114,7 @@ def _handshake(context: ssl.SSLContext, peer: Peer, timeout: float) -> None:
         ) from None
     except ssl.SSLError as error:
         reason = str(error.reason or error).replace("_", " ").lower()
-        hint = "give --cert and --key" if "certificate" in reason else "see that this port speaks TLS"
+        hint = "give `cert` and `key`" if "certificate" in reason else "see that this port speaks TLS"
         raise Unreachable(f"TLS failed ({reason})", hint, final=True) from None
     except OSError:
         pass  # the association meets it as well, and says so

@@ -314,7 +314,7 @@ class TestMeasurements:
 
     def test_other_names_are_listed(self, tmp_path, kspace):
         path = self.write(tmp_path, kspace, ("meas_1", "meas_2"))
-        with pytest.raises(InputError, match="--measurement: meas_1, meas_2"):
+        with pytest.raises(InputError, match="`measurement`: meas_1, meas_2"):
             open_scan(path)
         with pytest.raises(InputError, match="no measurement 'meas_3'"):
             open_scan(path, "meas_3")

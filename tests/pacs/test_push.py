@@ -225,7 +225,7 @@ def test_tls(tmp_path, certificate):
         tls = Tls(certificate[0])
         assert push(folder, parse_peer(pacs.to, tls=tls), timeout=5).sent == 2
         ledger_path(folder).unlink()
-        with pytest.raises(InputError, match=r"certificate is not trusted.*--ca"):  # none of the system's
+        with pytest.raises(InputError, match=r"certificate is not trusted.*`ca`"):  # none of the system's
             push(folder, parse_peer(pacs.to, tls=Tls()), sleep=pytest.fail, timeout=5)
         assert len(pacs.stored) == 2
 

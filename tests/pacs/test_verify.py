@@ -38,7 +38,7 @@ def test_one_that_cannot_be_asked_is_said(tmp_path):
         done = run(folder, pacs.to)
         assert (done.sent, done.before, done.asked) == (0, 2, False)
         assert "only the list says" in done.notes[0]
-        with pytest.raises(InputError, match=r"cannot be asked.*--verify"):
+        with pytest.raises(InputError, match=r"cannot be asked.*`verify`"):
             run(folder, pacs.to, verify=True)
         pacs.stored.clear()
         assert run(folder, pacs.to, again=True).sent == 2

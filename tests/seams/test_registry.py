@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from own_parts import MODULE
+from pydantic import ValidationError
 
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
 from mrunfold.masks import KINDS, MASKS, Mask, draw
 from mrunfold.methods import METHODS, Method, get_method
 from mrunfold.networks.posterior import PosteriorDenoiser
-from mrunfold.networks.prior import build_prior
+from mrunfold.networks.prior import PRIORS, make_prior
 from mrunfold.operators import FourierMask
 from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec, PriorSpec
@@ -102,13 +103,13 @@ def test_readers_are_asked_before_the_file_is_refused(here):
     np.savez(path, kspace=np.ones((1, 2, 8, 6), np.complex64))
     with pytest.raises(InputError, match="not raw data"):
         open_scan(path)
-    with open_scan(path, "otherlab_file:NpzScan") as scan:
+    with open_scan(path, reader="otherlab_file:NpzScan") as scan:
         assert scan.header.format == "npz"
         assert scan.kspace(0).shape == (2, 8, 6)
     with pytest.raises(InputError, match="is no reader"):
-        open_scan(path, "otherlab_file:Landweber")
+        open_scan(path, reader="otherlab_file:Landweber")
     with pytest.raises(InputError, match="no such file"):
-        open_scan(here / "nothing.npz", "otherlab_file:NpzScan")
+        open_scan(here / "nothing.npz", reader="otherlab_file:NpzScan")
 
 
 def test_a_broken_reader_of_another_package_stops_nobody(here, monkeypatch, caplog):
@@ -129,12 +130,21 @@ def test_any_module_with_the_signature_is_a_prior(here):
 
     network = PosteriorDenoiser(blocks=2, prior=Mine)
     assert network.mean(problem()).shape == (1, 12, 10)
-    spec = NetworkSpec(blocks=2, shared=True, prior=PriorSpec(architecture="otherlab_file:Smooth"))
-    assert type(PosteriorDenoiser.from_spec(spec).prior(1)).__name__ == "Smooth"
     with pytest.raises(InputError, match="cannot be made with"):
-        build_prior(PriorSpec(architecture="otherlab_file:Smooth", options={"width": 3}))
+        make_prior("otherlab_file:Smooth", width=3)
     with pytest.raises(InputError, match="is no torch module"):
-        build_prior(PriorSpec(architecture="otherlab_file:Landweber"))
+        make_prior("otherlab_file:Landweber")
+
+
+def test_a_protocol_names_a_prior_of_a_package_and_runs_no_code_by_reference(here, monkeypatch):
+    sys.path.append(str(here))
+    from otherlab_file import Smooth
+
+    monkeypatch.setitem(PRIORS._registered, "smooth", Smooth)
+    spec = NetworkSpec(blocks=2, shared=True, prior=PriorSpec(architecture="smooth"))
+    assert isinstance(PosteriorDenoiser.from_spec(spec).prior(1), Smooth)
+    with pytest.raises(ValidationError, match="architecture"):
+        PriorSpec(architecture="os:system", options={"command": "true"})
 
 
 def test_protocols_without_an_own_prior_keep_their_digests():

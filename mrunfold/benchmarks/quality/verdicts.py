@@ -105,7 +105,7 @@ def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
     shares = right[draws].sum(axis=1) / np.maximum(count[draws].sum(axis=1), 1)
     loss = [max(row.rss) - row.rss[int(np.argmin(np.sum(row.missed, axis=0)))] for row in rows]
     first = [max(row.rss) - row.rss[0] for row in rows]
-    worse = {row.verdict: [] for row in rows}
+    worse: dict[str, list[bool]] = {row.verdict: [] for row in rows}
     for row in rows:
         worse[row.verdict].append(row.rss[0] < row.rss[row.candidates.index(RIVAL)])
     return {
