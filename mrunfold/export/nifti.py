@@ -56,7 +56,7 @@ def check_nifti(shape: tuple[int, int], stacks: Sequence[Stack]) -> None:
     if longest > MAX_AXIS:
         raise InputError(
             f"NIfTI-1 holds at most {MAX_AXIS} samples along an axis, here are {longest}; take a part with "
-            "--slices, or `mrunfold batch`, which writes HDF5 alone"
+            "`slices`, or `mrunfold batch`, which writes HDF5 alone"
         )
 
 

@@ -55,7 +55,7 @@ class SliceImages:
         if not np.isfinite(recon).all():
             raise InputError(
                 f"{of} gives an image that is not finite in float32; scale its k-space, or leave the slice "
-                "out by --slices"
+                "out by `slices`"
             )
         if unit == 1:
             return self
