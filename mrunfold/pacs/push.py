@@ -96,7 +96,7 @@ def push(
             if gone := [i for i in state.sent if i.uid not in there]:
                 raise InputError(
                     f"{peer.name} confirmed {len(gone)} files and does not find them, the first "
-                    f"{gone[0].path}; see whether it keeps them elsewhere, or push --again"
+                    f"{gone[0].path}; see whether it keeps them elsewhere, or push with `again`"
                 )
     _raise_refused(state, peer, before, len(instances))
     kinds = Counter(refused.reason for _, refused in state.refused)

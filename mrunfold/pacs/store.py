@@ -69,7 +69,7 @@ def associate(contexts: Iterable[tuple[str, str | None]], peer: Peer, timeout: f
     try:
         from pynetdicom import AE
     except ImportError:
-        raise InputError("push --to needs pynetdicom; pip install 'mrunfold[clinical]'") from None
+        raise InputError("push `to` needs pynetdicom; pip install 'mrunfold[clinical]'") from None
     entity = AE(ae_title=peer.calling)
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = timeout
     entity.network_timeout = timeout
@@ -109,7 +109,7 @@ def _handshake(context: ssl.SSLContext, peer: Peer, timeout: float) -> None:
     except ssl.SSLCertVerificationError as error:
         raise Unreachable(
             f"its certificate is not trusted ({error.verify_message})",
-            "give its authority with --ca",
+            "give its authority with `ca`",
             final=True,
         ) from None
     except ssl.SSLError as error:

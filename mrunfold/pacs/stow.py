@@ -57,7 +57,7 @@ def unreachable(error: Exception) -> Unreachable:
     if isinstance(error, urllib.error.URLError):
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             return Unreachable(
-                f"its certificate is not trusted ({error.reason.verify_message})", "give --ca", final=True
+                f"its certificate is not trusted ({error.reason.verify_message})", "give `ca`", final=True
             )
         return Unreachable(f"no answer ({error.reason})")
     return Unreachable(f"the connection was lost ({type(error).__name__})")
