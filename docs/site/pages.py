@@ -21,7 +21,7 @@ CONTENTS = {
     "Start": ["install", "quickstart", "notebooks/arrays", "notebooks/folder"],
     "Method": [
         "concepts/diff-unfolding", "concepts/coils", "concepts/masks", "concepts/methods",
-        "concepts/samplers", "concepts/operators", "concepts/training", "notation",
+        "concepts/samplers", "concepts/operators", "concepts/bring-your-own", "concepts/training", "notation",
     ],
     "Use": [
         "concepts/files", "concepts/check", "concepts/batch", "concepts/evaluating", "evaluation-traps",
