@@ -104,6 +104,26 @@ def quality(
         save(merged(rows, earlier), out)
 
 
+@app.command()
+def moved(
+    before: Annotated[Path, typer.Argument(help="JSON file of `bench quality --out`.")],
+    now: Annotated[Path, typer.Argument(help="Another, of the same data.")],
+    most: Annotated[
+        float, typer.Option(min=0, help="dB that a row may have moved; else exit code 1.")
+    ] = 0.01,
+) -> None:
+    """Say how far the rows of two files of `quality` lie apart."""
+    from mrunfold.benchmarks.quality.moved import markdown
+    from mrunfold.benchmarks.quality.moved import moved as differences
+    from mrunfold.benchmarks.quality.scans import load
+
+    found = differences(load(before), load(now))
+    print(markdown(found))
+    far = [cell for cell, value in found.items() if not abs(value) <= most]
+    print(f"{len(found) - len(far)} of {len(found)} rows within {most:g} dB")
+    raise typer.Exit(1 if far else 0)
+
+
 def _told(row: Any) -> str:
     covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
     return (
