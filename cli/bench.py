@@ -48,9 +48,9 @@ def quality(
         list[Path], typer.Argument(help="Fully sampled raw files, .mat files, or folders of them.")
     ],
     law: Annotated[
-        list[str] | None, typer.Option(help="Mask law and acceleration, poisson:8; may be repeated.")
+        list[str] | None, typer.Option(help="Mask and acceleration, poisson:8; may be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Masks of each law.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Masks of each kind.")] = 3,
     slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     samples: Annotated[
@@ -163,7 +163,7 @@ def table(
 def pictures(
     data: Annotated[Path, typer.Argument(help="A fully sampled raw file or .mat file.")],
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
-    law: Annotated[str, typer.Option(help="Mask law and acceleration.")] = "poisson:8",
+    law: Annotated[str, typer.Option(help="Mask and acceleration.")] = "poisson:8",
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Posterior samples.")] = 8,
 ) -> None:
@@ -196,7 +196,7 @@ def compression(
     data: Annotated[
         list[Path], typer.Argument(help="Fully sampled raw files, .mat files, or folders of them.")
     ],
-    law: Annotated[list[str] | None, typer.Option(help="Mask law and acceleration, poisson:8.")] = None,
+    law: Annotated[list[str] | None, typer.Option(help="Mask and acceleration, poisson:8.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:

@@ -60,7 +60,7 @@ def _explain(paths: list[Path], laws: list[str], slices: int | None, shading: fl
 
 def check(
     data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
-    law: Annotated[list[str] | None, typer.Option(help="Mask law and acceleration; repeatable.")] = None,
+    law: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
     slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     splits: Annotated[int, typer.Option(min=1, help="How many times samples are held out.")] = 2,

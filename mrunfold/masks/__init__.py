@@ -1,4 +1,4 @@
-"""Sampling masks: fastMRI's laws, Poisson-disc, Gaussian, radial, and what a file acquired."""
+"""Sampling masks: fastMRI's masks, Poisson-disc, Gaussian, radial, and what a file acquired."""
 
 from mrunfold.masks.acquired import acquired, calibration_region
 from mrunfold.masks.base import Mask

@@ -13,11 +13,11 @@ __all__ = ["Mask"]
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """Which k-space samples are kept, and by what law they were drawn.
+    """Which k-space samples are kept, and how they were drawn.
 
-    array: bool (readout, phase), read-only; kind: the law's name; asked: the acceleration asked for, None for
-    what a file acquired; calibration: (readout, phase) size of the fully sampled centre; seed: what the law
-    was seeded with (an integer, or characters of a file name as fastMRI does), None if it draws nothing.
+    array: bool (readout, phase), read-only; kind: its name; asked: the acceleration asked for, None for
+    what a file acquired; calibration: (readout, phase) size of the fully sampled centre; seed: what it
+    was drawn with (an integer, or characters of a file name as fastMRI does), None if it draws nothing.
     """
 
     array: np.ndarray

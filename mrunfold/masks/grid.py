@@ -1,4 +1,4 @@
-"""What the laws share: the k-space grid, its centre, and checks of what is asked."""
+"""What all masks share: the k-space grid, its centre, and checks of what is asked."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ COLUMNS = 4
 def gallery(
     shape: Sequence[int] = (160, 160), accel: float = 8, *, seed: int | Sequence[int] = 0
 ) -> list[Mask]:
-    """Return one mask of each law in KINDS."""
+    """Return one mask of each of KINDS."""
     return [draw(kind, shape, accel, seed=seed) for kind in KINDS]
 
 
@@ -34,7 +34,7 @@ def write_pixels(mask: Mask, path: Path) -> None:
 
 
 def write_gallery(masks: Sequence[Mask], path: Path) -> None:
-    """Write a PNG of the masks side by side, each with its law and its acceleration asked and delivered."""
+    """Write a PNG of the masks side by side, each with its name and its acceleration, asked and actual."""
     if not masks:
         raise InputError("a gallery needs at least one mask, got none")
     columns = min(COLUMNS, len(masks))

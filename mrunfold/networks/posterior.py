@@ -47,7 +47,7 @@ class Levels(nn.Module):
         τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)        the state x_t bounds the error that is left
         ρ_k  = 1/s_k² + p_k/(σ_t² + τ_min²)   s_k the error of z_k without a state, p_k from 1 to 30
         m_k  from 1 to 30                     block k takes the noise of y as m_k σ_y
-    Of x_t alone z_k makes far better than x_t, which p_k says; τ_min lets D go to x_t as σ_t goes to 0.
+    z_k, made of x_t alone, is far better than x_t: p_k says how much.  With τ_min D goes to x_t as σ_t → 0.
     Where nothing was measured the start x₀ is x_t, and τ_1 = σ_t.
     """
 
