@@ -15,9 +15,13 @@ LEVELS = 4095  # 12 bits, as in DICOM: finer than any window on a screen, and fa
 
 
 def packed(
-    frames: Sequence[np.ndarray], view: View, voxel_mm: tuple[float, float, float], top: float
+    frames: Sequence[np.ndarray],
+    view: View,
+    voxel_mm: tuple[float, float, float],
+    top: float,
+    levels: int = LEVELS,
 ) -> bytes:
-    """Return volumes (slice, readout, phase) as one .nii.gz of 12-bit integers, `top` the largest value.
+    """Return volumes (slice, readout, phase) as one .nii.gz of integers up to `levels`, which is `top`.
 
     frames: one volume, or several for the fourth axis; view: how images are turned; voxel_mm: (readout,
     phase, slice).  Columns run to the reader's right, rows downwards: the affine says left and posterior,
@@ -38,11 +42,11 @@ def packed(
     affine[:3, 3] = [width * (columns - 1) / 2, height * (rows - 1) / 2, -step * (count - 1) / 2]
     header.set_sform(affine, 1)
     header.set_qform(affine, 1)
-    scale = (top or 1.0) / LEVELS
+    scale = (top or 1.0) / levels
     header.set_slope_inter(scale, 0)
     header["vox_offset"] = 352
     header["cal_max"] = top
-    integers = [np.clip(np.rint(t / scale), 0, LEVELS).astype("<i2") for t in turned]
+    integers = [np.clip(np.rint(t / scale), 0, levels).astype("<i2") for t in turned]
     # C order (slice, row, column) is NIfTI's order: columns fastest.
     data = header.binaryblock + b"\0" * 4 + b"".join(i.tobytes() for i in integers)
     return gzip.compress(data, 6, mtime=0)

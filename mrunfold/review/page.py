@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
-import numpy as np
-
 from mrunfold.export.record import plain
 from mrunfold.review.cases import Case, Panel
 from mrunfold.review.nifti import packed
+from mrunfold.review.overlay import Overlay, presets, relative_spread
 from mrunfold.review.words import RULE
 from mrunfold.text import printable, utf8_json
 
 __all__ = ["asset", "case_data", "html", "view_page"]
 
 NIIVUE = "vendor/niivue.umd.js"
+OVERLAY_LEVELS = 255  # colours, not measurements
 
 
 def view_page(cases: Sequence[Case], version: str) -> str:
@@ -41,12 +42,12 @@ def case_data(case: Case, volumes: list[bytes]) -> dict[str, Any]:
         top = case.top if panel.role == "image" else float(max(f.max() for f in panel.frames))
         numbers[panel.key] = len(volumes)
         volumes.append(packed(panel.frames, case.view, case.voxel_mm, top))
-    std = next((p for p in case.panels if p.key == "std"), None)
+    overlay = _overlay(case, numbers, volumes)
     count, rows, columns = (len(case.places), *case.view(case.panels[0].frames[0][0]).shape)
     read, phase, _ = case.voxel_mm
     return {
         "title": case.title,
-        "panels": [_panel_data(p, numbers, std) for p in case.panels],
+        "panels": [_panel_data(p, numbers) for p in case.panels],
         "edges": case.view.edges,
         "shape": (columns, rows, count),
         "pixel_mm": (read, phase) if case.view.transpose else (phase, read),
@@ -54,7 +55,9 @@ def case_data(case: Case, volumes: list[bytes]) -> dict[str, Any]:
         "lps": case.lps,
         "window": case.window,
         "top": case.top,
-        "overlay_top": 0.0 if std is None else float(np.max(std.frames[0])),
+        "presets": presets(_shown(case).frames[0], case.window),
+        "overlay_top": 0.0 if overlay is None else overlay.top,
+        "overlay_threshold": 0.0 if overlay is None else overlay.threshold,
         "words": case.words,
         "flags": case.flags,
         "missing": case.missing,
@@ -72,8 +75,24 @@ def case_data(case: Case, volumes: list[bytes]) -> dict[str, Any]:
     }
 
 
-def _panel_data(panel: Panel, numbers: Mapping[str, int], std: Panel | None) -> dict[str, Any]:
-    over = numbers["std"] if std is not None and panel.key == "recon" else None
+def _shown(case: Case) -> Panel:
+    """Return the reconstruction, or what else the case has: what windows and overlay are of."""
+    return next((p for p in case.panels if p.key == "recon"), case.panels[0])
+
+
+def _overlay(case: Case, numbers: dict[str, int], volumes: list[bytes]) -> Overlay | None:
+    """Return the overlay of the case, if it has any, and add its volume, as number `overlay`."""
+    std = next((p for p in case.panels if p.key == "std"), None)
+    if std is None:
+        return None
+    found = relative_spread(std.frames[0], _shown(case).frames[0], case.window)
+    numbers["overlay"] = len(volumes)
+    volumes.append(packed([found.volume], case.view, case.voxel_mm, found.top, OVERLAY_LEVELS))
+    return found
+
+
+def _panel_data(panel: Panel, numbers: Mapping[str, int]) -> dict[str, Any]:
+    over = numbers.get("overlay") if panel.key == "recon" else None
     return {
         "key": panel.key,
         "title": panel.title,
@@ -103,15 +122,17 @@ def html(
 
     Nothing is fetched: the policy allows the scripts and styles in it, by hash, and pictures that they draw.
     """
+    # NiiVue is packed, as it is large; `assets/start.js` unpacks it, and runs the others then.
+    start = asset("assets/start.js")
     sources = [asset(name) for name in (NIIVUE, *scripts)]
     sheets = [asset(name) for name in styles]
-    for text in sources:
+    for text in (start, *sources):
         if "</script" in text.lower():
             raise ValueError("a script that ends its own element")
     policy = "; ".join(
         [
             "default-src 'none'",
-            "script-src " + " ".join(_hash(text) for text in sources),
+            "script-src " + " ".join(_hash(text) for text in (start, *sources)),
             "style-src " + " ".join(_hash(text) for text in sheets),
             "img-src data: blob:",
             "base-uri 'none'",
@@ -134,7 +155,10 @@ def html(
         text = base64.b64encode(volume).decode("ascii")
         parts.append(f'<script type="text/plain" id="volume-{number}">{text}</script>')
     parts += [f"<!--\n{asset('vendor/LICENSES.txt').replace('--', '- -')}-->"]
-    parts += [f"<script>{text}</script>" for text in sources]
+    bundle = base64.b64encode(gzip.compress(sources[0].encode("utf-8"), 9, mtime=0)).decode("ascii")
+    parts.append(f'<script type="text/plain" id="niivue">{bundle}</script>')
+    parts += [f'<script type="text/plain" class="run">{text}</script>' for text in sources[1:]]
+    parts.append(f"<script>{start}</script>")
     return "\n".join([*parts, "</body></html>\n"])
 
 

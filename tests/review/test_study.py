@@ -39,13 +39,20 @@ def key_of(study):
 
 def outside_scripts(page: str) -> str:
     """The page without its programs and their licences, which are the same in every page."""
-    return re.sub(r"<script>.*?</script>|<style>.*?</style>|<!--.*?-->", "", page, flags=re.S)
+    return re.sub(
+        r'<script>.*?</script>|<script type="text/plain" class="run">.*?</script>|<style>.*?</style>|<!--.*?-->',
+        "",
+        page,
+        flags=re.S,
+    )
 
 
 def test_the_page_names_nobody_and_nothing(results, tmp_path):
     study = write_study(results, tmp_path / "out", seed=1)
     text = outside_scripts(study.page.read_text(encoding="utf-8"))
-    text = re.sub(r'id="volume-\d+">[^<]*', "", text).replace("mrunfold", "").replace("preference", "")
+    text = (
+        re.sub(r'id="(volume-\d+|niivue)">[^<]*', "", text).replace("mrunfold", "").replace("preference", "")
+    )
     for word in (*METHODS, "CANARY", "reference", "target", DIGEST[:8], "0101", "seed"):
         assert word.lower() not in text.lower(), word
     data = json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])

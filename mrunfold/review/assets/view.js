@@ -33,6 +33,9 @@ function describeCase(item) {
   const keys = new Set(item.panels.map((p) => p.key));
   find("overlay-controls").hidden = !keys.has("std");
   find("film-controls").hidden = !keys.has("film");
+  find("difference-control").hidden = !keys.has("reference");
+  find("preset").replaceChildren();
+  for (const name of Object.keys(item.presets)) element("option", find("preset"), "", name).value = name;
   find("gain-control").hidden = !item.panels.some((p) => p.role === "map");
 }
 
@@ -58,13 +61,28 @@ function describe(state, item) {
   const percent = (value) => Math.round((1000 * value) / item.top) / 10;
   set("low", percent(state.low), short(state.low));
   set("high", percent(state.high), short(state.high));
-  set("threshold", (100 * state.threshold) / (item.overlay_top || 1), short(state.threshold));
+  const part = (value) => `${(100 * value).toFixed(1)} %`;
+  set("threshold", (100 * state.threshold) / (item.overlay_top || 1), part(state.threshold));
+  set("opacity", 100 * state.opacity, `${Math.round(100 * state.opacity)} %`);
+  find("bar").hidden = !state.overlay;
+  find("bar-top").textContent = part(item.overlay_top);
+  find("invert").checked = state.invert;
+  find("difference").checked = state.difference;
+  if (state.measure && state.measure.slice === state.slice && state.measure.kind === "distance") {
+    find("measured").textContent = `${lengthOf(state.measure, item).toFixed(1)} mm`;
+  } else find("measured").textContent = "";
   find("gain").value = state.gain;
   find("overlay").checked = state.overlay;
   find("frame").max = viewer.frames - 1;
   set("frame", state.frame, `${state.frame + 1} of ${viewer.frames}`);
   find("case").value = state.case;
   if (document.title !== page.title) document.title = page.title;
+}
+
+// What dragging does: window, distance or region.
+function tool(kind) {
+  viewer.tool = kind;
+  for (const radio of document.getElementsByName("tool")) radio.checked = radio.value === kind;
 }
 
 function play(on) {
@@ -92,12 +110,17 @@ function onKey(event) {
     const more = {
       g: { gain: gains[(gains.indexOf(state.gain) + 1) % gains.length] },
       u: { overlay: !state.overlay },
+      d: { difference: !state.difference },
+      Escape: { measure: null, alone: null },
       t: { threshold: state.threshold - step, overlay: true },
       T: { threshold: state.threshold + step, overlay: true },
       ArrowLeft: { frame: state.frame - 1 }, ArrowRight: { frame: state.frame + 1 },
     };
     change = more[event.key] ?? null;
     if (event.key === " ") play(!film);
+    else if (event.key === "l") tool("distance");
+    else if (event.key === "o") tool("region");
+    else if (event.key === "w") tool("window");
     else if (event.key === "n") openCase(state.case + 1);
     else if (event.key === "p") openCase(state.case - 1);
     else if (event.key === "r") viewer.reset();
@@ -123,6 +146,16 @@ function wire() {
   on("gain", (v) => ({ gain: v }));
   on("threshold", (v) => ({ threshold: (v * viewer.item.overlay_top) / 100, overlay: true }));
   on("overlay", (_, e) => ({ overlay: e.target.checked }));
+  on("opacity", (v) => ({ opacity: v / 100, overlay: true }));
+  on("invert", (_, e) => ({ invert: e.target.checked }));
+  on("difference", (_, e) => ({ difference: e.target.checked }));
+  find("preset").addEventListener("change", (e) => {
+    const [low, high] = viewer.item.presets[e.target.value];
+    viewer.update({ low, high });
+  });
+  for (const radio of document.getElementsByName("tool")) {
+    radio.addEventListener("change", () => tool(radio.value));
+  }
   on("frame", (v) => ({ frame: v }));
   find("play").addEventListener("click", () => play(!film));
   find("reset").addEventListener("click", () => viewer.reset());
