@@ -39,12 +39,8 @@ def key_of(study):
 
 def outside_scripts(page: str) -> str:
     """The page without its programs and their licences, which are the same in every page."""
-    return re.sub(
-        r'<script>.*?</script>|<script type="text/plain" class="run">.*?</script>|<style>.*?</style>|<!--.*?-->',
-        "",
-        page,
-        flags=re.S,
-    )
+    programs = r'<script>.*?</script>|<script type="text/plain" class="run">.*?</script>'
+    return re.sub(rf"{programs}|<style>.*?</style>|<!--.*?-->", "", page, flags=re.S)
 
 
 def test_the_page_names_nobody_and_nothing(results, tmp_path):
