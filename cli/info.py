@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
-FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.hdr"}
+FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.hdr", "array": "an array"}
 
 
 def info(
@@ -61,6 +61,7 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
         ("noise scan", "none" if noise is None else f"{noise.shape[1]} samples a coil"),
         ("own images", "none" if reference is None else f"{_size(reference.shape)}"),
         ("geometry", _geometry(header)),
+        *(("note", note) for note in header.notes),
         *([("settings", _settings(header))] if header.contrast else []),
         ("data crimes", "none found" if not flags else "; ".join(flags)),
         *(("note", note) for note in header.notes),
@@ -73,7 +74,7 @@ def _size(size: tuple[int, ...]) -> str:
 
 def _oversampling(header: Header) -> str:
     stored, wanted = header.matrix[0], header.unoversampled
-    if header.format == "cfl":
+    if header.format in ("cfl", "array"):
         return "not said by the file; k-space is taken as it is"
     return (
         "none"

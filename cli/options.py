@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mrunfold.errors import InputError
+
+if TYPE_CHECKING:
+    from mrunfold.pipeline.own import Own
 
 __all__ = [
     "MAX_SEED",
     "MAX_THREADS",
+    "own_options",
     "parse_centre",
     "parse_coils",
     "parse_parameters",
@@ -32,6 +37,7 @@ AS_THEY_ARE = (
     "check",
     "measurement",
     "reader",
+    "noise",
 )
 MAX_SEED = 2**32 - 1  # what all generators take
 MAX_THREADS = 256  # a number beyond ends the process where the system gives no more
@@ -60,9 +66,49 @@ def recon_options(options: Mapping[str, Any]) -> dict[str, Any]:
         found["parameters"] = parameters
     if given.get("no_cache"):
         found["cache"] = False
+    if given.get("save"):
+        found["save"] = tuple(word.strip() for word in given["save"].split(",") if word.strip())
     if given.get("keep_samples"):
         found["keep_samples"] = True
     return found
+
+
+def own_options(options: Mapping[str, Any]) -> tuple[Own, dict[str, Any]]:
+    """Return what of --mask, --maps and --noise names files, and the options as settings have them then.
+
+    Raises InputError for the name of a file that is not there, and a noise level that is no number.
+    """
+    from mrunfold.pipeline.own import Own
+
+    mask, maps = _file(options["mask"]), _file(options["maps"])
+    named: dict[str, Any] = {}
+    if mask is not None:
+        named["mask"] = "given"
+    if maps is not None:
+        named["maps"] = "given"
+    noise, level = None, options.get("noise")
+    if level is not None:
+        try:
+            named["noise"] = float(level)
+        except ValueError:
+            noise, named["noise"] = _file(level), None
+            if noise is None:
+                raise InputError(
+                    f"--noise is a standard deviation in the file's units, or a file, got {level!r}"
+                ) from None
+    return Own(mask, maps, noise), named
+
+
+def _file(text: str) -> Path | None:
+    """Return the file that is meant, None for a word; InputError for a file that is not there."""
+    from mrunfold.io.arrays import SUFFIXES
+
+    path = Path(text)
+    if path.suffix.lower() not in SUFFIXES:
+        return None
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return path
 
 
 def parse_parameters(pairs: list[str]) -> dict[str, Any]:

@@ -22,6 +22,12 @@ def recon(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, FILE_METHOD in this folder by default.")
     ] = None,
+    noise: Annotated[
+        str | None, typer.Option(help="Standard deviation of all coils' noise, or a FILE of (coil, samples).")
+    ] = None,
+    save: Annotated[
+        str, typer.Option(help="Also save complex (NIfTI), maps, mask (in recon.h5); as complex,maps.")
+    ] = "",
 ) -> None:
     """Reconstruct a scan into a folder of images.
 
@@ -29,16 +35,17 @@ def recon(
     Example: mrunfold recon scan.h5 --mask poisson --accel 8
     """
     from mrunfold.cli.console import slice_progress
-    from mrunfold.cli.options import recon_options
+    from mrunfold.cli.options import own_options, recon_options
     from mrunfold.pipeline import ReconSettings, reconstruct
 
     options = context.params
-    settings = ReconSettings(**recon_options(options))
+    own, named = own_options(options)
+    settings = ReconSettings(**recon_options(options | named))
     final = out if out is not None else Path(f"{file.stem}_{settings.method.rpartition(':')[2]}")
     with slice_progress(options["quiet"]) as progress:
         also = _write_dicom if options["dicom"] else None
         how: dict[str, Any] = {"overwrite": options["overwrite"], "progress": progress, "also": also}
-        summary = reconstruct(file, final, settings, **how)
+        summary = reconstruct(file, final, settings, own=own, **how)
     if not options["quiet"]:
         _report(summary, final)
 

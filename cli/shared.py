@@ -36,7 +36,7 @@ MASK_LINES = {
 }
 Text, Number, Whole = Optional[str], Optional[float], Optional[int]  # noqa: UP045 (typer reads them)
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "mask": (str, "acquired", "Sampling mask, see above, or package.module:name."),
+    "mask": (str, "acquired", "Sampling mask, see above, package.module:name, or in `recon` a FILE."),
     "accel": (Number, None, "Acceleration of a drawn mask."),
     "calibration": (Text, None, "Fully sampled centre of a drawn mask: lines, or samples as 24x32."),
     "center_fraction": (Number, None, "The same, as a fraction of the phase lines."),
@@ -53,7 +53,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
         "auto",
         "Virtual coils: a number, a share of energy below 1, all, or auto: 9 or more without noise.",
     ),
-    "maps": (str, "torch", "ESPIRiT by: torch (this program) or sigpy."),
+    "maps": (str, "torch", "ESPIRiT by: torch (this program) or sigpy; in `recon` also a FILE of maps."),
     "map_sets": (str, "auto", "Sets of coil maps: 1, 2, or auto: two where one is not enough."),
     "measurement": (Text, None, "Group of an ISMRMRD file with several."),
     "reader": (Text, None, "fastmri, mrd, cfl, or package.module:Class; by default told by the content."),

@@ -17,6 +17,7 @@ from torch import Tensor
 from mrunfold.coils.cache import cache_folder, cached_maps
 from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.espirit import EspiritSettings
+from mrunfold.coils.given import white_maps
 from mrunfold.coils.rss import effective_coils
 from mrunfold.coils.transform import CoilTransform, find_whitening
 from mrunfold.errors import InputError
@@ -64,6 +65,7 @@ def build_problem(
     settings: ProblemSettings | None = None,
     target: TargetKind = "combined",
     reference: np.ndarray | None = None,
+    maps: np.ndarray | None = None,
 ) -> Problem:
     """Return the problem of one slice, y (coil, y, x), from k-space (coil, readout, phase) and a mask.
 
@@ -72,8 +74,9 @@ def build_problem(
     phase), by default wherever a coil is not zero; calibration: k-space that only the maps are made of;
     reference: the file's own root-sum-of-squares image, the target `rss` where k-space is not fully sampled.
     Maps, covariance, σ_y and scale come from samples that are both acquired and in the mask; the target is
-    None unless all k-space inside its padding was acquired.  An all-zero slice gives y = 0, scale 1 and
-    uniform maps.  Raises InputError for NaN, shapes that do not fit and too small a calibration region.
+    None unless all k-space inside its padding was acquired.  maps: the user's in their place, (set, coil, y,
+    x) of the file's coils, which are not compressed.  An all-zero slice gives y = 0, scale 1, uniform maps.
+    Raises InputError for NaN, shapes that do not fit and too small a calibration region.
     """
     settings = settings or ProblemSettings()
     run = _Steps()
@@ -92,26 +95,40 @@ def build_problem(
         coils = find_whitening(*_with_centre(apart, measured, keep), noise, run.record, settings.sigma)
         white = coils.apply(measured)
     block = None
-    if len(white) > 1 and coils.signal:
+    if len(white) > 1 and coils.signal and maps is None:
         with run("calibration"):
             centre = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
-            sizes = settings.espirit.calibration_width, settings.espirit.kernel_width
-            block = calibration_block(*centre, *sizes)
-            run.record["calibration"] = list(block.shape[1:])
-            few = settings.compression == "auto" and len(white) <= AUTO_COILS
-            if settings.compression is not None and not few:
-                coils, block = coils.compressed(block, settings.compression, run.record)
-                white = coils.apply(measured)
+            coils, block = _calibrated(*centre, coils, settings, run.record)
+            white = coils.apply(measured)
     with run("maps"):
-        A = _operator(white, keep, block, settings, run.record)
+        own = None if maps is None else white_maps(maps, coils, white.shape[1:], header.matrix[0])
+        A = _operator(white, keep, block, settings, run.record, own)
     with run("scale"):
         y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0))
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
-    kind: TargetKind = "none" if image is None else target
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    floor = _rss_noise(coils, held, header, run.record)
-    return Problem(y, A, sigma_y, scale, image, kind, A.coil_gain(back), back, floor, flags, run.record)
+    known = (A.coil_gain(back), back, _rss_noise(coils, held, header, run.record))
+    return Problem(
+        y, A, sigma_y, scale, image, "none" if image is None else target, *known, flags, run.record
+    )
+
+
+def _calibrated(
+    white: np.ndarray,
+    keep: np.ndarray,
+    coils: CoilTransform,
+    settings: ProblemSettings,
+    record: dict[str, Any],
+) -> tuple[CoilTransform, np.ndarray]:
+    """Return the coils, compressed where that is wanted, and their calibration block (coil, h, w)."""
+    espirit = settings.espirit
+    block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
+    record["calibration"] = list(block.shape[1:])
+    few = settings.compression == "auto" and len(white) <= AUTO_COILS
+    if settings.compression is None or few:
+        return coils, block
+    return coils.compressed(block, settings.compression, record)
 
 
 def _calibration_apart(
@@ -225,8 +242,12 @@ def _operator(
     block: np.ndarray | None,
     settings: ProblemSettings,
     record: dict[str, Any],
+    own: np.ndarray | None = None,
 ) -> LinearOperator:
     mask = torch.from_numpy(keep.astype(np.float32))
+    if own is not None:
+        record |= {"maps": "given", "map_sets": len(own)}
+        return Sense(torch.from_numpy(own), mask)
     if len(white) == 1:
         record["maps"] = "one coil"
         return FourierMask(mask)

@@ -27,8 +27,9 @@ def write_nifti(
     *,
     samples: int | None = None,
     description: str = "",
+    dtype: type[np.float32] | type[np.complex64] = np.float32,
 ) -> None:
-    """Write float32 `images` (readout, phase), in the order of `stack.slices`, as a .nii.gz.
+    """Write `images` (readout, phase) of `dtype` as .nii.gz, in the order of `stack.slices`.
 
     The array in the file is (readout, phase, slice), with `samples` so many volumes of it, one after the
     other, along a fourth axis that is no time.  description: up to 79 characters for the header.  With a
@@ -40,11 +41,11 @@ def write_nifti(
     count = 0
     # No name and no time in the gzip header: the same images give the same bytes.
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
-        _header(shape, stack, samples, description).write_to(file)
+        _header(shape, stack, samples, description, dtype).write_to(file)
         for image in images:
             if image.shape != shape:
                 raise InputError(f"a slice of {shape} was expected, got {image.shape}")
-            file.write(np.asarray(image, "<f4").tobytes(order="F"))
+            file.write(np.asarray(image, np.dtype(dtype).newbyteorder("<")).tobytes(order="F"))
             count += 1
     if count != (expected := len(stack.slices) * (samples or 1)):
         raise InputError(f"{expected} slices were expected, got {count}")
@@ -60,14 +61,14 @@ def check_nifti(shape: tuple[int, int], stacks: Sequence[Stack]) -> None:
         )
 
 
-def _header(shape: tuple[int, int], stack: Stack, samples: int | None, description: str) -> Any:
+def _header(shape: tuple[int, int], stack: Stack, samples: int | None, description: str, dtype: type) -> Any:
     import nibabel
 
     check_nifti(shape, [stack])
     header = nibabel.Nifti1Header(endianness="<")
     fourth = () if samples is None else (samples,)
     header.set_data_shape((*shape, len(stack.slices), *fourth))
-    header.set_data_dtype(np.float32)
+    header.set_data_dtype(dtype)
     header.set_zooms((*stack.voxel_mm, *(1.0 for _ in fourth)))
     header.set_xyzt_units("mm", "sec" if samples is None else "unknown")
     header["descrip"] = description.encode("ascii", "replace")[:79]

@@ -25,6 +25,7 @@ __all__ = [
     "Photo",
     "photo_size",
     "photos_in",
+    "png_bytes",
     "read_kernel",
     "read_mask",
     "read_photo",
@@ -205,6 +206,11 @@ def write_photo(file: Path, pixels: np.ndarray, alpha: np.ndarray | None = None,
     values = np.rint(np.clip(planes, 0, 1).astype(np.float64) * top).astype(f">u{bits // 8}")
     with atomic_path(file) as temporary:
         temporary.write_bytes(_png(np.moveaxis(values, 0, -1)))
+
+
+def png_bytes(grey: np.ndarray) -> bytes:
+    """Return a PNG of 8 bits of (y, x) from 0 to 1."""
+    return _png(np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)[..., None])
 
 
 def _png(values: np.ndarray) -> bytes:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 COPIES = 3  # of a slice, while it is read and looked at
-READS = "fastMRI .h5, ISMRMRD .h5 and BART .cfl/.hdr are read"
+READS = "fastMRI .h5, ISMRMRD .h5, BART .cfl/.hdr, .npy, .npz and .mat are read"
 READERS = Registry(
     "reader",
     "mrunfold.readers",
@@ -41,7 +41,7 @@ READERS = Registry(
 def open_scan(
     path: str | os.PathLike[str], measurement: str | None = None, reader: str | None = None
 ) -> Scan:
-    """Open raw k-space: fastMRI HDF5, ISMRMRD HDF5 or BART .cfl/.hdr (either name, or the common stem).
+    """Open raw k-space: fastMRI or ISMRMRD HDF5, BART .cfl/.hdr (either name or the stem), .npy, .npz, .mat.
 
     measurement: which of an ISMRMRD file's groups, where it has several.  The centre of k-space is measured
     and put at N//2 where it is elsewhere, which `header.notes` says.  reader: the name of one of READERS, or
@@ -80,6 +80,10 @@ def _opened(path: Path, measurement: str | None) -> Scan:
     if not path.is_file():
         raise InputError(f"{path} is not a regular file; {READS}")
     start = _start(path)
+    if start[:6] == b"\x93NUMPY" or path.suffix.lower() in (".npz", ".mat"):
+        from mrunfold.io.arrays import open_array
+
+        return open_array(path)
     if _is_hdf5(start, path):
         return _open_hdf5(path, measurement)
     raise InputError(f"{path}: {_what(path, start)}")
@@ -158,7 +162,7 @@ def _what(path: Path, start: bytes) -> str:
     if start[:5] == b"yardl":
         return "an MRD 2 stream; make an .h5 of it with `mrd_to_ismrmrd` and `ismrmrd_stream_to_hdf5`"
     if start.startswith(b"MATLAB 5.0"):
-        return f"a MATLAB 5 file; {READS}, write the k-space as one of these"
+        return "a MATLAB 5 file; name it .mat"
     return f"not raw data that is known; {READS}"
 
 

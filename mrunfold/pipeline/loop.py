@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from mrunfold.export import ZERO_FILLED
+from mrunfold.export import ZERO_FILLED, sample_name
 from mrunfold.io.scan import Scan
 from mrunfold.methods.base import Method
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.memory import check_memory
+from mrunfold.pipeline.own import Own, resolve
 from mrunfold.pipeline.report import Done, provenance
 from mrunfold.pipeline.settings import ReconSettings, parse_slices
-from mrunfold.pipeline.slices import Job, draw_mask, target_kind
-from mrunfold.pipeline.volume import open_writer
+from mrunfold.pipeline.slices import Job, SliceImages, draw_mask, target_kind
+from mrunfold.pipeline.volume import VolumeWriter, open_writer
 
 __all__ = ["SliceProgress", "plan_slices", "write_slices"]
 
@@ -25,7 +26,12 @@ SliceProgress = Callable[[float, int], None]
 
 
 def plan_slices(
-    scan: Scan, settings: ReconSettings, method: Method, device: torch.device, clock: Clock
+    scan: Scan,
+    settings: ReconSettings,
+    method: Method,
+    device: torch.device,
+    clock: Clock,
+    own: Own | None = None,
 ) -> tuple[Job, Done]:
     """Return what is the same for all slices that `settings` asks for, and the empty account of them.
 
@@ -35,8 +41,9 @@ def plan_slices(
     indices = parse_slices(settings.slices, len(scan))
     scan.require(indices)
     kind = target_kind(scan, settings, indices[0])
-    drawn = draw_mask(scan, settings)
-    return Job(scan, settings, method, kind, drawn, scan.noise(), device, clock), Done(indices)
+    parts = resolve(own or Own(), scan.header)
+    drawn = draw_mask(scan, settings, parts)
+    return Job(scan, settings, method, kind, drawn, scan.noise(), device, clock, parts), Done(indices)
 
 
 def write_slices(
@@ -53,8 +60,8 @@ def write_slices(
 
     The file holds `reconstruction` float32 (slice, readout, phase), cropped, as fastMRI's submissions do,
     `std`, `quantile_05` and `quantile_95` where samples were drawn, and where it came from as attributes.
-    digest: sha256 of the raw file; references: write the target and the zero-filled images too, where there
-    are any; about: further attributes; progress: called with (slices done, slices in all).
+    digest: sha256 of the raw file; references: write target, zero-filled and complex images and the
+    mask too; about: further attributes; progress: called with (slices done, slices in all).
     """
     total = len(done.indices)
     with open_writer(path, total, job.scan.header.crop) as writer:
@@ -72,10 +79,23 @@ def write_slices(
                     writer.put(ZERO_FILLED, place, images.zero_filled)
                 for name, values in images.maps():
                     writer.put(name, place, values)
+                if references:
+                    _put_complex(writer, place, images, job.settings)
             done.add(place, images)
         if progress is not None:
             progress(total, total)
         writer.describe({**provenance(job, done, digest), **(about or {})})
+
+
+def _put_complex(writer: VolumeWriter, place: int, images: SliceImages, settings: ReconSettings) -> None:
+    """Write what there is besides magnitudes: the complex image and its samples, mask, coil maps."""
+    writer.put_array("image", place, images.image)
+    writer.put_array("mask", place, images.mask.array)
+    if "complex" in settings.save and images.complex_samples is not None:
+        for number, one in enumerate(images.complex_samples):
+            writer.put_array(f"complex_{sample_name(number)}", place, one)
+    if images.coil_maps is not None:
+        writer.put_array("maps", place, images.coil_maps)
 
 
 def _within(progress: SliceProgress, place: int, total: int, fraction: float) -> None:

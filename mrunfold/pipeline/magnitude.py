@@ -11,7 +11,7 @@ from torch import Tensor
 from mrunfold.coils.rss import expected_rss
 from mrunfold.problem import Problem, TargetKind
 
-__all__ = ["floor_record", "magnitude", "noise_share", "target_magnitude"]
+__all__ = ["complex_image", "floor_record", "magnitude", "noise_share", "target_magnitude"]
 
 
 def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0) -> np.ndarray:
@@ -32,6 +32,17 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0)
         return expected_rss(_image(problem.coil_rss(x)[0]), share * rms**2, coils)
     gain = _mean_gain(gain) * (gain[0] > 0)
     return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
+
+
+def complex_image(x: Tensor, problem: Problem) -> np.ndarray:
+    """Return x (set, y, x) as one complex64 image (y, x) of the `combined` magnitude, in the file's scale.
+
+    Its phase is that of x; of several sets, at each pixel that of the set which is the brightest there.
+    """
+    on_cpu = x.detach().cpu()
+    brightest = on_cpu.gather(0, on_cpu.abs().argmax(dim=0, keepdim=True))[0]
+    phase = torch.polar(torch.ones_like(brightest.real), brightest.angle())
+    return (magnitude(x, problem, "combined") * phase.numpy()).astype(np.complex64)
 
 
 def target_magnitude(problem: Problem, kind: TargetKind) -> np.ndarray | None:

@@ -124,6 +124,7 @@ def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None)
         "settings": job.settings.record(),
         "target_kind": job.kind,
         "mask": _mask_facts(job, done),
+        "given": job.own.record,
         "metrics": scores,
         "check": done.check,
         "flags": list(done.flags),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mrunfold.export import Stack, check_nifti, stacks, write_json, write_nifti
@@ -18,6 +19,7 @@ from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.loop import SliceProgress, plan_slices, write_slices
+from mrunfold.pipeline.own import Own
 from mrunfold.pipeline.report import Done, make_preview, run_record
 from mrunfold.pipeline.scores import score_volume
 from mrunfold.pipeline.settings import ReconSettings, parse_slices
@@ -43,6 +45,7 @@ def reconstruct(
     settings: ReconSettings | None = None,
     *,
     overwrite: bool = False,
+    own: Own | None = None,
     progress: SliceProgress | None = None,
     also: Callable[[Path], None] | None = None,
 ) -> Summary:
@@ -68,11 +71,14 @@ def reconstruct(
             digest = scan_digest(scan.path)
         places = stacks(scan.header, parse_slices(settings.slices, len(scan)))  # refused before the work
         check_nifti(scan.header.crop, places)
-        job, done = plan_slices(scan, settings, method, device, clock)
+        job, done = plan_slices(scan, settings, method, device, clock, own)
         with result_folder(final, overwrite) as folder:
             write_slices(folder / "recon.h5", job, done, digest, references=True, progress=progress)
             with clock("export"):
-                _write_stacks(folder, places, scan.header.crop, tuple(done.images.uncertainty))
+                named = {"reconstruction": "recon", **{name: name for name in done.images.uncertainty}}
+                _write_stacks(folder, places, scan.header.crop, named)
+                if "complex" in settings.save:
+                    _write_stacks(folder, places, scan.header.crop, {"image": "recon_complex"}, np.complex64)
                 scores = _scores(job, done, folder / "recon.h5")
                 write_preview(folder / "preview.png", make_preview(job, done, scores))
             with clock("hash"):
@@ -87,13 +93,18 @@ def reconstruct(
 
 
 def _write_stacks(
-    folder: Path, places: Sequence[Stack], shape: tuple[int, int], uncertainty: Sequence[str]
+    folder: Path,
+    places: Sequence[Stack],
+    shape: tuple[int, int],
+    named: Mapping[str, str],
+    dtype: type[np.float32] | type[np.complex64] = np.float32,
 ) -> None:
-    for dataset, stem in (("reconstruction", "recon"), *((name, name) for name in uncertainty)):
+    """Write NIfTI files of datasets of recon.h5; named: the files' names by those of datasets."""
+    for dataset, stem in named.items():
         for number, stack in enumerate(places, start=1):
             name = f"{stem}.nii.gz" if len(places) == 1 else f"{stem}_{number}.nii.gz"
             images = read_slices(folder / "recon.h5", dataset, stack.slices)
-            write_nifti(folder / name, images, shape, stack)
+            write_nifti(folder / name, images, shape, stack, dtype=dtype)
 
 
 def _scores(job: Job, done: Done, path: Path) -> dict[str, Any] | None:

@@ -9,9 +9,12 @@ from typing import Any, Literal
 from mrunfold.coils import EspiritSettings
 from mrunfold.coils.noise import checked_sigma
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.io.arrays import SUFFIXES
 from mrunfold.methods.registry import DEFAULT_METHOD
 
-__all__ = ["ReconSettings", "parse_slices"]
+__all__ = ["SAVED", "ReconSettings", "parse_slices"]
+
+SAVED = ("complex", "mask", "maps")
 
 MAX_SETS = 8
 MAX_THREADS = 256  # a number beyond ends the process where the system gives no more
@@ -22,18 +25,20 @@ MAX_SEED = 2**32 - 1  # what all generators take
 class ReconSettings:
     """A run's settings, checked as far as they can be without the scan.
 
-    mask: "acquired" keeps what the file holds, else a law of `mrunfold.masks` with acceleration `accel`, its
-    fully sampled centre `calibration` (lines, or (readout, phase)) or `center_fraction`; method, parameters:
-    as `get_method`; slices: Python slice "0:3", indices "0,4,-1", None for all; seed: an integer, or "name"
-    for fastMRI's seed of the file's name; target: what magnitude is written, None for `rss` where the file
-    has its own RSS images and `combined` elsewhere; coils: virtual coils to compress to, a fraction of energy
-    below 1, "all", or "auto": of more than 8 coils those that hold more than noise; maps: "torch" or "sigpy",
-    whose ESPIRiT; map_sets: of coil maps, "auto" for one or two by what the calibration shows, see
-    `EspiritSettings`; device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it;
-    noise: the noise level √E|n|² of every coil, in the file's units, None to estimate it or take it from the
-    noise scan; measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
-    keep_samples: write the posterior samples as well, not only maps of their spread; reader: of the raw file,
-    as `io.open_scan`, None to recognise it.
+    mask: "acquired" keeps what the file holds, "given" is one of the user's (`Own`), else a law of
+    `mrunfold.masks` with acceleration `accel`, its fully sampled centre `calibration` (lines, or (readout,
+    phase)) or `center_fraction`; method, parameters: as `get_method`; slices: Python slice "0:3", indices
+    "0,4,-1", None for all; seed: an integer, or "name" for fastMRI's seed of the file's name; target: what
+    magnitude is written, None for `rss` where the file has its own RSS images and `combined` elsewhere;
+    coils: virtual coils to compress to, a fraction of energy below 1, "all", or "auto": of more than 8 coils
+    those that hold more than noise; maps: "torch" or "sigpy", whose ESPIRiT, or "given", the user's (`Own`);
+    map_sets: of coil maps, "auto" for one or two by what the calibration shows, see `EspiritSettings`;
+    device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it; noise: the noise level √E|n|²
+    of every coil, in the file's units, None to estimate it or take it from the noise scan;
+    measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
+    keep_samples: write the posterior samples as well, not only maps of their spread; save: of `SAVED`: coil
+    maps in recon.h5, the complex image as NIfTI, with `keep_samples` complex samples; the complex image and
+    the mask are in recon.h5 anyway; reader: of the raw file, as `io.open_scan`, None to recognise it.
     """
 
     mask: str = "acquired"
@@ -46,7 +51,7 @@ class ReconSettings:
     seed: int | Literal["name"] = 0
     target: Literal["combined", "rss"] | None = None
     coils: int | float | Literal["auto", "all"] = "auto"
-    maps: Literal["torch", "sigpy"] = "torch"
+    maps: Literal["torch", "sigpy", "given"] = "torch"
     map_sets: int | Literal["auto"] = "auto"
     device: str = "auto"
     threads: int | None = None
@@ -56,6 +61,7 @@ class ReconSettings:
     keep_samples: bool = False
     check: int = 3
     reader: str | None = None
+    save: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         drawing = {
@@ -64,9 +70,13 @@ class ReconSettings:
             "center_fraction": self.center_fraction,
         }
         given = [name for name, value in drawing.items() if value is not None]
+        if self.mask == "given" and given:
+            raise InputError(f"`{given[0]}` is for a mask to draw, and `mask` is given; leave one out")
         if self.mask == "acquired" and given:
             raise InputError(f"`{given[0]}` needs a mask to draw; add `mask`, for example `mask='poisson'`")
-        if self.mask != "acquired" and self.accel is None:
+        if Path(self.mask).suffix.lower() in SUFFIXES:
+            raise InputError(f"a mask of one's own ({Path(self.mask).name}) is for `recon`; give a law here")
+        if self.mask not in ("acquired", "given") and self.accel is None:
             raise InputError(f"`mask={self.mask}` needs an acceleration; add `accel`, for example `accel=4`")
         if self.target not in (None, "combined", "rss"):
             raise InputError(
@@ -76,7 +86,11 @@ class ReconSettings:
             raise InputError(
                 f"`coils` is a number of coils, a fraction of energy below 1, auto or all, got {self.coils}"
             )
-        EspiritSettings(backend=self.maps, sets=self.map_sets)  # refuses what cannot be
+        if self.maps != "given":
+            EspiritSettings(backend=self.maps, sets=self.map_sets)  # refuses what cannot be
+        unknown = sorted(set(self.save) - set(SAVED))
+        if unknown:
+            raise InputError(f"`save` takes {', '.join(SAVED)}, got {unknown[0]!r}")
         if self.noise is not None:
             checked_sigma(self.noise)
         if isinstance(self.map_sets, int) and self.map_sets > MAX_SETS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mrunfold.coils import EspiritSettings
+from mrunfold.coils.given import file_maps
 from mrunfold.errors import InputError
 from mrunfold.export import sample_name
 from mrunfold.io import crop_image
@@ -20,7 +21,8 @@ from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.methods.held_out import check, checked_slices
 from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
-from mrunfold.pipeline.magnitude import floor_record, magnitude, noise_share, target_magnitude
+from mrunfold.pipeline.magnitude import complex_image, floor_record, magnitude, noise_share, target_magnitude
+from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings, parse_slices
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, build_problem
@@ -35,7 +37,8 @@ class SliceImages:
 
     target, zero_filled: None where there is none or where it was not asked for; uncertainty: `std`,
     `quantile_05` and `quantile_95` of the magnitude over posterior samples, empty without them;
-    samples: (draw, y, x) where they are kept, else None;
+    samples: (draw, y, x) where they are kept, else None; image, complex_samples: complex64, of `combined`
+    magnitude; coil_maps: complex64 (set, coil, readout, phase) of the file's coils, where asked for;
     mask: what was kept of what the file holds, on the grid without readout oversampling;
     flags: data crimes found; record: what the run log says of this slice.
     """
@@ -47,7 +50,10 @@ class SliceImages:
     mask: Mask
     flags: tuple[str, ...]
     record: dict[str, Any]
+    image: np.ndarray
     samples: np.ndarray | None = None
+    complex_samples: np.ndarray | None = None
+    coil_maps: np.ndarray | None = None
 
     def times(self, unit: float, of: str) -> SliceImages:
         """Return the images times `unit`; InputError that begins with `of` where one is not finite."""
@@ -64,7 +70,9 @@ class SliceImages:
             recon=recon,
             target=in_units(self.target, 1 / unit),
             zero_filled=in_units(self.zero_filled, 1 / unit),
+            image=in_units(self.image, 1 / unit),
             samples=in_units(self.samples, 1 / unit),
+            complex_samples=in_units(self.complex_samples, 1 / unit),
             uncertainty={name: in_units(image, 1 / unit) for name, image in self.uncertainty.items()},
         )
 
@@ -98,10 +106,14 @@ def target_kind(scan: Scan, settings: ReconSettings, first: int) -> TargetKind:
     return "rss" if scan.reference(first) is not None else "combined"
 
 
-def draw_mask(scan: Scan, settings: ReconSettings) -> Mask | None:
-    """Return the mask that all slices share, None for what the file acquired."""
+def draw_mask(scan: Scan, settings: ReconSettings, own: OwnParts | None = None) -> Mask | None:
+    """Return the mask that all slices share, the user's or a drawn one, None for what the file acquired."""
+    if own is not None and own.mask is not None:
+        return own.mask
     if settings.mask == "acquired":
         return None
+    if settings.mask == "given":
+        raise InputError("settings say that a mask is given, and none is; hand it over as Own(mask=…)")
     assert settings.accel is not None
     # On the grid of the final image: readout oversampling is not something that a mask saves.
     return draw(
@@ -140,7 +152,7 @@ class Job:
     """What is the same for all slices of a run.
 
     drawn: the mask that slices share, None for what the file acquired; kind: which magnitude is written;
-    noise: the scan's noise samples; clock: where the time goes.
+    noise: the scan's noise samples; clock: where the time goes; own: what the user brought.
     """
 
     scan: Scan
@@ -151,6 +163,7 @@ class Job:
     noise: np.ndarray | None
     device: torch.device
     clock: Clock
+    own: OwnParts = field(default_factory=OwnParts)
 
     @cached_property
     def checked(self) -> frozenset[int]:
@@ -168,7 +181,8 @@ class Job:
             held = self.scan.acquired(index)
             unit = unit_of(kspace)
             reference = self.scan.reference(index)
-            kspace, noise = in_units(kspace, unit), in_units(self.noise, unit)
+            noise = self.noise if self.own.noise is None else self.own.noise
+            kspace, noise = in_units(kspace, unit), in_units(noise, unit)
             calibration = in_units(self.scan.calibration(index), unit)
         # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
         mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
@@ -183,6 +197,7 @@ class Job:
                 settings=_problem_settings(self.settings, unit),
                 target=self.kind,
                 reference=in_units(reference, unit),
+                maps=self.own.maps_of(index),
             ).to(self.device)
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
@@ -210,7 +225,10 @@ class Job:
             + _empty(problem, recon)
             + _disbelieved(checked),
             record,
+            crop_image(complex_image(result.mean, problem), header.crop),
             None if draws is None or not self.settings.keep_samples else crop_image(draws, header.crop),
+            _complex_draws(result, problem, header) if self.settings.keep_samples else None,
+            _coil_maps(problem, header) if "maps" in self.settings.save else None,
         )
         return images.times(unit, f"{self.scan.path}: slice {index}")
 
@@ -259,6 +277,22 @@ def _draws(result: Result, problem: Problem, kind: TargetKind, share: float) -> 
     return np.stack([magnitude(sample, problem, kind, share) for sample in result.samples])
 
 
+def _complex_draws(result: Result, problem: Problem, header: Header) -> np.ndarray | None:
+    if result.samples is None:
+        return None
+    return crop_image(np.stack([complex_image(one, problem) for one in result.samples]), header.crop)
+
+
+def _coil_maps(problem: Problem, header: Header) -> np.ndarray:
+    """Return the maps (set, coil, readout, phase) of the file's coils; of one coil they are 1."""
+    cartesian = problem.A.cartesian()
+    assert cartesian is not None
+    assert problem.unwhitening is not None
+    live = np.ones(header.coils, bool)
+    live[problem.record["coils"]["dropped"]] = False
+    return file_maps(cartesian[0], problem.unwhitening, live)
+
+
 def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
     """Return maps of the spread of magnitudes (draw, y, x)."""
     if draws is None:
@@ -270,7 +304,9 @@ def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
 def _problem_settings(settings: ReconSettings, unit: float) -> ProblemSettings:
     return ProblemSettings(
         compression=None if settings.coils == "all" else settings.coils,
-        espirit=EspiritSettings(backend=settings.maps, sets=settings.map_sets),
+        espirit=EspiritSettings(sets=settings.map_sets)
+        if settings.maps == "given"
+        else EspiritSettings(backend=settings.maps, sets=settings.map_sets),
         cache="auto" if settings.cache else None,
         sigma=None if settings.noise is None else settings.noise / unit,
     )

@@ -17,7 +17,7 @@ __all__ = ["VolumeWriter", "open_writer", "read_slices"]
 
 
 class VolumeWriter:
-    """Datasets (slice, readout, phase) float32 in the file's own scale, made when the first slice comes."""
+    """Datasets of slices, images float32 in the file's own scale, made when the first slice comes."""
 
     def __init__(self, file: Any, disk: PatientFile, slices: int, shape: tuple[int, int]) -> None:
         self._file, self._disk = file, disk
@@ -29,11 +29,30 @@ class VolumeWriter:
         data = np.ascontiguousarray(image, np.float32)
         if data.shape != self._shape[1:]:
             raise ValueError(f"a slice of {name} is {self._shape[1:]}, got {data.shape}")
+        self.put_array(name, place, data)
+
+    def put_array(self, name: str, place: int, array: np.ndarray) -> None:
+        """Write a slice of a dataset of any type and shape: what is not an image.
+
+        The first axis of a slice may differ in length (map sets): the longest holds, and the rest is zero.
+        """
+        data = np.ascontiguousarray(array)
+        longest = (self._shape[0], None, *data.shape[1:])
         if name not in self._file:
             # One slice a chunk; fastMRI's readers and graders need no filter.
-            self._file.create_dataset(name, self._shape, np.float32, chunks=(1, *self._shape[1:]))
-        # Past HDF5's cache, which places a chunk whenever it is emptied: files are to be equal, bit for bit.
-        self._file[name].id.write_direct_chunk((place, 0, 0), data.tobytes())
+            chunks = (1, 1, *data.shape[1:]) if data.ndim > 2 else (1, *data.shape)
+            limit = longest if data.ndim > 2 else None
+            shape = (self._shape[0], *data.shape)
+            self._file.create_dataset(name, shape, data.dtype, chunks=chunks, maxshape=limit)
+        dataset = self._file[name]
+        if data.ndim > 2:
+            if data.shape[0] > dataset.shape[1]:
+                dataset.resize(data.shape[0], axis=1)
+            for number, one in enumerate(data):
+                dataset.id.write_direct_chunk((place, number, *(0 for _ in one.shape)), one.tobytes())
+        else:
+            # Past HDF5's cache, which places a chunk when it is emptied: files are to be equal, bit for bit.
+            dataset.id.write_direct_chunk((place, *(0 for _ in data.shape)), data.tobytes())
         self._disk.check()
 
     def describe(self, attributes: Mapping[str, Any]) -> None:

@@ -278,7 +278,7 @@ def test_an_undersampled_file_as_acquired_has_no_score(tmp_path):
     result, record, volumes, _ = recon(path, tmp_path / "out", "--method", "sense", "--param", "max_iter=5")
     assert record["metrics"] is None
     assert "PSNR" not in result.stdout
-    assert list(volumes) == ["provenance", "reconstruction", "zero_filled"]
+    assert list(volumes) == ["image", "mask", "provenance", "reconstruction", "zero_filled"]
     assert record["mask"]["kind"] == "acquired"
     assert record["mask"]["delivered"][0] == pytest.approx(48 / lines.sum())
 

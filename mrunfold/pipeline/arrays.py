@@ -1,0 +1,189 @@
+"""`mrunfold.recon`: k-space as an array → the image, with no file read or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mrunfold.errors import InputError
+from mrunfold.io.arrays import ArrayScan
+from mrunfold.io.centre import centred
+from mrunfold.masks import Mask
+from mrunfold.methods.registry import DEFAULT_METHOD, get_method
+from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.own import Own, resolve
+from mrunfold.pipeline.progress import progress_lines
+from mrunfold.pipeline.settings import ReconSettings
+from mrunfold.pipeline.slices import Job, SliceImages, choose_device
+
+__all__ = ["Recon", "recon"]
+
+Progress = Callable[[float, int], None]
+
+
+@dataclass(frozen=True)
+class Recon:
+    """A reconstruction; every array is of the kind that k-space was, NumPy or torch.
+
+    image: complex64 (y, x), or (slice, y, x) for k-space with slices; std: float32, of |image| over the
+    samples, None without; samples: complex64 (draw, *image), None without; maps: complex64 (coil, y, x) of
+    the image, with an axis of sets before the coils where there are several, (slice, …) with slices; sigma:
+    √E|n|², mean over coils, in k-space's units, one a slice; scale: what k-space was divided by, once
+    whitened; record: what was done and found.
+    """
+
+    image: Any
+    std: Any | None
+    samples: Any | None
+    maps: Any
+    sigma: Any
+    scale: Any
+    record: dict[str, Any]
+
+    @property
+    def magnitude(self) -> Any:
+        """|image|, float32."""
+        return abs(self.image)
+
+    def _repr_html_(self) -> str:
+        """Return the image of the middle slice as notebooks show it."""
+        from mrunfold.pipeline.picture import image_html
+
+        image = np.abs(_numpy(self.image))
+        shown = image if image.ndim == 2 else image[len(image) // 2]
+        spread = None if self.std is None else _numpy(self.std)
+        if spread is not None and spread.ndim == 3:
+            spread = spread[len(spread) // 2]
+        return image_html(shown, spread, f"{self.record['method']}, {tuple(self.image.shape)}")
+
+
+def recon(
+    kspace: Any,
+    mask: Any | None = None,
+    *,
+    maps: Any | None = None,
+    noise: Any | None = None,
+    sigma: float | None = None,
+    method: str = DEFAULT_METHOD,
+    samples: int = 0,
+    coils: int | float | str = "auto",
+    map_sets: int | str = "auto",
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool | Progress = True,
+    **parameters: Any,
+) -> Recon:
+    """Reconstruct k-space given as an array, as `mrunfold recon` does a file.
+
+    kspace: complex (coil, readout, phase) or (slice, coil, readout, phase), NumPy or torch, centre at N//2,
+    zero where nothing was measured; mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what
+    else is not looked at; maps: complex (coil, readout, phase), sets or slices before it, estimated where
+    None; noise: a noise scan (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated
+    where both are None; samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, seed, device:
+    as in `ReconSettings`; progress: False for none, or a function of (slices done, slices in all);
+    parameters: of the method.  Raises InputError for bad input, in one line that says what to do.
+    """
+    array, wrap = _taken(kspace)
+    volume = array.ndim == 4
+    array = array if volume else array[None]
+    if samples:
+        parameters["samples"] = samples
+    settings = ReconSettings(
+        mask="acquired" if mask is None else "given", maps="torch" if maps is None else "given", noise=sigma,
+        method=method, parameters=parameters, coils=coils, map_sets=map_sets, seed=seed, device=device,
+        target="combined", keep_samples=True, save=("complex", "maps"),
+    )  # type: ignore[arg-type]  # fmt: skip
+    own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
+    parts = resolve(own, ArrayScan(array).header)
+    if parts.mask is not None:  # what is outside of it was not measured, whatever is there
+        array = np.where(_fitting(parts.mask, array), array, array.dtype.type(0))
+    scan = centred(ArrayScan(array), measure=True)
+    one = get_method(method, **parameters)
+    job = Job(scan, settings, one, "combined", None, None, choose_device(device), Clock(), parts)
+    with progress_lines(progress is False) as lines:
+        found = _slices(job, progress if callable(progress) else lines)
+    return _gathered(found, job, volume, wrap)
+
+
+def _fitting(mask: Mask, array: np.ndarray) -> np.ndarray:
+    if mask.shape != array.shape[-2:]:
+        raise InputError(
+            f"the mask is {mask.shape} and k-space {array.shape}; draw it for {array.shape[-2:]}"
+        )
+    return mask.array
+
+
+def _slices(job: Job, progress: Progress) -> list[SliceImages]:
+    total, found = len(job.scan), []
+    for index in range(total):
+        progress(index, total)
+
+        def within(fraction: float, index: int = index) -> None:
+            progress(index + min(fraction, 0.999), total)
+
+        found.append(job.reconstruct(index, progress=within))
+    progress(total, total)
+    return found
+
+
+def _gathered(found: list[SliceImages], job: Job, volume: bool, wrap: Callable[[np.ndarray], Any]) -> Recon:
+    def stacked(arrays: list[np.ndarray], axis: int = 0) -> Any:
+        return wrap(np.stack(arrays, axis=axis) if volume else arrays[0])
+
+    draws = [one.complex_samples for one in found if one.complex_samples is not None]
+    spread = [one.uncertainty["std"].astype(np.float32) for one in found if one.uncertainty]
+    maps = [one.coil_maps for one in found if one.coil_maps is not None]
+    sets = max(len(one) for one in maps)
+    # A slice that needs one set has zeros for the second.
+    maps = [np.concatenate([one, np.zeros((sets - len(one), *one.shape[1:]), one.dtype)]) for one in maps]
+    sigma = [float(np.mean(one.record["problem"]["noise"]["level"])) for one in found]
+    scale = [one.record["scale"] for one in found]
+    record = {
+        "method": job.settings.method,
+        "settings": job.settings.record(),
+        "given": job.own.record,
+        "flags": list(dict.fromkeys(flag for one in found for flag in one.flags)),
+        "seconds": job.clock.seconds,
+        "slices": [one.record for one in found],
+    }
+    return Recon(
+        stacked([one.image for one in found]),
+        stacked(spread) if spread else None,
+        stacked(draws, axis=1) if draws else None,
+        stacked([one[0] if sets == 1 else one for one in maps]),
+        sigma if volume else sigma[0],
+        scale if volume else scale[0],
+        record,
+    )
+
+
+def _taken(kspace: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+    """Return k-space as a complex array, and what makes arrays of its own kind."""
+    array = _numpy(kspace)
+    if array.dtype.kind != "c" or array.ndim not in (3, 4):
+        raise InputError(
+            f"recon expects complex k-space (coil, readout, phase) or (slice, coil, readout, phase), got "
+            f"{array.dtype} {array.shape}; one coil is k[None], (real, imaginary) pairs are "
+            "k[..., 0] + 1j * k[..., 1]"
+        )
+    if not hasattr(kspace, "detach"):
+        return array, lambda found: found
+    return array, partial(_as_torch, device=kspace.device)
+
+
+def _as_torch(array: np.ndarray, device: Any) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def _numpy(array: Any) -> np.ndarray:
+    return array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
+
+
+def _optional(array: Any | None) -> np.ndarray | None:
+    return None if array is None else _numpy(array)
