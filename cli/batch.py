@@ -143,8 +143,14 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int, float, int], None] | 
     """Give a callback that draws volumes, slices, s/slice and the time left on a terminal's stderr."""
     import sys
 
-    if quiet or not sys.stderr.isatty():
+    if quiet:
         yield None
+        return
+    if not sys.stderr.isatty():
+        from mrunfold.pipeline.progress import progress_lines
+
+        with progress_lines(what="volume") as lines:
+            yield lambda volume, volumes, done, total: lines(volume + done / max(total, 1), volumes)
         return
     import time
 

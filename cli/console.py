@@ -98,11 +98,14 @@ def print_table(rows: Sequence[tuple[str, str]], title: str | None = None) -> No
 def slice_progress(quiet: bool = False) -> Iterator[Callable[[float, int], None]]:
     """Give a callback (slices done, slices in all) that draws a bar on a terminal's stderr.
 
-    The bar says how many slices are done, seconds a slice and the time left; nothing is drawn when `quiet`
-    or when stderr is not a terminal.
+    The bar says how many slices are done, seconds a slice and the time left; where stderr is not a terminal a
+    line now and then says the same; nothing is printed when `quiet`.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
+        from mrunfold.pipeline.progress import progress_lines
+
+        with progress_lines(quiet) as lines:
+            yield lines
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

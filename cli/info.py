@@ -64,7 +64,6 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
         *(("note", note) for note in header.notes),
         *([("settings", _settings(header))] if header.contrast else []),
         ("data crimes", "none found" if not flags else "; ".join(flags)),
-        *(("note", note) for note in header.notes),
     ]
 
 
@@ -105,9 +104,34 @@ def _sampling(acquired: np.ndarray, header: Header) -> str:
         return f"all samples{zeros}"
     if not inside.any():
         return "nothing"
+    if (lines := _lines(inside)) is not None:
+        return lines + zeros
     region = calibration_region(acquired)
     centre = f"fully sampled centre {_size(region)}" if min(region) else "no fully sampled centre"
     return f"1 of {inside.size / inside.sum():.3g} samples, {centre}{zeros}"
+
+
+def _lines(acquired: np.ndarray) -> str | None:
+    """Return "R = 3 with 49 reference lines" for equally spaced lines and a full centre, None for others.
+
+    acquired: bool (readout, phase); lines may be as short as partial echoes are, all alike.
+    """
+    import numpy as np
+
+    from mrunfold.masks import calibration_region
+
+    any_of, rows = acquired.any(axis=0), acquired.any(axis=1)
+    kept = np.flatnonzero(any_of)
+    if kept.size < 4 or not acquired[np.ix_(rows, any_of)].all():
+        return None
+    gaps = np.diff(kept)
+    step = int(np.bincount(gaps[gaps > 1]).argmax()) if (gaps > 1).any() else 1
+    if step < 2 or np.count_nonzero(gaps == step) < 0.9 * np.count_nonzero(gaps > 1):
+        return None
+    reference = calibration_region(acquired[rows])[1]
+    net = acquired.shape[1] / kept.size
+    centre = f"{reference} reference lines" if reference > 1 else "no reference lines"
+    return f"R = {step} with {centre}, {kept.size} of {acquired.shape[1]} lines (1 of {net:.3g})"
 
 
 def _geometry(header: Header) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -70,8 +70,8 @@ def recon(
     sigma: float | None = None,
     method: str = DEFAULT_METHOD,
     samples: int = 0,
-    coils: int | float | str = "auto",
-    map_sets: int | str = "auto",
+    coils: int | float | Literal["auto", "all"] = "auto",
+    map_sets: int | Literal["auto"] = "auto",
     seed: int = 0,
     device: str = "auto",
     progress: bool | Progress = True,
@@ -96,7 +96,7 @@ def recon(
         mask="acquired" if mask is None else "given", maps="torch" if maps is None else "given", noise=sigma,
         method=method, parameters=parameters, coils=coils, map_sets=map_sets, seed=seed, device=device,
         target="combined", keep_samples=True, save=("complex", "maps"),
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
     parts = resolve(own, ArrayScan(array).header)
     if parts.mask is not None:  # what is outside of it was not measured, whatever is there

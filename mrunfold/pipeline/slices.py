@@ -132,11 +132,28 @@ def _kept(mask: Mask, problem: Problem) -> Mask:
     return acquired(array) if mask.kind == "acquired" else replace(mask, array=array)
 
 
+def _of_mask(drawn: Mask | None, held: np.ndarray, header: Header) -> tuple[str, ...]:
+    """Return what is to be said of a mask on this scan."""
+    return _twice_undersampled(drawn, held, header) + _readout_undersampled(drawn, header)
+
+
 def _twice_undersampled(drawn: Mask | None, held: np.ndarray, header: Header) -> tuple[str, ...]:
     left, right = header.padding or (0, held.shape[1])
     if drawn is None or held[:, max(left, 0) : right].all() or not held.any():
         return ()
     return ("the mask was drawn over a file that is itself undersampled: the R delivered counts both",)
+
+
+def _readout_undersampled(mask: Mask | None, header: Header) -> tuple[str, ...]:
+    """Say that a mask of points on a 2-D scan is a simulation; a .cfl and an array may be of a 3-D scan."""
+    if mask is None or header.format in ("cfl", "array"):
+        return ()
+    if (mask.array.all(axis=0) == mask.array.any(axis=0)).all():
+        return ()
+    return (
+        "the mask undersamples the readout of a 2-D scan; a scanner can do so only with two phase encodings "
+        "(3-D): the figures are of a simulation",
+    )
 
 
 def _empty(problem: Problem, recon: np.ndarray) -> tuple[str, ...]:
@@ -221,7 +238,7 @@ class Job:
             kept,
             header.notes
             + problem.flags
-            + _twice_undersampled(self.drawn, held, header)
+            + _of_mask(self.drawn, held, header)
             + _empty(problem, recon)
             + _disbelieved(checked),
             record,
