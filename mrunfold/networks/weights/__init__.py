@@ -17,7 +17,7 @@ from mrunfold.protocols import NetworkSpec
 __all__ = ["DEFAULT_WEIGHTS", "load_weights", "save_weights", "weights_digest", "weights_file"]
 
 FOLDER = Path(__file__).parent
-DEFAULT_WEIGHTS = "mri-compact"
+DEFAULT_WEIGHTS = "mri-wide"
 
 
 def weights_digest(path: Path) -> str:
