@@ -137,8 +137,7 @@ def sort_lines(
         log.info("%s: repetitions, phases, sets or contrasts follow one another as slices", path.name)
     incomplete: dict[int, str] = {}
     if not loose:
-        measured = [line[order[which == i]].tolist() for i in range(len(labels))]
-        incomplete = incomplete_slices(measured, encoding.encoded.matrix[1])
+        incomplete = incomplete_slices(_by_image(which, line[order]), encoding.encoded.matrix[1])
         notes += [*incomplete.values(), *unreached(line[order], encoding)]
     lines = Lines(
         coils=coils,
@@ -164,6 +163,12 @@ def sort_lines(
         notes=tuple(notes),
     )
     return lines, encoding
+
+
+def _by_image(which: np.ndarray, line: np.ndarray) -> list[list[int]]:
+    """Return the lines of each image in the order of measurement."""
+    ends = np.cumsum(np.bincount(which))[:-1]
+    return [one.tolist() for one in np.split(line[np.argsort(which, kind="stable")], ends)]
 
 
 def _commonly(which: np.ndarray, line: np.ndarray) -> int:

@@ -96,6 +96,8 @@ def reversed_counts_back(lines: Lines, rows: Rows) -> bool | None:
     Writers differ by a sample: what fits better to the neighbouring lines of the other direction is taken.
     None where no image has readouts of both directions, which is then of no consequence.
     """
+    if not lines.reverse[lines.order].any():
+        return None
     pairs = []
     for index in range(len(lines.labels)):
         numbers = lines.of_slice(index)
