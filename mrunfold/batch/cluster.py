@@ -33,7 +33,7 @@ ANSWER = 15  # seconds for a scheduler to answer
 WAIT = 600  # seconds for its first worker
 # A terminal sends Ctrl-C to the workers too: only the command that started them is to hear it.
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-SILENT = 25  # seconds after which a worker that says nothing counts as lost; it speaks every second or so
+SILENT = 45  # seconds after which a worker that says nothing counts as lost; it speaks every second or so
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 MOST_WORKERS = 256
 DEATHS = 3  # of workers with one volume in hand, before that volume is given up

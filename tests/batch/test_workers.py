@@ -258,7 +258,7 @@ def test_a_scheduler_that_is_not_there(tmp_path, raw):
 @pytest.mark.slow
 def test_a_stopped_worker_is_given_up(tmp_path, raw, caplog):
     """SIGSTOP and never on: the system thinks that it lives."""
-    run_batch([raw], tmp_path / "clean", ReconSettings(**{**vars(SETTINGS), "parameters": LONG}))
+    run_batch([raw], tmp_path / "clean", ReconSettings(**{**vars(SETTINGS), "parameters": {"max_iter": 30}}))
     out = tmp_path / "out"
     stopped: list[int] = []
 
@@ -277,7 +277,7 @@ def test_a_stopped_worker_is_given_up(tmp_path, raw, caplog):
 
     thread = threading.Thread(target=stop)
     thread.start()
-    run_batch([raw], out, ReconSettings(**{**vars(SETTINGS), "parameters": LONG}), workers=1)
+    run_batch([raw], out, ReconSettings(**{**vars(SETTINGS), "parameters": {"max_iter": 30}}), workers=1)
     thread.join()
     assert stopped
     assert "did not answer" in caplog.text

@@ -61,7 +61,7 @@ NEVER = dict.fromkeys(
 )  # fmt: skip
 FINE = {
     "seed": 0,
-    "minutes": 1.0,
+    "minutes": {"files": 1.0},
     "system": {"python": "3", "machine": "x"},
     "files": {"PNG": {"tried": 3, "read": 1, "refused": 2, "peak_memory_mb": 300.0} | NEVER},
     "kills": {"0 workers": {"kills": 2, "while_writing": 2} | NEVER},

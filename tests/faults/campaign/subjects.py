@@ -55,6 +55,21 @@ def _mrd(folder: Path) -> Path:
     return write_mrd(folder / "scan.h5", _kspace(), crop=(24, 20))
 
 
+def _cmrxrecon(folder: Path) -> Path:
+    """MATLAB's (x, y, coil, slice, frame), which h5py sees the other way round."""
+    import h5py
+    from rawfiles import coil_kspace, letter_f
+
+    y, x = np.mgrid[-1:1:48j, -1:1:40j]
+    head = (np.hypot(y / 0.75, x / 0.7) < 1) * (0.5 + letter_f((48, 40)))
+    kspace = coil_kspace(np.stack([head] * 2).astype(np.float32), coils=3).swapaxes(-1, -2)[None]
+    values = np.empty(kspace.shape, [("real", "<f4"), ("imag", "<f4")])
+    values["real"], values["imag"] = kspace.real, kspace.imag
+    with h5py.File(folder / "scan.mat", "w") as file:
+        file["kspace_full"] = values
+    return folder / "scan.mat"
+
+
 def _cfl(folder: Path) -> Path:
     from rawfiles import write_cfl
 
@@ -286,6 +301,7 @@ def _read_sums(path: Path) -> None:
 SUBJECTS: dict[str, Subject] = {
     "fastMRI h5": Subject(_fastmri, _read_scan),
     "ISMRMRD h5": Subject(_mrd, _read_scan),
+    "CMRxRecon mat": Subject(_cmrxrecon, _read_scan),
     "BART cfl": Subject(_cfl, _read_scan),
     "BART hdr": Subject(_hdr, _read_scan, text=True),
     "PNG": Subject(_picture(".png"), _read_picture),

@@ -40,8 +40,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     files = found["files"]
     total = sum(counts["tried"] for counts in files.values())
     lines = [
-        f"Seed {found['seed']}, {found['minutes']} minutes, Python {found['system']['python']}, "
-        f"{found['system']['machine']}.",
+        f"Seed {found['seed']}, {sum(found['minutes'].values()):.0f} minutes, "
+        f"Python {found['system']['python']}, {found['system']['machine']}.",
         "",
         f"| damaged files: {total} | tried | read | refused | other error | wrong | crash | hung | memory |",
         "|---|---|---|---|---|---|---|---|---|",
