@@ -202,6 +202,7 @@ def test_every_output_carries_the_digest(tmp_path, raw, tiny):
     settings = json.loads((out / MANIFEST).read_text().splitlines()[0])["settings"]
     assert (settings["protocol"], settings["protocol_digest"]) == ("tiny", digest)
     options = ["--mask", "random", "--accel", 2, "--center-fraction", 0.2, "--method", "zero_filled"]
+    options += ["--map-sets", 1]  # a protocol that says nothing of sets has one
     batch(raw / NAMES[0], *options, "--target", "rss", "--out", tmp_path / "plain")
     with h5py.File(tmp_path / "plain" / NAMES[0]) as plain, h5py.File(out / NAMES[0]) as file:
         np.testing.assert_array_equal(plain["reconstruction"], file["reconstruction"])
