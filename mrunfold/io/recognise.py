@@ -80,6 +80,8 @@ def _opened(path: Path, measurement: str | None) -> Scan:
     if not path.is_file():
         raise InputError(f"{path} is not a regular file; {READS}")
     start = _start(path)
+    if path.suffix.lower() == ".mat" and _is_hdf5(start, path) and _is_layout(path):
+        return LayoutScan(path)
     if start[:6] == b"\x93NUMPY" or path.suffix.lower() in (".npz", ".mat"):
         from mrunfold.io.arrays import open_array
 
@@ -164,6 +166,11 @@ def _what(path: Path, start: bytes) -> str:
     if start.startswith(b"MATLAB 5.0"):
         return "a MATLAB 5 file; name it .mat"
     return f"not raw data that is known; {READS}"
+
+
+def _is_layout(path: Path) -> bool:
+    with open_h5(path) as file:
+        return layout_of(path, file) is not None
 
 
 def _is_stream(start: bytes) -> bool:
