@@ -118,8 +118,6 @@ def _lines(acquired: np.ndarray) -> str | None:
     """
     import numpy as np
 
-    from mrunfold.masks import calibration_region
-
     any_of, rows = acquired.any(axis=0), acquired.any(axis=1)
     kept = np.flatnonzero(any_of)
     if kept.size < 4 or not acquired[np.ix_(rows, any_of)].all():
@@ -128,7 +126,8 @@ def _lines(acquired: np.ndarray) -> str | None:
     step = int(np.bincount(gaps[gaps > 1]).argmax()) if (gaps > 1).any() else 1
     if step < 2 or np.count_nonzero(gaps == step) < 0.9 * np.count_nonzero(gaps > 1):
         return None
-    reference = calibration_region(acquired[rows])[1]
+    # The longest run of neighbours: it need not lie evenly about the centre.
+    reference = max(len(run) for run in np.split(kept, np.flatnonzero(gaps > 1) + 1))
     net = acquired.shape[1] / kept.size
     centre = f"{reference} reference lines" if reference > 1 else "no reference lines"
     return f"R = {step} with {centre}, {kept.size} of {acquired.shape[1]} lines (1 of {net:.3g})"
