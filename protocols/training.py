@@ -165,7 +165,9 @@ class Scanner(_Frozen):
     misjudged: σ_y told wrong by up to a factor misjudged_by; fat_shift: bright tissue moved along y;
     motion: displacements between lines; spikes: a few samples far too large; the target has neither;
     two_sets: share of batches with two sets of maps; uncropped: maps that no crop of ESPIRiT's cuts;
-    map_errors: share of the maps that are not estimated: displaced, with wrong phases.
+    map_errors: share of the maps that are not estimated: displaced, with wrong phases;
+    off_resonance: share of scans whose phase turns quickly, by a field of about `off_resonance_phase`
+    radians, as in gradient echoes of bodies.
     """
 
     coils: str = ""
@@ -191,6 +193,8 @@ class Scanner(_Frozen):
     two_sets: Share = 0.0
     uncropped: Share = 0.0
     map_errors: Share = 0.0
+    off_resonance: Share = 0.0
+    off_resonance_phase: tuple[float, float] = (1.5, 12.0)
 
     @model_validator(mode="after")
     def _measured_coils_have_files(self) -> Scanner:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mrunfold.operators import fft2c, ifft2c
 from mrunfold.protocols import Scanner
-from mrunfold.training.chance import chance, smooth_field, uniform
+from mrunfold.training.chance import chance, log_uniform, smooth_field, uniform
 from mrunfold.training.images import ImageBank, outline
 
 __all__ = ["random_image", "random_scene", "sampled"]
@@ -113,6 +113,8 @@ def random_scene(bank: ImageBank, shape: tuple[int, int], law: Scanner, generato
     if chance(law.bright, generator):
         image = _with_bright_parts(image, generator)
     phase = _phase(image, generator)
+    if chance(law.off_resonance, generator):
+        phase = phase + _off_resonance(fine, law, generator)
     if not chance(law.fat_shift, generator):
         return torch.polar(image, phase)
     least = uniform(0.5, 0.9, generator)
@@ -125,6 +127,16 @@ def random_scene(bank: ImageBank, shape: tuple[int, int], law: Scanner, generato
     else:
         moved[:-shift] = turned[shift:]
     return torch.polar(image - fat, phase) + moved
+
+
+def _off_resonance(shape: tuple[int, int], law: Scanner, generator: torch.Generator) -> Tensor:
+    """Return a phase in radians (y, x) that turns quickly, in half of the draws most near the edges."""
+    knots = round(uniform(3, 7, generator))
+    field = log_uniform(law.off_resonance_phase, generator) * smooth_field(shape, knots, generator)
+    if chance(0.5, generator):
+        y, x = (torch.linspace(-1, 1, n) for n in shape)
+        field = field * (0.2 + y[:, None] ** 2 + x**2)
+    return field
 
 
 def _with_bright_parts(image: Tensor, generator: torch.Generator) -> Tensor:

@@ -267,6 +267,21 @@ def test_bright_parts_set_the_percentile(bank):
     assert typical(1) < 0.75 * typical(0)
 
 
+def test_off_resonance_turns_the_phase_quickly(bank):
+    def steps(share: float) -> float:
+        """Return the mean turn in radians from pixel to pixel where there is tissue."""
+        found = []
+        for seed in range(6):
+            scene = random_scene(
+                bank, (64, 64), Scanner(off_resonance=share, off_resonance_phase=(12, 12)), generator(seed)
+            )
+            turn = (scene[1:] * scene[:-1].conj()).angle().abs()
+            found.append(float(turn[(scene[1:].abs() > 0.2) & (scene[:-1].abs() > 0.2)].mean()))
+        return float(np.mean(found))
+
+    assert steps(1.0) > 2 * steps(0.0)
+
+
 def test_fat_is_moved_along_the_readout(bank):
     still, moved = (random_scene(bank, (64, 64), Scanner(fat_shift=s), generator(7)) for s in (0, 1))
     changed = (still - moved).abs() > 1e-3
