@@ -256,36 +256,6 @@ def test_a_scheduler_that_is_not_there(tmp_path, raw):
 
 
 @pytest.mark.slow
-def test_a_stopped_worker_is_given_up(tmp_path, raw, caplog):
-    """SIGSTOP and never on: the system thinks that it lives."""
-    run_batch([raw], tmp_path / "clean", ReconSettings(**{**vars(SETTINGS), "parameters": {"max_iter": 30}}))
-    out = tmp_path / "out"
-    stopped: list[int] = []
-
-    def stop() -> None:
-        while not list(out.glob(".part-*")):
-            time.sleep(0.02)
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "pid,args", "--ppid", str(os.getpid())],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        workers = [line.split()[0] for line in listed.stdout.splitlines() if "spawn_main" in line]
-        stopped.append(int(workers[0]))
-        os.kill(stopped[0], signal.SIGSTOP)
-
-    thread = threading.Thread(target=stop)
-    thread.start()
-    run_batch([raw], out, ReconSettings(**{**vars(SETTINGS), "parameters": {"max_iter": 30}}), workers=1)
-    thread.join()
-    assert stopped
-    assert "did not answer" in caplog.text
-    assert outputs(out) == outputs(tmp_path / "clean")
-    assert done(out) == each_once()
-
-
-@pytest.mark.slow
 def test_workers_serve_no_pages():
     with open_fleet(2, None, None) as fleet:
         # What they listen to speaks TLS: a request for a page gets no answer.
