@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from browser import READY
-from results import AXIAL, phantom, write_result, zero_filled
+from reviewed import AXIAL, phantom, write_result, zero_filled
 
 from mrunfold.review.overlay import presets, relative_spread
 from mrunfold.review.write import write_view
