@@ -44,3 +44,9 @@ def test_a_breach_is_found():
     assert faults("def f():\n" + "    x = 1\n" * 60)
     assert faults("try:\n    f()\nexcept:\n    pass\n")
     assert not faults("def f():\n" + "    x = 1\n" * 59 + "try:\n    f()\nexcept OSError:\n    pass\n")
+
+
+def test_test_modules_have_names_of_their_own():
+    """pytest imports them by file name alone: a second one of a name stops the run of the whole suite."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
