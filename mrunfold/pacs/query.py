@@ -44,7 +44,7 @@ def held(instances: Iterable[Instance], peer: Peer | Web, timeout: float) -> set
 
 def _find(series: Iterable[tuple[str, str]], peer: Peer, timeout: float) -> Iterator[set[str] | None]:
     from pydicom.dataset import Dataset
-    from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined]
+    from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find  # type: ignore[attr-defined, unused-ignore]
 
     association = associate([(str(Find), None)], peer, timeout)
     if association is None:
