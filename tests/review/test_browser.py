@@ -165,10 +165,20 @@ def test_everything_can_be_reached_by_tab_and_fits(view):
     view.run("document.activeElement.blur()")
     size = view.run("const e = document.documentElement; return [e.scrollWidth, e.scrollHeight]")
     assert size == [1280, 800]
+
+
+@pytest.mark.parametrize("focus", ["on its button", "on nothing"])
+def test_the_page_of_keys_keeps_the_keys_and_escape_closes_it(view, focus):
     view.press("?")
     assert view.run("return document.getElementById('help').open")
+    if focus == "on nothing":  # as after a click on its text
+        view.run("document.activeElement.blur()")
+    view.press("down", "u")
+    assert (state(view, "slice"), state(view, "overlay")) == (2, False)
     view.press("esc")
     assert not view.run("return document.getElementById('help').open")
+    view.press("down")
+    assert state(view, "slice") == 3
 
 
 def test_the_cross_says_where_it_is(view):

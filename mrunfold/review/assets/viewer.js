@@ -435,9 +435,10 @@ function commonKey(event, state, item) {
   return event.ctrlKey || event.metaKey || event.altKey ? null : changes[event.key] ?? null;
 }
 
-// A field or button with the focus keeps the keys that it uses itself.
+// A field or button with the focus keeps the keys that it uses itself; an open dialog keeps all, Escape closes it.
 function belongsToField(event) {
-  const field = event.target.closest("input, select, textarea, button, summary, dialog");
+  if (document.querySelector("dialog[open]")) return true;
+  const field = event.target.closest("input, select, textarea, button, summary");
   if (!field) return false;
   return !field.matches("button, summary") || event.key === " " || event.key === "Enter";
 }
