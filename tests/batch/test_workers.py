@@ -87,7 +87,7 @@ def test_without_dask_there_is_one_clear_error(tmp_path, raw, monkeypatch):
     ("how", "says"),
     [
         ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "not both"),
-        ({"workers": 0}, "at least 1, got 0"),
+        ({"workers": 0}, "from 1 to 256, got 0"),
         ({"workers": 500, "threads": 50}, "are more than the"),
     ],
 )
