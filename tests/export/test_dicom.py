@@ -286,6 +286,6 @@ def test_what_is_not_there_cannot_be_asked_for(tmp_path):
     header = make_header((12, 9), 1)
     volumes = {"reconstruction": random_volumes(header)["reconstruction"]}
     path = write_result(tmp_path / "recon.h5", header, volumes)
-    for extra, says in (("samples", "--keep-samples"), ("target", "full data"), ("sample", "choose from")):
+    for extra, says in (("samples", "keep_samples=True"), ("target", "full data"), ("sample", "choose from")):
         with pytest.raises(InputError, match=says):
             export(path, tmp_path / extra, [extra])

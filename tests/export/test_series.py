@@ -64,7 +64,7 @@ def test_number_and_description_can_be_given(tmp_path):
     assert found["701_std"].SeriesDescription == "Standard deviation, T2 knee, study 12"
     assert len({one.SeriesDescription for one in found.values()}) == len(found)
     for wrong in ({"series_number": 0}, {"series_description": "a\\b"}, {"series_description": " "}):
-        with pytest.raises(InputError, match="--series"):
+        with pytest.raises(InputError, match=f"`{next(iter(wrong))}`"):
             ExportRequest(dicom=True, **wrong)
 
 
