@@ -82,7 +82,7 @@ def test_every_module_of_the_core_is_imported_without_any_extra():
         ("pydicom", "dicom", "push {tmp} --to A@localhost:104"),
         ("highdicom", "dicom", "export {tmp} --dicom --out {tmp}/e"),
         ("highdicom", "dicom", "batch {scan} --out {tmp}/results --dicom"),
-        ("distributed", "cluster", "batch {scan} --out {tmp}/results --workers 2"),
+        ("dask", "cluster", "batch {scan} --out {tmp}/results --workers 2"),
     ],
 )
 def test_a_missing_extra_is_one_line_and_nothing_is_written(

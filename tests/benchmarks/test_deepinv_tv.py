@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import pytest
 import torch
@@ -94,9 +95,10 @@ def test_bad_input(monkeypatch):
     with pytest.raises(InputError, match="max_iter"):
         DeepinvTotalVariation(max_iter=0)
     p = problem(OPERATORS[0])
-    monkeypatch.setattr("mrunfold.benchmarks.photographs.deepinv_tv.installed", lambda: True)
+    monkeypatch.setattr("mrunfold.benchmarks.photographs.deepinv_tv.require", lambda *names, what: None)
     with pytest.raises(InputError, match="batch axes"):
         DeepinvTotalVariation()(Problem(p.y[None], p.A, p.sigma_y[None], p.scale[None]))
-    monkeypatch.setattr("mrunfold.benchmarks.photographs.deepinv_tv.installed", lambda: False)
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "deepinv", None)
     with pytest.raises(InputError, match=r"pip install 'mrunfold\[bench\]'"):
         DeepinvTotalVariation()(p)

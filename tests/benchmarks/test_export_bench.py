@@ -18,7 +18,7 @@ def test_every_way_is_measured(monkeypatch):
     assert [row.name for row in rows] == ["read", "nibabel", "nifti", "dicom", "page"]
     assert rows[0].written_mb == 0
     assert all(row.written_mb > 0 for row in rows[1:])
-    assert rows[-1].written_mb > 2  # the viewer alone is that large
+    assert rows[-1].written_mb > 1  # the viewer alone is that large
     assert all(row.peak_mb is None or row.peak_mb >= row.before_mb for row in rows)
 
 

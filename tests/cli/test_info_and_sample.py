@@ -49,7 +49,7 @@ def test_an_undersampled_file(tmp_path, kspace):
     mask = np.arange(40) % 4 == 0
     mask[16:24] = True
     said = run("info", write_fastmri(tmp_path / "a.h5", kspace, crop=(48, 40), mask=mask))
-    assert "1 of 2.5 samples, fully sampled centre 96×" in said
+    assert "R = 4 with 9 reference lines, 16 of 40 lines (1 of 2.5)" in said
     assert "slices        2" in said
     assert "coils         3" in said
 

@@ -76,6 +76,8 @@ def test_every_rating_stands_beside_the_method_it_was_for(study, tmp_path):
 
 
 def test_the_command(study, tmp_path):
+    for package in ("statsmodels", "pingouin"):
+        pytest.importorskip(package, reason="agreement needs mrunfold[study]")
     one = write(tmp_path / "one.csv", "\ufeff" + saved(study, "R-1", ONE))  # as some spreadsheets begin files
     out = tmp_path / "t.csv"
     command = ["review", "--join", str(study.key), str(one), "--out", str(out)]

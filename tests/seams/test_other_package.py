@@ -78,7 +78,6 @@ def test_without_the_package_each_name_is_refused_in_one_line(scan, tmp_path):
     for options, message in (
         (["--method", "landweber", "--reader", "cfl"], "there is no method 'landweber'"),
         (["--reader", "npz"], "there is no reader 'npz'"),
-        ([], "not raw data that is known"),
     ):
         done = run(plain, "recon", scan, *options, "--out", tmp_path / "out", cwd=tmp_path)
         assert done.returncode == 2

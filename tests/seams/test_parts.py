@@ -101,7 +101,7 @@ def test_a_mask_of_the_wrong_shape_or_values_is_refused(monkeypatch):
 def test_readers_are_asked_before_the_file_is_refused(here):
     path = here / "scan.npz"
     np.savez(path, kspace=np.ones((1, 2, 8, 6), np.complex64))
-    with pytest.raises(InputError, match="not raw data"):
+    with pytest.raises(InputError, match="cannot be told"):  # the reader of arrays, by the axes' energy
         open_scan(path)
     with open_scan(path, reader="otherlab_file:NpzScan") as scan:
         assert scan.header.format == "npz"
