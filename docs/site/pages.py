@@ -103,7 +103,9 @@ def _moved(match: re.Match[str], origin: str, docname: str) -> str:
     target = outside().get(path, path.removeprefix("docs/"))
     if not path.startswith("docs/") and target == path:
         target = f"../{path}"  # a file of the repository that is no page
-    return match[1] + posixpath.relpath(target, posixpath.dirname(docname) or ".") + match[3]
+    # From a root of its own: relpath would else depend on the name of the working folder.
+    folder = posixpath.join("/docs", posixpath.dirname(docname))
+    return match[1] + posixpath.relpath(posixpath.join("/docs", target), folder) + match[3]
 
 
 def _contents() -> str:
