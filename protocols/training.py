@@ -212,7 +212,8 @@ class Measurements(_Frozen):
     share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
     blind: whole batches without any measurement, besides; large: whole batches of larger matrices; scanner:
     what is simulated beyond a mask and white noise; fed_back: share of the other batches whose items with
-    σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser.mean_of.
+    σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser, after 1 to
+    `fed_back_passes` passes (None: after 1).
     """
 
     accelerations: tuple[float, float] = (2.0, 12.0)
@@ -226,6 +227,7 @@ class Measurements(_Frozen):
     large: Large | None = None
     scanner: Scanner | None = None
     fed_back: float | None = Field(default=None, ge=0, le=1)
+    fed_back_passes: int | None = Field(default=None, ge=1)
 
 
 Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]

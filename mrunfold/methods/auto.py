@@ -22,16 +22,16 @@ class Auto(Method):
     """The candidate that predicts held-out samples best, run on all samples.
 
     candidates: names of methods; those with a weight `lamda` stand once for each of `lamdas`, so that nobody
-    has to choose it, and unfold once for each number of `passes`; splits: how many times other samples are
-    held out, of which the errors are added; weights: of the learned method.  The record says what each
-    candidate missed, in dB above the best.
+    has to choose it, and unfold once for each of `passes`, None for as many as it takes; splits: how many
+    times other samples are held out, of which the errors are added; weights: of the learned method.  The
+    record says what each candidate missed, in dB above the best.
     Takes one Cartesian slice, see `hold_out`; where too few samples can be spared it is the first candidate,
     and the record says so.
     """
 
     candidates: tuple[str, ...] = ("unfold", "sense", "l1_wavelet", "tv")
     lamdas: tuple[float, ...] = GRID
-    passes: tuple[int, ...] = (1, 2)
+    passes: tuple[int | None, ...] = (None, 1)
     splits: int = 2
     weights: str | None = None
     name: ClassVar[str] = "auto"

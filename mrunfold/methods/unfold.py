@@ -26,7 +26,7 @@ class Unfold(Method):
     """E[x₀ | y] by one or a few network evaluations, or draws from p(x₀ | y) by the reverse process.
 
     weights: a shipped network's name, a .safetensors file, None for the default; passes: network evaluations
-    of the mean (`PosteriorDenoiser.mean_of`), None for what the weights are made for; samples:
+    of the mean, None for as many as it takes (`PosteriorDenoiser.mean_and_evaluations`); samples:
     posterior draws, 0 for the mean alone; steps: noise levels of the reverse process, which starts at
     sigma_start from D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al.
     (2022), Alg. 1).
@@ -61,12 +61,13 @@ class Unfold(Method):
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         network, metadata = load_weights(self.weights)
         network = network.to(problem.y.device)
-        evaluations, samples, std = self.passes or network.passes, None, None
+        samples, std = None, None
         dtype = choose(self.precision, problem.y.device)
         with convolutions_in(dtype, problem.y.device):
-            mean = network.mean(problem, self.passes)
+            mean, taken = network.mean_and_evaluations(problem.y, problem.A, problem.sigma_y, self.passes)
             if self.samples:
                 samples = self._draw(network, problem, mean, seeds, progress)
+        evaluations = int(taken.max())
         if samples is not None:
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
             evaluations += self.samples * (2 * self.steps - 1)

@@ -19,7 +19,7 @@ from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
 from mrunfold.solvers import Solution, Start, inner
 
-__all__ = ["SIGMA_OF_MEAN", "Levels", "PosteriorDenoiser"]
+__all__ = ["PASS_END", "SIGMA_OF_MEAN", "Levels", "PosteriorDenoiser"]
 
 TAU = (0.003, 1.0)
 START = 0.5  # error of the first guess, z = 0, for images of height about 1
@@ -27,6 +27,7 @@ DOUBT = 30.0
 PULL = 30.0
 SIGMA_T_MIN = 1e-6
 SIGMA_OF_MEAN = 0.1  # σ_t at which a mean is fed back: above its own error where k-space is sparse
+PASS_END = 0.004  # of an image's height: smaller changes of a mean gained nothing on held-back subjects
 # The first solve ends where its residual is this share of the noise in Aᴴy: a quiet scan needs more steps.
 START_RESIDUAL = 0.1
 START_TOLERANCE = (1e-5, 0.1)  # bounds of what that is, relative to the right-hand side
@@ -85,6 +86,11 @@ class Levels(nn.Module):
         blind = ((fraction == 0) & sigma_t.isfinite())[..., None]
         tau = torch.cat([torch.where(blind, sigma_t[..., None], tau[..., :1]), tau[..., 1:]], dim=-1)
         return tau, (TAU[0] * ratio**s) ** -2 + PULL**p / (state + TAU[0] ** 2), DOUBT**m
+
+
+def root_mean_square(x: Tensor, ndim: int) -> Tensor:
+    """Return the root mean square over pixels of x (*batch, channel, …, y, x), channels summed, per item."""
+    return (inner(x, x, ndim) / math.prod(x.shape[-2:])).sqrt()
 
 
 def _samples(y: Tensor, batch: int) -> Tensor:
@@ -173,8 +179,8 @@ class PosteriorDenoiser(nn.Module):
         (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
     Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
     prior: makes a block's prior, a module (x, τ) → x like networks.prior.Prior, its class or any callable;
-    passes: evaluations of the mean, see `mean_of`; shared: one prior for all blocks, or one each;
-    checkpointing: activations are computed again in the backward pass, for less memory.  Idea: Wang,
+    passes: evaluations of the mean at most, see `mean_and_evaluations`; shared: one prior for all blocks, or
+    one each; checkpointing: activations are computed again in the backward pass, for less memory.  Idea: Wang,
     Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
     (docs/concepts/diff-unfolding.md).
     """
@@ -263,19 +269,35 @@ class PosteriorDenoiser(nn.Module):
         return denoiser
 
     def mean(self, problem: Problem, passes: int | None = None) -> Tensor:
-        """Return E[x₀ | y] in `passes` network evaluations, None for as many as the weights are made for."""
+        """Return E[x₀ | y] of a problem, as `mean_of`."""
         return self.mean_of(problem.y, problem.A, problem.sigma_y, passes)
 
     def mean_of(self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None = None) -> Tensor:
-        """As `mean`: the first evaluation has σ_t = ∞, each further one begins at the mean before it.
+        """Return E[x₀ | y] (*batch, *A.domain.shape), see `mean_and_evaluations`."""
+        return self.mean_and_evaluations(y, A, sigma_y, passes)[0]
 
-        The K blocks are no fixed point: where k-space is sparse, K more of them go on.  Their state x_t is
-        the mean before, at σ_t = `SIGMA_OF_MEAN`; a part of training has such states (`fed_back`).
+    def mean_and_evaluations(
+        self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return E[x₀ | y] and how many network evaluations each item took (*batch,).
+
+        The K blocks are no fixed point: where k-space is sparse, K more of them go on.  The first evaluation
+        has σ_t = ∞; the state x_t of each further one is the mean before, at σ_t = `SIGMA_OF_MEAN`; a part of
+        training has such states (`fed_back`).  passes: exactly so many evaluations; None: an item ends where
+        one changed its mean by less than `PASS_END`, root mean square over pixels, or after `self.passes`.
         """
         x = self(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
+        evaluations = torch.ones_like(sigma_y, dtype=torch.int64).expand(A.range.batch_of(y)).clone()
+        going = torch.ones_like(evaluations, dtype=torch.bool)
         for _ in range((passes or self.passes) - 1):
-            x = self(x, torch.full_like(sigma_y, SIGMA_OF_MEAN), y, A, sigma_y)
-        return x
+            further = self(x, torch.full_like(sigma_y, SIGMA_OF_MEAN), y, A, sigma_y)
+            moved, evaluations = root_mean_square(further - x, A.domain.ndim), evaluations + going
+            x = torch.where(going[(...,) + (None,) * A.domain.ndim], further, x)
+            if passes is None:
+                going = going & (moved > PASS_END)
+                if not bool(going.any()):
+                    break
+        return x, evaluations
 
     def describe(self) -> dict[str, Any]:
         """Return what the run log says of the network."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mrunfold.networks.posterior import PosteriorDenoiser
+from mrunfold.networks.posterior import PASS_END, SIGMA_OF_MEAN, PosteriorDenoiser
 from mrunfold.operators import Sense
 from mrunfold.operators.sense import MOST_COILS
 from mrunfold.solvers import Solution, Start
@@ -210,16 +210,51 @@ class _TracedSense(Sense):
         return Solution(x, untold, untold, untold, normal)
 
 
-class Mean(nn.Module):
-    """E[x₀ | y] in the units of the given k-space, and what it was divided by inside.
+class _Units(nn.Module):
+    """The samples in the units of the network: mrunfold.problem.rescale."""
 
-    The graph of `mrunfold compile`: masking, the units of mrunfold.problem.rescale, the network's mean, and
-    back to the units that came in.
-    """
+    def forward(
+        self, kspace: Tensor, maps: Tensor, mask: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return y, the mask of 0 and 1, sigma_y and the scale."""
+        sampled = mask != 0
+        y = torch.where(sampled[:, None], kspace, torch.zeros_like(kspace))
+        ones = sampled.to(sigma.dtype)
+        scale = _scripted().scale(_TracedSense(maps, ones).adjoint(y))
+        return y / scale[:, None, None, None], ones, sigma / scale, scale
+
+
+class _First(nn.Module):
+    """The first evaluation of the mean."""
 
     def __init__(self, network: PosteriorDenoiser) -> None:
         super().__init__()
         self.network = network
+
+    def forward(self, y: Tensor, maps: Tensor, mask: Tensor, sigma_y: Tensor) -> Tensor:
+        return self.network(None, torch.full_like(sigma_y, torch.inf), y, _TracedSense(maps, mask), sigma_y)
+
+
+class _Further(_First):
+    """An evaluation that begins at the mean before."""
+
+    def forward(self, y: Tensor, maps: Tensor, mask: Tensor, sigma_y: Tensor, x: Tensor) -> Tensor:  # type: ignore[override]
+        sigma_t = torch.full_like(sigma_y, SIGMA_OF_MEAN)
+        return self.network(x, sigma_t, y, _TracedSense(maps, mask), sigma_y)
+
+
+class Mean(nn.Module):
+    """E[x₀ | y] in the units of the given k-space, and what it was divided by inside.
+
+    The graph of `mrunfold compile`: masking, the units of mrunfold.problem.rescale, the network's evaluations
+    until each slice has enough (PosteriorDenoiser.mean_and_evaluations), and back to the units that came in.
+    Compiled by TorchScript; its parts are traced.
+    """
+
+    def __init__(self, units: nn.Module, first: nn.Module, further: nn.Module, passes: int) -> None:
+        super().__init__()
+        self.units, self.first, self.further = units, first, further
+        self.passes, self.end = passes, PASS_END
 
     def forward(self, kspace: Tensor, maps: Tensor, mask: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image (slice, set, y, x) complex64 and its scale (slice,).
@@ -228,20 +263,30 @@ class Mean(nn.Module):
         (slice, y, x) float32, ≠ 0 where sampled; sigma: noise standard deviation in the units of kspace,
         σ² = E|n|², (slice,) float32.
         """
-        sampled = mask != 0
-        A = _TracedSense(maps, sampled.to(sigma.dtype))
-        y = torch.where(sampled[:, None], kspace, torch.zeros_like(kspace))
-        scale = _scripted().scale(A.adjoint(y))
-        item = (slice(None), None, None, None)
-        noise = sigma / scale
-        image = self.network.mean_of(y / scale[item], A, noise)
-        return image * scale[item], scale
+        y, ones, sigma_y, scale = self.units(kspace, maps, mask, sigma)
+        x = self.first(y, maps, ones, sigma_y)
+        going = torch.ones_like(sigma_y, dtype=torch.bool)
+        for _ in range(self.passes - 1):
+            if bool(going.any()):
+                after = self.further(y, maps, ones, sigma_y, x)
+                squares = torch.view_as_real(after - x).square().flatten(start_dim=1).sum(dim=1)
+                moved = (squares / (x.shape[-2] * x.shape[-1])).sqrt()
+                x = torch.where(going.reshape(-1, 1, 1, 1), after, x)
+                going = torch.logical_and(going, moved > self.end)
+        return x * scale.reshape(-1, 1, 1, 1), scale
 
 
 def trace(network: PosteriorDenoiser, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     """Return `Mean` of a network as frozen TorchScript, for any slices, sets, coils and matrix sizes."""
-    module = Mean(network).eval()
     with torch.no_grad(), no_deprecation():
-        # The trace is compared with Python by `export_mean`; a second trace of the same input shows less.
-        traced = torch.jit.trace(module, example, check_trace=False)
-        return torch.jit.freeze(traced, optimize_numerics=False)
+        # The traces are compared with Python by `export_mean`; a second trace of the same input shows less.
+        y, ones, sigma_y, _ = _Units()(*example)
+        given = y, example[1], ones, sigma_y
+        first, further = _First(network).eval(), _Further(network).eval()
+        mean = Mean(
+            torch.jit.trace(_Units(), example, check_trace=False),
+            torch.jit.trace(first, given, check_trace=False),
+            torch.jit.trace(further, (*given, first(*given)), check_trace=False),
+            network.passes,
+        )
+        return torch.jit.freeze(torch.jit.script(mean.eval()), optimize_numerics=False)

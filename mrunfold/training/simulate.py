@@ -28,8 +28,8 @@ class TrainingProblem:
     """A batch of y = A x + n with a diffusion state, in the units of Problem.
 
     x: target (batch, 1, y, x); x_t: state, zero where sigma_t = ∞; sigma_t, sigma_y: (batch,);
-    y: (batch, coil, y, x); A: its operator; fed_back: bool (), whether items with σ_t = ∞ are to begin at the
-    network's own mean.
+    y: (batch, coil, y, x); A: its operator; fed_back: integer (), network evaluations whose mean the items
+    with σ_t = ∞ are to begin at, 0 for none.
     """
 
     x: Tensor
@@ -38,7 +38,7 @@ class TrainingProblem:
     y: Tensor
     A: LinearOperator
     sigma_y: Tensor
-    fed_back: Tensor = field(default_factory=lambda: torch.tensor(False))
+    fed_back: Tensor = field(default_factory=lambda: torch.tensor(0))
 
     def to(self, device: torch.device | str) -> TrainingProblem:
         return TrainingProblem(*(getattr(self, f.name).to(device) for f in fields(self)))
@@ -108,7 +108,10 @@ def _with_state(
     finite = sigma_t.where(sigma_t.isfinite(), torch.zeros(()))[:, None, None, None]
     x_t = x + finite * complex_noise_like(x, [generator] * len(x))
     x_t = torch.where(finite > 0, x_t, torch.zeros_like(x))
-    fed_back = torch.tensor(law.fed_back is not None and chance(law.fed_back, generator))
+    evaluations = int(law.fed_back is not None and chance(law.fed_back, generator))
+    if evaluations and law.fed_back_passes:
+        evaluations += int(torch.randint(law.fed_back_passes, (1,), generator=generator))
+    fed_back = torch.tensor(evaluations)
     return TrainingProblem(x, x_t, sigma_t, y, A, sigma_y, fed_back)
 
 

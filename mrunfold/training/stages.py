@@ -203,13 +203,13 @@ class UnfoldStage(TrainingStage):
         """Return the batch with the network's own mean as the state of items that had none."""
         nothing = b.sigma_t.isinf()
         with torch.no_grad():
-            mean = self.network.mean_of(b.y, b.A, b.sigma_y, passes=1)
+            mean = self.network.mean_of(b.y, b.A, b.sigma_y, passes=int(b.fed_back))
         x_t = torch.where(nothing[:, None, None, None], mean, b.x_t)
         return replace(b, x_t=x_t, sigma_t=b.sigma_t.masked_fill(nothing, SIGMA_OF_MEAN))
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         b = batch.to(self.device)
-        if bool(b.fed_back):
+        if int(b.fed_back):
             b = self._fed_back(b)
         estimate = self.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
         error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()

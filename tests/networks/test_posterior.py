@@ -21,7 +21,8 @@ from unrolled import (
 
 from mrunfold.diffusion import karras, sample_heun
 from mrunfold.errors import InputError
-from mrunfold.networks.posterior import SIGMA_OF_MEAN, TAU, Levels, PosteriorDenoiser
+from mrunfold.networks import posterior
+from mrunfold.networks.posterior import SIGMA_OF_MEAN, TAU, Levels, PosteriorDenoiser, root_mean_square
 from mrunfold.networks.prior import Prior, slow_phase
 from mrunfold.operators import FourierMask, Sense
 from mrunfold.problem import Problem
@@ -352,6 +353,36 @@ def test_a_further_pass_begins_at_the_mean_before_it():
     assert torch.equal(net.mean(problem), first)
     assert torch.equal(net.mean(problem, passes=2), second)
     assert not torch.allclose(first, second, atol=1e-4)
+
+
+def test_an_item_ends_where_a_pass_changed_its_mean_little(monkeypatch):
+    A, sigma_y = sense(batch=2), tensor(0.01, 0.05)
+    y = A(noise((2, *A.domain.shape), seed=1))
+    net = network()
+    net.passes = 4
+    steps = [net.mean_of(y, A, sigma_y, passes=n) for n in (1, 2, 3, 4)]
+    moved = [root_mean_square(b - a, A.domain.ndim) for a, b in itertools.pairwise(steps)]
+    assert not torch.allclose(moved[0][0], moved[0][1])
+    # Between the two items' first changes: one ends after two evaluations, the other goes on.
+    monkeypatch.setattr(posterior, "PASS_END", float(moved[0].mean()))
+    ends = 2 + (moved[0] > moved[0].mean()) * (1 + (moved[1] > moved[0].mean()))
+    mean, evaluations = net.mean_and_evaluations(y, A, sigma_y)
+    assert evaluations.tolist() == ends.tolist()
+    assert evaluations.min() == 2 < evaluations.max()
+    for n, end in enumerate(ends):
+        assert torch.equal(mean[n], steps[int(end) - 1][n])
+
+
+def test_an_item_takes_as_many_evaluations_alone_as_among_others():
+    A, sigma_y = sense(batch=2), tensor(0.01, 0.05)
+    y = A(noise((2, *A.domain.shape), seed=1))
+    net = network()
+    net.passes = 3
+    together = net.mean_and_evaluations(y, A, sigma_y)
+    for n in range(2):
+        alone = net.mean_and_evaluations(y[n], Sense(A.maps[n], A.mask[n]), sigma_y[n])
+        torch.testing.assert_close(alone[0], together[0][n])
+        assert alone[1] == together[1][n]
 
 
 def test_weights_say_how_many_passes_they_are_for():

@@ -9,6 +9,7 @@ import torch
 from untrained import SPEC, random_network
 
 from mrunfold.errors import InputError
+from mrunfold.networks import posterior
 from mrunfold.operators import Sense
 from mrunfold.problem import rescale
 from mrunfold.protocols import PriorSpec
@@ -83,6 +84,22 @@ def test_a_slice_does_not_depend_on_its_neighbours(model):
     for i in range(3):
         alone = model(*(part[i : i + 1] for part in inputs))[0]
         assert difference(alone[0], together[i]) < 1e-5
+
+
+@torch.no_grad()
+def test_a_slice_that_needs_fewer_evaluations_gets_fewer(network, monkeypatch):
+    inputs = example((2, 1, 4, 24, 20), seed=5)
+    inputs[3][1] *= 30  # more noise: another change of the mean
+    A = Sense(inputs[1], inputs[2])
+    y, sigma_y, _ = rescale(inputs[0], A, inputs[3])
+    first, second = (network.mean_of(y, A, sigma_y, passes=n) for n in (1, 2))
+    moved = posterior.root_mean_square(second - first, 3)
+    for module in (graph, posterior):
+        monkeypatch.setattr(module, "PASS_END", float(moved.mean()))
+    _, evaluations = network.mean_and_evaluations(y, A, sigma_y)
+    assert sorted(evaluations.tolist()) == [2, 3]
+    traced = graph.trace(network, example(export.TRACED))
+    assert difference(traced(*inputs)[0], mean_in_python(network, inputs)) < TOLERANCE
 
 
 @torch.no_grad()

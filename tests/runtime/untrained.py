@@ -8,7 +8,9 @@ from torch import nn
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.protocols import NetworkSpec, PriorSpec
 
-SPEC = NetworkSpec(blocks=2, shared=False, cg_iterations=4, prior=PriorSpec(widths=(4, 6), blocks=1))
+SPEC = NetworkSpec(
+    blocks=2, shared=False, cg_iterations=4, passes=3, prior=PriorSpec(widths=(4, 6), blocks=1)
+)
 
 
 def random_network(spec: NetworkSpec = SPEC) -> PosteriorDenoiser:
