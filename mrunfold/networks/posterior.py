@@ -180,7 +180,7 @@ class PosteriorDenoiser(nn.Module):
     Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
     prior: makes a block's prior, a module (x, τ) → x like networks.prior.Prior, its class or any callable;
     passes: evaluations of the mean at most, see `mean_and_evaluations`; shared: one prior for all blocks, or
-    one each; checkpointing: activations are computed again in the backward pass, for less memory.  Idea: Wang,
+    one each; checkpointing: activations are computed again in the backward pass.  Idea: Wang,
     Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
     (docs/concepts/diff-unfolding.md).
     """
