@@ -90,7 +90,7 @@ class NetworkSpec(_Frozen):
     """The unrolled network, see mrunfold.networks.posterior.PosteriorDenoiser.
 
     x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had; passes:
-    evaluations of the mean, 1 for None.
+    evaluations of the mean at most, 1 for None; sigma_y_min: the least noise level that training shows.
     """
 
     blocks: int = Field(ge=1, le=256)
@@ -99,6 +99,7 @@ class NetworkSpec(_Frozen):
     start_iterations: int = Field(default=8, ge=1, le=1000)
     x0_has_noise: bool = False
     passes: int | None = Field(default=None, ge=1)
+    sigma_y_min: float | None = Field(default=None, gt=0)
     prior: PriorSpec = PriorSpec()
 
 

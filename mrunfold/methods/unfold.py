@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -73,12 +73,14 @@ class Unfold(Method):
             evaluations += self.samples * (2 * self.steps - 1)
         if not bool(torch.isfinite(mean).all()):
             raise InputError("unfold gave values that are not finite for this slice; try `method='sense'`")
-        record = {
+        record: dict[str, Any] = {
             "weights": metadata["file"],
             "weights_sha256": metadata["sha256"],
             "network": network.describe(),
             "precision": str(dtype).removeprefix("torch."),
         }
+        if bool((problem.sigma_y < network.sigma_y_min).any()):
+            record["sigma_y_taken_as"] = network.sigma_y_min
         return Result(mean, std, samples, evaluations, record=record)
 
     def _draw(

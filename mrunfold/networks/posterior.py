@@ -179,8 +179,9 @@ class PosteriorDenoiser(nn.Module):
         (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
     Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
     prior: makes a block's prior, a module (x, τ) → x like networks.prior.Prior, its class or any callable;
-    passes: evaluations of the mean at most, see `mean_and_evaluations`; shared: one prior for all blocks, or
-    one each; checkpointing: activations are computed again in the backward pass.  Idea: Wang,
+    passes: evaluations of the mean at most, see `mean_and_evaluations`; sigma_y_min: lower levels are taken
+    as this one; shared: one prior for all blocks, or one each; checkpointing: activations are computed again
+    in the backward pass.  Idea: Wang,
     Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
     (docs/concepts/diff-unfolding.md).
     """
@@ -195,11 +196,12 @@ class PosteriorDenoiser(nn.Module):
         checkpointing: bool = False,
         x0_has_noise: bool = False,
         passes: int = 1,
+        sigma_y_min: float = 0.0,
     ) -> None:
         super().__init__()
         self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
         self.start_iterations, self.checkpointing = start_iterations, checkpointing
-        self.x0_has_noise, self.passes = x0_has_noise, passes
+        self.x0_has_noise, self.passes, self.sigma_y_min = x0_has_noise, passes, sigma_y_min
         self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
         self.levels = Levels(blocks)
 
@@ -209,7 +211,8 @@ class PosteriorDenoiser(nn.Module):
         iterations = spec.cg_iterations, spec.start_iterations
         passes = 1 if spec.passes is None else spec.passes
         prior = partial(build_prior, spec.prior)
-        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise, passes)
+        told = spec.x0_has_noise, passes, spec.sigma_y_min or 0.0
+        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, *told)
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
         """Start every block from one pretrained prior."""
@@ -231,7 +234,8 @@ class PosteriorDenoiser(nn.Module):
         """
         batch = A.range.batch_of(y)
         sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
-        sigma_y = sigma_y.expand(batch)
+        # A level told far too low, as under a filter of k-space, would have noise amplified.
+        sigma_y = sigma_y.expand(batch).clamp_min(self.sigma_y_min)
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
         fraction = A.measured_fraction().to(sigma_y).expand(batch)

@@ -60,6 +60,16 @@ def test_mean_is_one_evaluation_and_finite_at_any_size(weights: Path) -> None:
         assert torch.isfinite(result.mean.abs()).all()
 
 
+def test_the_record_says_that_a_level_was_raised(tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"sigma_y_min": 0.01})
+    path = tmp_path / "least.safetensors"
+    save_weights(path, PosteriorDenoiser.from_spec(spec), spec)
+    problem = make_problem(3, (24, 20), 1)
+    method = get_method("unfold", weights=str(path))
+    assert "sigma_y_taken_as" not in method(replace(problem, sigma_y=torch.tensor([0.02]))).record
+    assert method(replace(problem, sigma_y=torch.tensor([1e-4]))).record["sigma_y_taken_as"] == 0.01
+
+
 def test_an_item_does_not_depend_on_its_batch(weights: Path) -> None:
     problem = make_problem(3, (24, 20), 2)
     method = get_method("unfold", weights=str(weights), samples=3, steps=3, precision="float32")

@@ -389,3 +389,22 @@ def test_weights_say_how_many_passes_they_are_for():
     spec = NetworkSpec(blocks=1, shared=True, passes=2, prior=PriorSpec(widths=(4, 4), blocks=1))
     assert PosteriorDenoiser.from_spec(spec).passes == 2
     assert PosteriorDenoiser.from_spec(spec.model_copy(update={"passes": None})).passes == 1
+
+
+# --- noise levels below those of training ---
+
+
+def test_a_level_below_the_least_of_training_is_taken_as_that_one():
+    A, state = sense(batch=2), tensor(math.inf, math.inf)
+    y = A(noise((2, *A.domain.shape), seed=1))
+    net = network()
+    net.sigma_y_min = 0.02
+    low, least, above = (net(None, state, y, A, tensor(s, s)) for s in (1e-5, 0.02, 0.04))
+    assert torch.equal(low, least)
+    assert not torch.allclose(least, above, atol=1e-5)
+
+
+def test_weights_say_the_least_level_of_their_training():
+    spec = NetworkSpec(blocks=1, shared=True, sigma_y_min=0.001, prior=PriorSpec(widths=(4, 4), blocks=1))
+    assert PosteriorDenoiser.from_spec(spec).sigma_y_min == 0.001
+    assert PosteriorDenoiser.from_spec(spec.model_copy(update={"sigma_y_min": None})).sigma_y_min == 0.0
