@@ -209,10 +209,12 @@ class PosteriorDenoiser(nn.Module):
     def from_spec(cls, spec: NetworkSpec, checkpointing: bool = False) -> PosteriorDenoiser:
         """Build the untrained network that a protocol describes."""
         iterations = spec.cg_iterations, spec.start_iterations
-        passes = 1 if spec.passes is None else spec.passes
         prior = partial(build_prior, spec.prior)
-        told = spec.x0_has_noise, passes, spec.sigma_y_min or 0.0
-        return cls(spec.blocks, spec.shared, *iterations, prior, checkpointing, *told)
+        return cls(
+            *(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise),
+            passes=1 if spec.passes is None else spec.passes,
+            sigma_y_min=spec.sigma_y_min or 0.0,
+        )
 
     def load_prior(self, state: dict[str, Tensor]) -> None:
         """Start every block from one pretrained prior."""
