@@ -21,6 +21,7 @@ import pytest
 from rawfiles import coil_kspace, letter_f, write_fastmri
 
 from mrunfold.batch import MANIFEST, run_batch
+from mrunfold.batch import cluster as cluster_module
 from mrunfold.batch.cluster import open_fleet
 from mrunfold.errors import InputError
 from mrunfold.pipeline import ReconSettings
@@ -160,6 +161,40 @@ def test_a_killed_workers_volume_is_done_elsewhere(tmp_path, raw, cluster):
     assert outputs(out) == outputs(tmp_path / "clean")
     assert done(out) == each_once()
     assert not list(out.glob(".part-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc to find the worker of a volume")
+def test_a_stopped_workers_volume_is_done_elsewhere(tmp_path, raw, monkeypatch, caplog):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster_module, "SILENT", 6)
+    long = ReconSettings(**{**vars(SETTINGS), "parameters": LONG})
+    run_batch([raw], tmp_path / "clean", long)
+    stopped: list[int] = []
+    files = list(raw.glob("*.h5"))
+
+    def stop() -> None:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline and not stopped:
+            for pid in (int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit()):
+                if pid != os.getpid() and any(_holds(Path(f"/proc/{pid}/fd"), str(p)) for p in files):
+                    os.kill(pid, signal.SIGSTOP)  # it never goes on
+                    stopped.append(pid)
+                    return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    found = run_batch([raw], tmp_path / "out", long, workers=2)
+    thread.join()
+    assert stopped, "no worker was stopped with a volume in hand"
+    assert not found.failed
+    assert outputs(tmp_path / "out") == outputs(tmp_path / "clean")
+    assert done(tmp_path / "out") == each_once()
+    assert not list((tmp_path / "out").glob(".part-*"))
+    assert not Path(f"/proc/{stopped[0]}").exists(), "the stopped worker is there still"
+    said = [r.getMessage() for r in caplog.records if "did not answer" in r.getMessage()]
+    assert len(said) == 1
 
 
 @pytest.mark.slow
