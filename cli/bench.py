@@ -59,6 +59,9 @@ def quality(
     steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
     param: Annotated[list[str] | None, typer.Option(help="key=value of unfold; repeatable.")] = None,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the classical methods out.")] = False,
+    map_sets: Annotated[
+        int | None, typer.Option(min=1, help="Sets of coil maps; as many as a slice needs where left out.")
+    ] = None,
     coils: Annotated[int, typer.Option(min=1, help="Simulated coils, of images.")] = 8,
     sigma: Annotated[float, typer.Option(min=0, help="Noise of simulated scans, image height 1.")] = 0.01,
     shading: Annotated[
@@ -95,6 +98,7 @@ def quality(
         samples=samples,
         steps=steps,
         ours=parse_parameters(param or []),
+        map_sets=map_sets,
         report=report,
         done=earlier,
     )

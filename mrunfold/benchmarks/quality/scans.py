@@ -13,11 +13,12 @@ import numpy as np
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.quality.judge import Judge, interval_coverage, scores
 from mrunfold.benchmarks.quality.sweep import sweep
+from mrunfold.coils import EspiritSettings
 from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.networks.weights import load_weights
-from mrunfold.prepare import build_problem
+from mrunfold.prepare import ProblemSettings, build_problem
 
 __all__ = ["Row", "load", "markdown", "measure", "merged", "save", "summary"]
 
@@ -73,6 +74,7 @@ def measure(
     samples: int = 0,
     steps: int = 8,
     ours: Mapping[str, Any] | None = None,
+    map_sets: int | None = None,
     report: Callable[[Row], None] = lambda row: None,
     done: Sequence[Row] = (),
 ) -> list[Row]:
@@ -80,19 +82,21 @@ def measure(
 
     Maps, scale and σ_y come from the undersampled data.  Classical methods get the lamda of `grid` that suits
     the target most (one an image); ours has nothing to choose, and `ours`, further parameters of it, is for
-    trials.  Rows of an earlier run in `done` are taken as they are; report gets each row when it is there.
+    trials; map_sets: of coil maps, None for as many as a slice needs.  Rows of an earlier run in `done` are
+    taken as they are; report gets each row when it is there.
     """
     parameters: dict[str, dict[str, Any]] = {m: {"grid": tuple(grid)} for m in classical}
     parameters |= {
         "zero_filled": {},
         "unfold": {"weights": weights, "samples": samples, "steps": steps, **(ours or {})},
     }
+    settings = None if map_sets is None else ProblemSettings(espirit=EspiritSettings(sets=map_sets))
     known = {row.key: row for row in done}
     rows: list[Row] = []
     for full in slices:
         for kind, accel in laws:
             for seed in seeds:
-                for row in _one(full, kind, accel, seed, parameters, known):
+                for row in _one(full, kind, accel, seed, parameters, known, settings):
                     report(row)
                     rows.append(row)
     return rows
@@ -113,10 +117,13 @@ def _one(
     seed: int,
     parameters: dict[str, dict[str, Any]],
     known: dict[tuple[Any, ...], Row],
+    settings: ProblemSettings | None,
 ) -> Iterable[Row]:
     named = {
         name: method_words(name, parameters[name]) for name in sorted(parameters, key=METHOD_ORDER.index)
     }
+    if settings is not None:
+        named = {name: f"{words}, {settings.espirit.sets} sets of maps" for name, words in named.items()}
     keys = {name: (full.name, kind, accel, seed, name, made_by) for name, made_by in named.items()}
     if all(key in known for key in keys.values()):
         yield from (known[key] for key in keys.values())
@@ -125,7 +132,9 @@ def _one(
     mask = draw(kind, (header.unoversampled, header.matrix[1]), accel, seed=seed)
     # Fully sampled by what it is: an exact zero among the samples of a scan is a sample too.
     everything = np.ones(full.kspace.shape[-2:], bool)
-    problem = build_problem(full.kspace, header, mask, acquired=everything, target="combined")
+    problem = build_problem(
+        full.kspace, header, mask, acquired=everything, settings=settings, target="combined"
+    )
     common: dict[str, Any] = {
         "data": full.name,
         "simulated": full.simulated,
