@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mrunfold.cli import bench_evidence, bench_speed, bench_training
 from mrunfold.cli.bench_evidence import law_of, spread
+
+if TYPE_CHECKING:
+    from mrunfold.benchmarks.quality.scans import Row
 
 __all__ = ["app"]
 
@@ -74,21 +78,13 @@ def quality(
 ) -> None:
     """Compare the learned method with L1-wavelet and TV, each at its best weight, on fully sampled data."""
     from mrunfold.benchmarks.datasets import full_slices, windowed
-    from mrunfold.benchmarks.quality.scans import CLASSICAL, Row, load, markdown, measure, merged, save
+    from mrunfold.benchmarks.quality.scans import CLASSICAL, markdown, measure
     from mrunfold.cli.options import parse_parameters
 
     laws = [law_of(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
     found = spread([p for path in data for p in full_slices(path, coils, sigma, shading)], slices)
     found = [windowed(piece) for piece in found] if hann else found
-    earlier = load(out) if out is not None and out.exists() else []
-    so_far: list[Row] = []
-
-    def report(row: Row) -> None:
-        so_far.append(row)
-        if out is not None:
-            save(merged(so_far, earlier), out)
-        print(_told(row), flush=True)
-
+    report, earlier = _kept(out)
     rows = measure(
         found,
         laws,
@@ -104,8 +100,22 @@ def quality(
     )
     print("\nPSNR in dB by the target's maximum, target combined with maps of the undersampled data:\n")
     print(markdown(rows))
-    if out is not None:
-        save(merged(rows, earlier), out)
+
+
+def _kept(out: Path | None) -> tuple[Callable[[Row], None], list[Row]]:
+    """Return what prints each row and saves it with those before, and the rows that `out` has."""
+    from mrunfold.benchmarks.quality.scans import load, merged, save
+
+    earlier = load(out) if out is not None and out.exists() else []
+    so_far: list[Row] = []
+
+    def report(row: Row) -> None:
+        so_far.append(row)
+        if out is not None:
+            save(merged(so_far, earlier), out)
+        print(_told(row), flush=True)
+
+    return report, earlier
 
 
 @app.command()
