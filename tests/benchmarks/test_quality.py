@@ -147,7 +147,13 @@ def test_the_command_keeps_what_it_did_not_measure(tmp_path: Path, monkeypatch: 
     """A run of one mask law must not cost the file the others."""
     new = [replace(row, mask="poisson", accel=12.0) for row in ROWS]
     monkeypatch.setattr("mrunfold.benchmarks.datasets.full_slices", lambda *given: iter(()))
-    monkeypatch.setattr(quality, "measure", lambda *_, **__: new)
+
+    def measured(*_, report, **__):
+        for each in new:
+            report(each)
+        return new
+
+    monkeypatch.setattr(quality, "measure", measured)
     save(ROWS, tmp_path / "rows.json")
     arguments = ["bench", "quality", "scan.h5", "--law", "poisson:12", "--out", str(tmp_path / "rows.json")]
     result = CliRunner().invoke(main.app, arguments)
