@@ -140,9 +140,10 @@ def moved(
 
 def _told(row: Any) -> str:
     covered = "" if row.coverage is None else f"  coverage {row.coverage:.3f}"
+    rss = "" if row.rss is None else f", RSS {row.rss:.2f} dB"  # None in files of before
     return (
         f"{row.data} {row.mask} R={row.accel:g} seed {row.seed} σ_y {row.sigma_y:.4f} {row.method}: "
-        f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}, RSS {row.rss:.2f} dB, {row.seconds:.2f} s{covered}"
+        f"{row.psnr:.2f} dB, SSIM {row.ssim:.4f}{rss}, {row.seconds:.2f} s{covered}"
     )
 
 
