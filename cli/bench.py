@@ -217,8 +217,8 @@ def compression(
 ) -> None:
     """Measure what the default compression of coils costs in quality and saves in time."""
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.measured import save_measured
     from mrunfold.benchmarks.quality.compression import CompressionRow, markdown, measure
+    from mrunfold.benchmarks.store import save_measured
 
     def report(row: CompressionRow) -> None:
         print(
@@ -272,9 +272,10 @@ def fleet(
     gpu_factor: Annotated[float, typer.Option(min=1, help="Speed assumed of a GPU, × a core.")] = 20,
 ) -> None:
     """Print what `batch` measured, and the full fastMRI sets counted from it, as Markdown tables."""
-    from mrunfold.benchmarks.speed.batch import fleet_markdown, measured_markdown, read_measured
+    from mrunfold.benchmarks.speed.batch import fleet_markdown, measured_markdown
+    from mrunfold.benchmarks.store import read_measured
 
-    found = read_measured(file)
+    found = read_measured(file, "batch")
     print(f"{measured_markdown(found)}\n{fleet_markdown(found, gpu_factor)}")
 
 

@@ -68,8 +68,8 @@ def check(
 ) -> None:
     """Measure how well held-out samples rank methods; each slice also under a Hann window, and shaded."""
     from mrunfold.benchmarks.datasets import full_slices, windowed
-    from mrunfold.benchmarks.measured import about, save_measured
     from mrunfold.benchmarks.quality.verdicts import CheckRow, markdown, measure, summary
+    from mrunfold.benchmarks.store import about, save_measured
 
     def report(row: CheckRow) -> None:
         print(f"{row.data} {row.mask} R={row.accel:g}: {row.verdict}", flush=True)

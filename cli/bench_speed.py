@@ -147,7 +147,7 @@ def _device(name: str) -> str:
 
 
 def finish(found: dict[str, Any], table: str, out: Path | None) -> None:
-    from mrunfold.benchmarks.measured import save_measured
+    from mrunfold.benchmarks.store import save_measured
 
     print(f"\n{table}")
     if out is not None:

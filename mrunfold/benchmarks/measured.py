@@ -1,57 +1,15 @@
-"""Files of what a benchmark measured, and the Markdown tables made from them."""
+"""What a benchmark prints: seconds of a call, and a Markdown table."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from mrunfold.errors import InputError
-from mrunfold.export import platform_facts, versions
-from mrunfold.export.record import to_json
-from mrunfold.io import atomic_path
-
-__all__ = [
-    "about",
-    "least_seconds",
-    "median_seconds",
-    "read_measured",
-    "rows_markdown",
-    "save_measured",
-    "synchronise",
-]
-
-
-def about(bench: str) -> dict[str, Any]:
-    """Return which `mrunfold bench` this is, and what ran it: versions, system, CPU threads."""
-    return {
-        "bench": bench,
-        "threads": torch.get_num_threads(),
-        "platform": platform_facts(),
-        "versions": versions(("mrunfold", "torch", "numpy", "sigpy")),
-    }
-
-
-def save_measured(found: dict[str, Any], path: Path) -> None:
-    """Write what was measured as JSON, whole or not at all."""
-    with atomic_path(path) as part:
-        part.write_text(to_json(found) + "\n", encoding="utf-8")
-
-
-def read_measured(path: Path) -> dict[str, Any]:
-    """Read what `save_measured` wrote; InputError where the file holds something else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and isinstance(found.get("bench"), str):
-            return found
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); write it with mrunfold bench … --out") from None
-    raise InputError(f"{path} holds no measurement of its own; write it with mrunfold bench … --out")
+__all__ = ["least_seconds", "median_seconds", "rows_markdown", "synchronise"]
 
 
 def synchronise() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks.measured import read_measured
 from mrunfold.benchmarks.quality import compression, optimiser, seen
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
 from mrunfold.benchmarks.speed import stages as speed
+from mrunfold.benchmarks.store import read_json, read_measured
 from mrunfold.errors import InputError
 from mrunfold.io import atomic_path
 
@@ -68,12 +67,7 @@ def fill(page: Path, folder: Path) -> list[str]:
 
 
 def _is_quality(file: Path) -> bool:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no file {file}; write it with mrunfold bench … --out") from None
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error}); choose another file") from None
+    content = read_json(file, "…")
     return isinstance(content, dict) and "rows" in content and "bench" not in content
 
 

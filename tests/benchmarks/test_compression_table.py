@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mrunfold.benchmarks.datasets import scanned
-from mrunfold.benchmarks.measured import save_measured
 from mrunfold.benchmarks.quality import compression
+from mrunfold.benchmarks.store import save_measured
 from mrunfold.benchmarks.tables import markdown
 
 

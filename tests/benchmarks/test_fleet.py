@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mrunfold.benchmarks.speed.batch import SETS, fleet_markdown, measured_markdown, read_measured
+from mrunfold.benchmarks.speed.batch import SETS, fleet_markdown, measured_markdown
+from mrunfold.benchmarks.store import read_measured
 from mrunfold.errors import InputError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -59,10 +60,10 @@ def test_limits_stand_beside_what_was_measured():
 
 
 def test_other_files_are_refused(tmp_path):
-    for text in ("{}", "[", '"x"'):
+    for text in ("{}", "[", '"x"', '{"bench": "speed"}'):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(InputError, match="bench batch --out"):
-            read_measured(tmp_path / "x.json")
+            read_measured(tmp_path / "x.json", "batch")
 
 
 def test_the_page_has_what_was_measured():
@@ -72,7 +73,7 @@ def test_the_page_has_what_was_measured():
         pytest.skip(
             f"docs/results/{name} is not measured yet: mrunfold bench batch --out docs/results/{name}"
         )
-    found = read_measured(DOCS / "results" / name)
+    found = read_measured(DOCS / "results" / name, "batch")
     assert json.dumps(found)
     assert measured_markdown(found) in text
     assert fleet_markdown(found, 20) in text

@@ -13,9 +13,9 @@ import torch
 from typer.testing import CliRunner
 
 from mrunfold.benchmarks import head, tables
-from mrunfold.benchmarks.measured import read_measured, save_measured
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
 from mrunfold.benchmarks.speed import stages as speed
+from mrunfold.benchmarks.store import read_measured, save_measured
 from mrunfold.cli import main
 from mrunfold.errors import InputError
 from mrunfold.networks.posterior import PosteriorDenoiser

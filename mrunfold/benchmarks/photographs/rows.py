@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mrunfold.benchmarks import store
 from mrunfold.errors import InputError
 
 __all__ = ["RestoreRow", "RestoreSpeed", "load", "load_speed", "merged", "save"]
@@ -74,40 +74,23 @@ class RestoreSpeed:
 
 def merged(rows: Sequence[RestoreRow], earlier: Sequence[RestoreRow]) -> list[RestoreRow]:
     """Return the rows and those of an earlier run that no row of the same image, task and method replaces."""
-    here = {row.cell for row in rows}
-    return [*rows, *(row for row in earlier if row.cell not in here)]
+    return store.merged(rows, earlier, lambda row: row.cell)
 
 
 def save(rows: Sequence[RestoreRow], path: Path, speed: RestoreSpeed | None = None) -> None:
-    """Write the rows, and the speed where there is one, as JSON, whole or not at all."""
-    from mrunfold.io.atomic import atomic_path
-
-    content: dict[str, Any] = {"rows": [asdict(row) for row in rows]}
-    if speed is not None:
-        content["speed"] = asdict(speed)
-    with atomic_path(path) as part:
-        Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write the rows, and the speed where there is one, see `store.save_rows`."""
+    store.save_rows(rows, path, **({} if speed is None else {"speed": asdict(speed)}))
 
 
 def load(path: Path) -> list[RestoreRow]:
-    """Read the rows that `save` wrote; InputError where the file holds something else."""
-    return _read(path)[0]
+    """Read the rows that `save` wrote, see `store.load_rows`."""
+    return store.load_rows(path, RestoreRow, "restore")[0]
 
 
 def load_speed(path: Path) -> RestoreSpeed | None:
-    """Read the speed that `save` wrote, None where it was not measured; InputError as `load`."""
-    return _read(path)[1]
-
-
-def _read(path: Path) -> tuple[list[RestoreRow], RestoreSpeed | None]:
+    """Read the speed that `save` wrote, None where it was not measured; InputError where it is none."""
+    speed = store.load_rows(path, RestoreRow, "restore")[1].get("speed")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [RestoreRow(**row) for row in content["rows"]]
-        speed = content.get("speed")
-        if speed is not None:
-            speed = RestoreSpeed(**speed | {"tasks": tuple(speed["tasks"])})
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}; write it with bench restore --out") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        return None if speed is None else RestoreSpeed(**speed | {"tasks": tuple(speed["tasks"])})
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path} is not a table of bench restore ({error}); choose another file") from None
-    return rows, speed

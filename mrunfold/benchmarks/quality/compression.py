@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.benchmarks.measured import rows_markdown
+from mrunfold.benchmarks.store import about
 from mrunfold.masks import Mask, draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.metrics import psnr

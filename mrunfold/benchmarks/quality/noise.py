@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.benchmarks.measured import rows_markdown
+from mrunfold.benchmarks.store import about
 from mrunfold.coils import noise_model
 from mrunfold.coils.edge import edge_noise
 from mrunfold.errors import InputError

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.benchmarks.measured import rows_markdown
+from mrunfold.benchmarks.store import about
 from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.run import load_bank, start_from_file, untrained
 from mrunfold.training.stages import UnfoldStage

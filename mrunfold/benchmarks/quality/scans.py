@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mrunfold.benchmarks import store
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.quality.judge import Judge, interval_coverage, scores
 from mrunfold.benchmarks.quality.sweep import sweep
 from mrunfold.coils import EspiritSettings
-from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import Seeds, get_method
 from mrunfold.networks.weights import load_weights
@@ -215,27 +215,17 @@ def _rss_gains(rows: Sequence[Row]) -> dict[str, float | None]:
 
 def merged(rows: Sequence[Row], earlier: Sequence[Row]) -> list[Row]:
     """Return `rows` and what they do not replace of an earlier run: other data, masks, seeds or methods."""
-    here = {row.key[:-1] for row in rows}
-    return [*rows, *(row for row in earlier if row.key[:-1] not in here)]
+    return store.merged(rows, earlier, lambda row: row.key[:-1])
 
 
 def save(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows and their summary as JSON, whole or not at all."""
-    from mrunfold.io.atomic import atomic_path
-
-    content = {"summary": summary(rows), "rows": [asdict(r) for r in rows]}
-    with atomic_path(path) as part:
-        Path(part).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write the rows and their summary, see `store.save_rows`."""
+    store.save_rows(rows, path, summary=summary(rows))
 
 
 def load(path: Path) -> list[Row]:
-    """Read the rows that `save` wrote; InputError where the file holds something else."""
-    try:
-        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path}; write it with bench quality --out") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a table of bench quality ({error}); choose another file") from None
+    """Read the rows that `save` wrote, see `store.load_rows`."""
+    return store.load_rows(path, Row, "quality")[0]
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from mrunfold.benchmarks.datasets import FullSlice, scanned
-from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.benchmarks.measured import rows_markdown
 from mrunfold.benchmarks.quality.scans import GRID, Row, measure
+from mrunfold.benchmarks.store import about
 from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.chance import smooth_field
 from mrunfold.training.images import ImageBank

@@ -16,14 +16,15 @@ from mrunfold.batch.cluster import Fleet, open_fleet
 from mrunfold.batch.plan import digest_of, full_settings
 from mrunfold.batch.task import Task, cpu_threads
 from mrunfold.batch.volume import Work
+from mrunfold.benchmarks.store import about
 from mrunfold.errors import InputError
-from mrunfold.export import platform_facts, versions
+from mrunfold.export import versions
 from mrunfold.methods.registry import get_method
 from mrunfold.phantoms.folder import generate_folder
 from mrunfold.pipeline import ReconSettings
 from mrunfold.pipeline.slices import choose_device
 
-__all__ = ["SETS", "Sizes", "fleet_markdown", "measure", "measured_markdown", "read_measured"]
+__all__ = ["SETS", "Sizes", "fleet_markdown", "measure", "measured_markdown"]
 
 # fastMRI's validation sets: volumes and slices, as its paper counts them.
 SETS = {"knee": (199, 7135), "brain": (1378, 21842)}
@@ -63,10 +64,10 @@ def measure(sizes: Sizes, settings: ReconSettings, report: Report = lambda line:
             max_coils=sizes.coils,
         )
         found: dict[str, Any] = {
+            **about("batch"),
             "sizes": vars(sizes),
             "method": settings.method,
             "device": choose_device(settings.device).type,
-            "platform": platform_facts(),
             "versions": versions(("mrunfold", "torch", "dask")),
         }
         found |= _in_process(raw, folder, settings, report)
@@ -172,19 +173,6 @@ def _empty_tasks(fleet: Fleet) -> float:
 
 def _nothing(x: int) -> int:
     return x
-
-
-def read_measured(path: Path) -> dict[str, Any]:
-    """Read what `bench batch --out` wrote; InputError where it is something else."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        if "batch_seconds_per_slice" in found:
-            return dict(found)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); make it with `mrunfold bench batch --out`"
-        ) from None
-    raise InputError(f"{path} is not of `mrunfold bench batch`; make it with `mrunfold bench batch --out`")
 
 
 def measured_markdown(found: dict[str, Any]) -> str:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mrunfold.benchmarks.head import head_problem
-from mrunfold.benchmarks.measured import about, median_seconds, rows_markdown
+from mrunfold.benchmarks.measured import median_seconds, rows_markdown
+from mrunfold.benchmarks.store import about
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.weights import load_weights
 from mrunfold.problem import Problem

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mrunfold.benchmarks.head import write_head
-from mrunfold.benchmarks.measured import about, least_seconds, median_seconds, rows_markdown, synchronise
+from mrunfold.benchmarks.measured import least_seconds, median_seconds, rows_markdown, synchronise
 from mrunfold.benchmarks.speed.recon import one_run, settings
+from mrunfold.benchmarks.store import about
 from mrunfold.coils import EspiritSettings, maps_from_block
 from mrunfold.coils.calibration import calibration_block
 from mrunfold.io import open_scan

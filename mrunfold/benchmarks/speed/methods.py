@@ -21,9 +21,10 @@ from torch import Tensor
 
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
 from mrunfold.benchmarks.head import head_slice
-from mrunfold.benchmarks.measured import about, median_seconds, rows_markdown, synchronise
+from mrunfold.benchmarks.measured import median_seconds, rows_markdown, synchronise
 from mrunfold.benchmarks.quality.judge import scores
 from mrunfold.benchmarks.quality.scans import CLASSICAL, GRID
+from mrunfold.benchmarks.store import about
 from mrunfold.io.cfl import read_cfl, write_cfl
 from mrunfold.masks import draw
 from mrunfold.methods import get_method

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mrunfold.benchmarks.head import write_head
-from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.benchmarks.measured import rows_markdown
+from mrunfold.benchmarks.store import about
 from mrunfold.pipeline import ReconSettings
 from mrunfold.pipeline.run import reconstruct
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from mrunfold.benchmarks.head import head_block, head_problem
-from mrunfold.benchmarks.measured import about, least_seconds, rows_markdown
+from mrunfold.benchmarks.measured import least_seconds, rows_markdown
+from mrunfold.benchmarks.store import about
 from mrunfold.coils import maps_from_block
 from mrunfold.figures import new_figure
 from mrunfold.networks.precision import choose, convolutions_in

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mrunfold.benchmarks.head import head_block
-from mrunfold.benchmarks.measured import about, rows_markdown
+from mrunfold.benchmarks.measured import rows_markdown
 from mrunfold.benchmarks.speed import cost, maps, methods, recon
+from mrunfold.benchmarks.store import about
 from mrunfold.figures import new_figure
 from mrunfold.io.atomic import atomic_path
 
