@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrunfold.cli import bench_evidence, bench_speed, bench_training
-from mrunfold.cli.bench_evidence import law_of, spread
+from mrunfold.cli.bench_evidence import mask_of, spread
 
 if TYPE_CHECKING:
     from mrunfold.benchmarks.quality.scans import Row
@@ -51,7 +51,7 @@ def quality(
     data: Annotated[
         list[Path], typer.Argument(help="Fully sampled raw files, .mat files, or folders of them.")
     ],
-    law: Annotated[
+    mask: Annotated[
         list[str] | None, typer.Option(help="Mask and acceleration, poisson:8; may be repeated.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Masks of each kind.")] = 3,
@@ -81,13 +81,13 @@ def quality(
     from mrunfold.benchmarks.quality.scans import CLASSICAL, markdown, measure
     from mrunfold.cli.options import parse_parameters
 
-    laws = [law_of(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
+    masks = [mask_of(text) for text in (mask or ["poisson:4", "poisson:8", "random:4"])]
     found = spread([p for path in data for p in full_slices(path, coils, sigma, shading)], slices)
     found = [windowed(piece) for piece in found] if hann else found
     report, earlier = _kept(out)
     rows = measure(
         found,
-        laws,
+        masks,
         range(seeds),
         weights=weights,
         classical=() if only_ours else CLASSICAL,
@@ -178,7 +178,7 @@ def table(
 def pictures(
     data: Annotated[Path, typer.Argument(help="A fully sampled raw file or .mat file.")],
     out: Annotated[Path, typer.Argument(help="PNG to write.")],
-    law: Annotated[str, typer.Option(help="Mask and acceleration.")] = "poisson:8",
+    mask: Annotated[str, typer.Option(help="Mask and acceleration.")] = "poisson:8",
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Posterior samples.")] = 8,
 ) -> None:
@@ -188,7 +188,7 @@ def pictures(
     from mrunfold.benchmarks.quality.scans import GRID
 
     first = next(iter(full_slices(data)))
-    write_comparison(out, first, law_of(law), GRID, weights=weights, samples=samples)
+    write_comparison(out, first, mask_of(mask), GRID, weights=weights, samples=samples)
     print(f"wrote {out}")
 
 
@@ -211,7 +211,7 @@ def compression(
     data: Annotated[
         list[Path], typer.Argument(help="Fully sampled raw files, .mat files, or folders of them.")
     ],
-    law: Annotated[list[str] | None, typer.Option(help="Mask and acceleration, poisson:8.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration, poisson:8.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
@@ -229,8 +229,8 @@ def compression(
         )
 
     slices = [piece for path in data for piece in full_slices(path)]
-    laws = [law_of(text) for text in (law or ["poisson:4", "poisson:8", "random:4"])]
-    found = measure(slices, laws, weights, report)
+    masks = [mask_of(text) for text in (mask or ["poisson:4", "poisson:8", "random:4"])]
+    found = measure(slices, masks, weights, report)
     if out is not None:
         save_measured(found, out)
     print(f"\n{markdown(found)}")

@@ -9,7 +9,7 @@ import typer
 
 from mrunfold.errors import InputError
 
-__all__ = ["COMMANDS", "law_of", "spread"]
+__all__ = ["COMMANDS", "mask_of", "spread"]
 
 
 def maps(
@@ -20,13 +20,13 @@ def maps(
         list[Path] | None,
         typer.Option(help="Fully sampled data, folders, or `bodies`: what maps explain of them, not time."),
     ] = None,
-    law: Annotated[list[str] | None, typer.Option(help="With --explain: mask and acceleration.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="With --explain: mask and acceleration.")] = None,
     slices: Annotated[int | None, typer.Option(min=1, help="With --explain: slices at most.")] = None,
     shading: Annotated[float | None, typer.Option(min=1.01, help="With --explain: as `quality`.")] = None,
 ) -> None:
     """Time coil calibration against SigPy's and, where installed, BART's; or say what the maps explain."""
     if explain:
-        _explain(explain, law or ["random:4", "poisson:8"], slices, shading)
+        _explain(explain, mask or ["random:4", "poisson:8"], slices, shading)
         return
     from mrunfold.benchmarks.speed.maps import MapsRow, measure
 
@@ -42,7 +42,7 @@ def maps(
         print(f"torch is {row.seconds / ours.seconds:.1f}× as fast as {row.name}")
 
 
-def _explain(paths: list[Path], laws: list[str], slices: int | None, shading: float | None) -> None:
+def _explain(paths: list[Path], masks: list[str], slices: int | None, shading: float | None) -> None:
     from mrunfold.benchmarks.datasets import full_slices
     from mrunfold.benchmarks.quality.explained import ExplainedRow, bodies, markdown, measure
 
@@ -55,12 +55,12 @@ def _explain(paths: list[Path], laws: list[str], slices: int | None, shading: fl
         for path in paths
         for piece in (bodies() if str(path) == "bodies" else full_slices(path, 8, 0.004, shading))
     ]
-    print("\n" + markdown(measure(spread(found, slices), [law_of(text) for text in laws], report)))
+    print("\n" + markdown(measure(spread(found, slices), [mask_of(text) for text in masks], report)))
 
 
 def check(
     data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
-    law: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
     slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     splits: Annotated[int, typer.Option(min=1, help="How many times samples are held out.")] = 2,
@@ -76,9 +76,9 @@ def check(
 
     found = spread([piece for path in data for piece in full_slices(path)], slices)
     shaded = spread([p for path in data for p in full_slices(path, 8, 0.004, 10.0) if p.simulated], slices)
-    laws = [law_of(text) for text in law or ["random:3", "random:5", "poisson:4", "poisson:10"]]
+    masks = [mask_of(text) for text in mask or ["random:3", "random:5", "poisson:4", "poisson:10"]]
     scans = [*found, *(windowed(piece) for piece in found), *shaded]
-    measured = summary(measure(scans, laws, weights=weights, splits=splits, report=report))
+    measured = summary(measure(scans, masks, weights=weights, splits=splits, report=report))
     print("\n" + markdown(measured))
     if out is not None:
         save_measured(about("check") | measured, out)
@@ -93,13 +93,13 @@ def spread(found: list[Any], count: int | None) -> list[Any]:
     return [found[i] for i in np.linspace(0, len(found) - 1, count).round().astype(int)]
 
 
-def law_of(text: str) -> tuple[str, float]:
+def mask_of(text: str) -> tuple[str, float]:
 
     kind, _, accel = text.partition(":")
     try:
         return kind, float(accel)
     except ValueError:
-        raise InputError(f"--law is a kind and an acceleration, as poisson:8, got {text!r}") from None
+        raise InputError(f"--mask is a kind and an acceleration, as poisson:8, got {text!r}") from None
 
 
 COMMANDS = (maps, check)

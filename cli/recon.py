@@ -76,7 +76,7 @@ def _report(summary: Summary, folder: Path) -> None:
     asked = f"R={mask['asked']:g} asked, " if mask["asked"] else ""
     rows = [("files", str(folder))]
     rows += [("", f"  {name}") for name in summary.files]
-    rows.append(("mask", f"{mask['kind']}, {asked}R={delivered} delivered"))
+    rows.append(("mask", f"{mask['kind']}, {asked}R={delivered} actual"))
     rows.append(("method", record["settings"]["method"]))
     rows.append(("magnitude", record["target_kind"]))
     if scores and scores["psnr"] is not None:

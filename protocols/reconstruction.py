@@ -14,7 +14,7 @@ from mrunfold.errors import InputError, did_you_mean
 from mrunfold.protocols.training import FOLDER, read_toml, tomllib
 
 __all__ = [
-    "RECON_SUFFIX", "CoilSettings", "Data", "MaskLaw", "MethodSpec", "ReconProtocol", "ScoreRule", "Target",
+    "RECON_SUFFIX", "CoilSettings", "Data", "MaskSpec", "MethodSpec", "ReconProtocol", "ScoreRule", "Target",
     "load_recon_protocol", "recon_protocol_names", "to_toml",
 ]  # fmt: skip
 
@@ -50,10 +50,10 @@ class Data(_Frozen):
         return self
 
 
-class MaskLaw(_Frozen):
+class MaskSpec(_Frozen):
     """The undersampling: as `mrunfold.masks.draw`; seed: "name" for fastMRI's, of each file's name."""
 
-    law: str = "acquired"
+    kind: str = "acquired"
     accel: float | None = None
     calibration: int | tuple[int, int] | None = None
     center_fraction: float | None = None
@@ -94,7 +94,7 @@ class ReconProtocol(_Frozen):
 
     name: str = Field(pattern=r"^[0-9A-Za-z_.-]{1,60}$")
     data: Data = Data()
-    mask: MaskLaw = MaskLaw()
+    mask: MaskSpec = MaskSpec()
     coils: CoilSettings = CoilSettings()
     target: Target = Target()
     scores: ScoreRule = ScoreRule()

@@ -207,7 +207,7 @@ class Scanner(_Frozen):
 
 
 class Measurements(_Frozen):
-    """The law of simulated measurements: ranges are drawn log-uniformly, coils too.
+    """What simulated measurements are drawn from: ranges are drawn log-uniformly, coils too.
 
     mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
     share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
@@ -235,7 +235,7 @@ Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "
 
 
 class Degradations(_Frozen):
-    """The law of degraded photographs, every item by itself; ranges are drawn log-uniformly.
+    """What degraded photographs are drawn from, every item by itself; ranges are drawn log-uniformly.
 
     tasks: how often each is drawn; sigma_y_usual: noise of a `usual_fraction` of the items, sigma_y that of
     the others, sigma_y_denoise that of denoising; grey: share of images without colour; zoom: images are made

@@ -17,7 +17,7 @@ from mrunfold.pipeline import ReconSettings
 from mrunfold.protocols.reconstruction import (
     CoilSettings,
     Data,
-    MaskLaw,
+    MaskSpec,
     MethodSpec,
     ReconProtocol,
     Target,
@@ -62,7 +62,7 @@ def check_settings(protocol: ReconProtocol, settings: ReconSettings, weights_sha
 def _fixed(protocol: ReconProtocol) -> dict[str, Any]:
     """Return the fields of ReconSettings that the protocol fixes."""
     fixed: dict[str, Any] = {
-        "mask": protocol.mask.law,
+        "mask": protocol.mask.kind,
         "accel": protocol.mask.accel,
         "calibration": protocol.mask.calibration,
         "center_fraction": protocol.mask.center_fraction,
@@ -168,8 +168,8 @@ def freeze(
     return ReconProtocol(
         name=name,
         data=Data(pattern=pattern, count=len(hashes) or None, sha256=hashes),
-        mask=MaskLaw(
-            law=settings.mask,
+        mask=MaskSpec(
+            kind=settings.mask,
             accel=settings.accel,
             calibration=settings.calibration,
             center_fraction=settings.center_fraction,

@@ -41,13 +41,13 @@ class Mask:
 
     @property
     def delivered(self) -> float:
-        """All samples over kept samples."""
+        """The actual acceleration: all samples over kept samples."""
         return self.array.size / int(self.array.sum())
 
     def __str__(self) -> str:
-        delivered = f"R={self.delivered:.2f} delivered"
+        actual = f"R={self.delivered:.2f} actual"
         asked = "as acquired, " if self.asked is None else f"R={self.asked:g} asked, "
         seed = self.seed if self.seed is None or isinstance(self.seed, int) else "of the file's name"
         size = f"{self.kind} mask {self.shape[0]}×{self.shape[1]}"
-        text = f"{size}, {asked}{delivered}, centre {self.calibration}"
+        text = f"{size}, {asked}{actual}, centre {self.calibration}"
         return text if seed is None else f"{text}, seed {seed}"

@@ -77,7 +77,7 @@ def equispaced_fraction(
     """Keep lines at a spacing widened so that, with the centre, `accel` is met.
 
     Arguments and errors as for `random`.  The spacing is not a whole number, so the lines are not quite
-    equispaced (facebookresearch/fastMRI#54).  fastMRI's EquispacedMaskFractionFunc, the law of its
+    equispaced (facebookresearch/fastMRI#54).  fastMRI's EquispacedMaskFractionFunc, the mask of its
     multicoil brain challenge.
     """
     return _fastmri("equispaced_fraction", shape, accel, seed, calibration, center_fraction)
@@ -146,7 +146,7 @@ def _fastmri(
     if kind in ("random", "equispaced_fraction") and lines * accel >= phase and lines < phase:
         reach = f"below {phase / lines:.4g}"
         raise InputError(
-            f"a centre of {lines} lines of {phase} leaves none for the {kind} law at acceleration {accel:g}; "
+            f"a centre of {lines} lines of {phase} leaves none for a {kind} mask at acceleration {accel:g}; "
             f"with this centre it reaches accelerations {reach}: lower either"
         )
     if lines == phase:

@@ -59,7 +59,7 @@ def gaussian1d(
 ) -> Mask:
     """Draw phase-encoding lines without replacement with weights exp(−k²/2·width²).
 
-    shape: (readout, phase); the centre as for fastMRI's laws (calibration lines, or center_fraction, by
+    shape: (readout, phase); the centre as for fastMRI's masks (calibration lines, or center_fraction, by
     default 0.32/accel).  Exactly round(phase/accel) lines are kept.  InputError where the centre has more.
     """
     readout, phase = checked_shape(shape)

@@ -25,7 +25,7 @@ MAX_SEED = 2**32 - 1  # what all generators take
 class ReconSettings:
     """A run's settings, checked as far as they can be without the scan.
 
-    mask: "acquired" keeps what the file holds, "given" is one of the user's (`Own`), else a law of
+    mask: "acquired" keeps what the file holds, "given" is one of the user's (`Own`), else a kind of
     `mrunfold.masks` with acceleration `accel`, its fully sampled centre `calibration` (lines, or (readout,
     phase)) or `center_fraction`; method, parameters: as `get_method`; slices: Python slice "0:3", indices
     "0,4,-1", None for all; seed: an integer, or "name" for fastMRI's seed of the file's name; target: what
@@ -75,7 +75,9 @@ class ReconSettings:
         if self.mask == "acquired" and given:
             raise InputError(f"`{given[0]}` needs a mask to draw; add `mask`, for example `mask='poisson'`")
         if Path(self.mask).suffix.lower() in SUFFIXES:
-            raise InputError(f"a mask of one's own ({Path(self.mask).name}) is for `recon`; give a law here")
+            raise InputError(
+                f"a mask of one's own ({Path(self.mask).name}) is for `recon`; give a kind of mask here"
+            )
         if self.mask not in ("acquired", "given") and self.accel is None:
             raise InputError(f"`mask={self.mask}` needs an acceleration; add `accel`, for example `accel=4`")
         if self.target not in (None, "combined", "rss"):

@@ -141,7 +141,7 @@ def _twice_undersampled(drawn: Mask | None, held: np.ndarray, header: Header) ->
     left, right = header.padding or (0, held.shape[1])
     if drawn is None or held[:, max(left, 0) : right].all() or not held.any():
         return ()
-    return ("the mask was drawn over a file that is itself undersampled: the R delivered counts both",)
+    return ("the mask was drawn over a file that is itself undersampled: the actual R counts both",)
 
 
 def _readout_undersampled(mask: Mask | None, header: Header) -> tuple[str, ...]:

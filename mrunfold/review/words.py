@@ -54,7 +54,7 @@ def _mask(mask: Mapping[str, Any]) -> str:
     numbers = [f"{v:.2f}" for v in delivered if isinstance(v, (int, float))]
     given = " to ".join(dict.fromkeys(numbers)) or "unknown"
     asked = f"{mask['asked']:g} asked for, " if isinstance(mask["asked"], (int, float)) else ""
-    return f"Sampling: {mask['kind']}; acceleration {asked}{given} delivered."
+    return f"Sampling: {mask['kind']}; acceleration {asked}{given} actual."
 
 
 def _method(result: Reconstruction) -> str:

@@ -13,7 +13,10 @@ __all__ = ["DeadLeaves"]
 SIDES = (192, 320)  # pixels of a scene, before it is turned, zoomed and sampled as any slice is
 COUNT = 500
 RADII = (2.0, 0.3)  # pixels, share of the side
-FALLS = (1.2, 3.0)  # the law between is r^-a: a = 3 as in natural images, less for more large shapes
+FALLS = (
+    1.2,
+    3.0,
+)  # sizes between are distributed as r^-a: a = 3 as in natural images, less for more large shapes
 CORNERS = (1.0, 2.0, 2.0, 2.0, 6.0)  # exponents of |u|^p + |v|^p < 1: diamonds, ellipses, near boxes
 DARK = 0.12  # share of shapes without signal, as air and bone have none
 TEXTURED = 0.6

@@ -23,18 +23,18 @@ __all__ = ["NaturalPriorStage", "NaturalUnfoldStage", "draw_natural_problem"]
 
 
 def draw_natural_problem(
-    bank: PhotoBank, law: Degradations, stage: Stage, generator: torch.Generator
+    bank: PhotoBank, degradations: Degradations, stage: Stage, generator: torch.Generator
 ) -> TrainingProblem:
     """Return one random batch: one image size; task, operator, σ_y and σ_t of each item by themselves.
 
     Images are real, from 0 to 1, n ~ N(0, σ_y² I), scale 1.
     """
     shape = draw_size(stage.sizes, generator)
-    tasks = [_draw_task(law, generator) for _ in range(stage.batch)]
-    items = [draw_measurement(task, bank, law, shape, generator) for task in tasks]
+    tasks = [_draw_task(degradations, generator) for _ in range(stage.batch)]
+    items = [draw_measurement(task, bank, degradations, shape, generator) for task in tasks]
     x = torch.stack([item.x for item in items])
     A = Items(tuple(item.A for item in items))
-    sigma_y = torch.tensor([_draw_sigma_y(task, law, generator) for task in tasks])
+    sigma_y = torch.tensor([_draw_sigma_y(task, degradations, generator) for task in tasks])
     length = A.range.shape[0]
     y = torch.stack([F.pad(item.clean.flatten(), (0, length - item.clean.numel())) for item in items])
     noise = complex_noise_like(y, [generator] * stage.batch)
@@ -42,8 +42,8 @@ def draw_natural_problem(
     sigma_t = torch.tensor(
         [
             math.inf
-            if task != "nothing" and uniform(0, 1, generator) < law.mean_fraction
-            else log_uniform(law.sigma_t, generator)
+            if task != "nothing" and uniform(0, 1, generator) < degradations.mean_fraction
+            else log_uniform(degradations.sigma_t, generator)
             for task in tasks
         ]
     )
@@ -52,21 +52,21 @@ def draw_natural_problem(
     return TrainingProblem(x, torch.where(finite > 0, x_t, torch.zeros_like(x)), sigma_t, y, A, sigma_y)
 
 
-def _draw_task(law: Degradations, generator: torch.Generator) -> str:
-    if uniform(0, 1, generator) < law.dropout:
+def _draw_task(degradations: Degradations, generator: torch.Generator) -> str:
+    if uniform(0, 1, generator) < degradations.dropout:
         return "nothing"
-    weights = torch.tensor(list(law.tasks.values()))
-    return list(law.tasks)[int(torch.multinomial(weights, 1, generator=generator))]
+    weights = torch.tensor(list(degradations.tasks.values()))
+    return list(degradations.tasks)[int(torch.multinomial(weights, 1, generator=generator))]
 
 
-def _draw_sigma_y(task: str, law: Degradations, generator: torch.Generator) -> float:
+def _draw_sigma_y(task: str, degradations: Degradations, generator: torch.Generator) -> float:
     if task == "denoise":
-        return log_uniform(law.sigma_y_denoise, generator)
-    usual = uniform(0, 1, generator) < law.usual_fraction
-    return log_uniform(law.sigma_y_usual if usual else law.sigma_y, generator)
+        return log_uniform(degradations.sigma_y_denoise, generator)
+    usual = uniform(0, 1, generator) < degradations.usual_fraction
+    return log_uniform(degradations.sigma_y_usual if usual else degradations.sigma_y, generator)
 
 
-def _law(protocol: TrainingProtocol) -> Degradations:
+def _degradations(protocol: TrainingProtocol) -> Degradations:
     assert protocol.degradations is not None
     return protocol.degradations
 
@@ -75,8 +75,10 @@ class NaturalPriorStage(PriorStage):
     """Stage one on photographs, ε ~ N(0, I)."""
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        shape, law = draw_size(self.settings.sizes, generator), _law(self.protocol)
-        x = torch.stack([random_photo(self.bank, law, shape, generator) for _ in range(self.settings.batch)])
+        shape, degradations = draw_size(self.settings.sizes, generator), _degradations(self.protocol)
+        x = torch.stack(
+            [random_photo(self.bank, degradations, shape, generator) for _ in range(self.settings.batch)]
+        )
         tau = torch.tensor([log_uniform(self.protocol.noise_levels, generator) for _ in range(len(x))])
         return x, tau, complex_noise_like(x, [generator] * len(x))
 
@@ -85,4 +87,4 @@ class NaturalUnfoldStage(UnfoldStage):
     """Stage two on photographs: every item of a batch has its own task."""
 
     def draw(self, generator: torch.Generator) -> Any:
-        return draw_natural_problem(self.bank, _law(self.protocol), self.settings, generator)
+        return draw_natural_problem(self.bank, _degradations(self.protocol), self.settings, generator)

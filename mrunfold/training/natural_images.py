@@ -66,7 +66,7 @@ def _large_files(root: Path, spec: ImageSet, least_side: int) -> tuple[Path, ...
 
 
 def random_photo(
-    bank: PhotoBank, law: Degradations, shape: tuple[int, int], generator: torch.Generator
+    bank: PhotoBank, degradations: Degradations, shape: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
     """Return a random colour patch (3, y, x) of `shape`, from 0 to 1; at times three equal channels, grey.
 
@@ -78,8 +78,8 @@ def random_photo(
     if uniform(0, 1, generator) < 0.5:
         height, width = width, height
     zoom = 1.0
-    if uniform(0, 1, generator) < law.zoomed:
-        zoom = math.exp(uniform(math.log(law.zoom[0]), math.log(law.zoom[1]), generator))
+    if uniform(0, 1, generator) < degradations.zoomed:
+        zoom = math.exp(uniform(math.log(degradations.zoom[0]), math.log(degradations.zoom[1]), generator))
     rows, columns = min(round(height / zoom), image.shape[1]), min(round(width / zoom), image.shape[2])
     top = int(torch.randint(image.shape[1] - rows + 1, (1,), generator=generator))
     left = int(torch.randint(image.shape[2] - columns + 1, (1,), generator=generator))
@@ -94,7 +94,7 @@ def random_photo(
         patch = patch.flip(-1)
     if uniform(0, 1, generator) < 0.5:
         patch = patch.flip(-2)
-    if uniform(0, 1, generator) < law.grey:
+    if uniform(0, 1, generator) < degradations.grey:
         luma = torch.einsum("c,cyx->yx", torch.tensor(LUMA), patch)
         patch = luma.expand(3, *shape)
     return patch.contiguous()

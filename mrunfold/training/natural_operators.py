@@ -1,4 +1,4 @@
-"""The law of degradations to train on: one random operator for each item."""
+"""Random degradations to train on: an operator for each item."""
 
 from __future__ import annotations
 
@@ -57,9 +57,11 @@ def stroke_mask(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     return mask
 
 
-def random_kernels(kind: str, law: Degradations, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_kernels(
+    kind: str, degradations: Degradations, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Return a blur kernel and what it is taken for, which is at times a little off; sides at most 31."""
-    off = uniform(0, 1, generator) < law.misjudged
+    off = uniform(0, 1, generator) < degradations.misjudged
     stretch = math.exp(uniform(-0.15, 0.15, generator)) if off else 1.0
     turn = uniform(-6, 6, generator) if off else 0.0
     angle = uniform(0, 180, generator)
@@ -82,26 +84,26 @@ class Measurement:
 
 
 def draw_measurement(
-    task: str, bank: PhotoBank, law: Degradations, shape: tuple[int, int], generator: torch.Generator
+    task: str, bank: PhotoBank, degradations: Degradations, shape: tuple[int, int], generator: torch.Generator
 ) -> Measurement:
     """Return a random measurement of a task (`protocols.Task`, or "nothing") on a patch of `shape` (y, x)."""
     if task in ("gaussian", "motion"):
-        return _draw_blur(task, bank, law, shape, generator)
+        return _draw_blur(task, bank, degradations, shape, generator)
     A = draw_operator(task, shape, generator)
-    x = random_photo(bank, law, shape, generator)
+    x = random_photo(bank, degradations, shape, generator)
     return Measurement(x, A(x), A)
 
 
 def _draw_blur(
-    kind: str, bank: PhotoBank, law: Degradations, shape: tuple[int, int], generator: torch.Generator
+    kind: str, bank: PhotoBank, degradations: Degradations, shape: tuple[int, int], generator: torch.Generator
 ) -> Measurement:
-    kernel, told = random_kernels(kind, law, generator)
-    if uniform(0, 1, generator) >= law.real_borders:
-        x = random_photo(bank, law, shape, generator)
+    kernel, told = random_kernels(kind, degradations, generator)
+    if uniform(0, 1, generator) >= degradations.real_borders:
+        x = random_photo(bank, degradations, shape, generator)
         return Measurement(x, CircularBlur(kernel, (3, *shape))(x), CircularBlur(told, (3, *shape)))
     ky, kx = kernel.shape[-2:]
     wide = (shape[0] + ky - 1, shape[1] + kx - 1)
-    scene = random_photo(bank, law, wide, generator)
+    scene = random_photo(bank, degradations, wide, generator)
     inside = (..., slice(ky // 2, ky // 2 + shape[0]), slice(kx // 2, kx // 2 + shape[1]))
     clean = CircularBlur(kernel, (3, *wide))(scene)[inside]
     return Measurement(scene[inside].contiguous(), clean.contiguous(), Blur(told, (3, *shape)))
@@ -129,4 +131,4 @@ def draw_operator(task: str, shape: tuple[int, int], generator: torch.Generator)
         return grey(shape)
     if task == "nothing":
         return Inpaint(torch.zeros(shape))
-    raise ValueError(f"no law for the task {task!r}")
+    raise ValueError(f"no degradation for the task {task!r}")

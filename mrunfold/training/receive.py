@@ -50,27 +50,27 @@ def read_coils(root: Path, pattern: str) -> tuple[Tensor, ...]:
 
 
 def random_sensitivities(
-    measured: tuple[Tensor, ...], coils: int, law: Scanner, generator: torch.Generator
+    measured: tuple[Tensor, ...], coils: int, scanner: Scanner, generator: torch.Generator
 ) -> Tensor:
     """Return random sensitivities, complex64 (coil, GRID, GRID), whose root sum of squares is the shading.
 
     It is 1 everywhere where nothing is shaded, and has its largest value 1 otherwise.
     """
     fitting = [maps for maps in measured if len(maps) >= coils]
-    if coils > 1 and chance(law.measured_coils, generator) and fitting:
+    if coils > 1 and chance(scanner.measured_coils, generator) and fitting:
         maps = fitting[int(torch.randint(len(fitting), (1,), generator=generator))]
         found = _turned(_some_coils(maps, coils, generator), generator)
     else:
-        one_sided = coils > 1 and chance(law.one_sided, generator)
+        one_sided = coils > 1 and chance(scanner.one_sided, generator)
         arc = uniform(0.2, 0.9, generator) * math.pi if one_sided else 2 * math.pi
         found = loop_sensitivities(coils, (GRID, GRID), generator, arc).to(torch.complex64)
     size = found.abs().square().sum(dim=0).sqrt().clamp_min(1e-12)
     found = found / size
-    if not chance(law.shading, generator):
+    if not chance(scanner.shading, generator):
         return found
     # A power of the shading keeps its shape and gives it the range that is wanted.
     spread = math.log(float(size.max() / size.min()))
-    power = min(STEEPEST, math.log(log_uniform(law.shading_range, generator)) / max(spread, 1e-3))
+    power = min(STEEPEST, math.log(log_uniform(scanner.shading_range, generator)) / max(spread, 1e-3))
     return found * (size / size.max()) ** power
 
 

@@ -23,15 +23,17 @@ def draw_size(sizes: tuple[int, int], generator: torch.Generator) -> tuple[int, 
     return 4 * round(uniform(low, high, generator) / 4), 4 * round(uniform(low, high, generator) / 4)
 
 
-def draw_mask(kind: str, shape: tuple[int, int], law: Measurements, generator: torch.Generator) -> Tensor:
+def draw_mask(
+    kind: str, shape: tuple[int, int], measurements: Measurements, generator: torch.Generator
+) -> Tensor:
     """Return a random mask (y, x) of a kind of LINES or POINTS, float32."""
-    accel = log_uniform(law.accelerations, generator)
+    accel = log_uniform(measurements.accelerations, generator)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if kind in LINES:
         if kind != "random":
             accel = max(2, round(accel))
         centre = min(uniform(0.2, 0.45, generator) / accel, 0.9 / accel)
-        # In a small matrix the centre must leave lines for the law to draw.
+        # In a small matrix the centre must leave lines for the measurements to draw.
         centre = min(max(centre, 4 / shape[1]), (math.ceil(shape[1] / accel) - 1) / shape[1])
         mask = draw(kind, shape, accel, seed=seed, center_fraction=centre)
     elif kind == "poisson":

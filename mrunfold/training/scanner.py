@@ -17,7 +17,7 @@ WINDOWS = ("hann", "tukey", "fermi", "elliptical")
 
 
 def noise_and_whitening(
-    k: Tensor, sigma: float, law: Scanner, generator: torch.Generator
+    k: Tensor, sigma: float, scanner: Scanner, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
     """Return noise like k-space (coil, y, x), and the whitening (coil, coil) where it is correlated, or None.
 
@@ -26,7 +26,7 @@ def noise_and_whitening(
     """
     white = sigma * complex_noise_like(k[None], [generator])[0]
     coils = len(k)
-    if coils == 1 or not chance(law.correlated, generator):
+    if coils == 1 or not chance(scanner.correlated, generator):
         return white, None
     mixing = _mixing(coils, generator)
     noise = torch.einsum("cd,dyx->cyx", mixing, white)
@@ -53,9 +53,9 @@ def _mixing(coils: int, generator: torch.Generator) -> Tensor:
     return gain[:, None] * mixing
 
 
-def random_window(shape: tuple[int, int], law: Scanner, generator: torch.Generator) -> Tensor | None:
+def random_window(shape: tuple[int, int], scanner: Scanner, generator: torch.Generator) -> Tensor | None:
     """Return a window of k-space, real (y, x) from 0 to 1, or None where nothing is windowed."""
-    filtered, padded = chance(law.filtered, generator), chance(law.zero_padded, generator)
+    filtered, padded = chance(scanner.filtered, generator), chance(scanner.zero_padded, generator)
     if not (filtered or padded):
         return None
     part = [1.0, 1.0]
@@ -82,9 +82,9 @@ def random_window(shape: tuple[int, int], law: Scanner, generator: torch.Generat
     return box * along[0] * along[1]
 
 
-def half_left_out(shape: tuple[int, int], law: Scanner, generator: torch.Generator) -> Tensor | None:
+def half_left_out(shape: tuple[int, int], scanner: Scanner, generator: torch.Generator) -> Tensor | None:
     """Return 1 where partial Fourier, or an asymmetric echo, acquires (y, x), or None where all is."""
-    if not chance(law.partial_fourier, generator):
+    if not chance(scanner.partial_fourier, generator):
         return None
     kept = torch.ones(shape)
     axis = int(torch.randint(2, (1,), generator=generator))
@@ -95,9 +95,9 @@ def half_left_out(shape: tuple[int, int], law: Scanner, generator: torch.Generat
     return kept
 
 
-def displaced_lines(k: Tensor, law: Scanner, generator: torch.Generator) -> Tensor:
+def displaced_lines(k: Tensor, scanner: Scanner, generator: torch.Generator) -> Tensor:
     """Return k-space (coil, y, x) of an object that moved a little, at rest in the middle line."""
-    if not chance(law.motion, generator):
+    if not chance(scanner.motion, generator):
         return k
     height, width = k.shape[-2:]
     time = torch.linspace(0, 1, width)
@@ -116,10 +116,10 @@ def displaced_lines(k: Tensor, law: Scanner, generator: torch.Generator) -> Tens
     return k * torch.polar(torch.ones_like(angle), angle)
 
 
-def with_spikes(k: Tensor, mask: Tensor, law: Scanner, generator: torch.Generator) -> Tensor:
+def with_spikes(k: Tensor, mask: Tensor, scanner: Scanner, generator: torch.Generator) -> Tensor:
     """Return k-space (coil, y, x) with 1 to 4 samples of the mask far too large."""
     places = mask.flatten().nonzero()[:, 0]
-    if not chance(law.spikes, generator) or not len(places):
+    if not chance(scanner.spikes, generator) or not len(places):
         return k
     flat = k.reshape(len(k), -1).clone()
     top = float(flat.abs().max())

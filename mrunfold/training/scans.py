@@ -47,7 +47,7 @@ class Scan:
 
 def draw_scan(
     bank: ImageBank,
-    law: Measurements,
+    measurements: Measurements,
     shape: tuple[int, int],
     coils: int,
     kinds: tuple[str, ...],
@@ -59,9 +59,9 @@ def draw_scan(
     Coil images are formed on a finer and, at times, wider grid than the matrix: the maps of the matrix's
     own pixels explain them as well, or as badly, as they do those of a scanner.
     """
-    scanner = law.scanner or Scanner()
+    scanner = measurements.scanner or Scanner()
     k, sensitivities = _coil_images(bank, scanner, shape, coils, generator)
-    sigma = log_uniform(law.sigma_y, generator)
+    sigma = log_uniform(measurements.sigma_y, generator)
     window, early = random_window(shape, scanner, generator), chance(0.5, generator)
     if window is not None and early:  # images that were filtered, then scanned
         k = k * window
@@ -75,16 +75,16 @@ def draw_scan(
         sigma *= float((window.square().sum() / acquired.sum()).sqrt())
     if chance(scanner.misjudged, generator):
         sigma *= log_uniform((1 / scanner.misjudged_by, scanner.misjudged_by), generator)
-    if chance(law.dropout, generator):
+    if chance(measurements.dropout, generator):
         mask = torch.zeros(shape)
     else:
         kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
-        mask = draw_mask(kind, shape, law, generator) * acquired
+        mask = draw_mask(kind, shape, measurements, generator) * acquired
     half = half_left_out(shape, scanner, generator)
     if half is not None:
         mask = mask * half
     measured = with_spikes(displaced_lines(full, scanner, generator), mask, scanner, generator) * mask
-    maps = _maps(law, measured, mask, sensitivities, k, sets, generator)
+    maps = _maps(measurements, measured, mask, sensitivities, k, sets, generator)
     target = (maps.conj() * ifft2c(full)).sum(dim=1)
     return Scan(target, measured, maps, mask, sigma)
 
@@ -117,7 +117,7 @@ def folded(images: Tensor, width: int) -> Tensor:
 
 
 def _maps(
-    law: Measurements,
+    measurements: Measurements,
     measured: Tensor,
     mask: Tensor,
     sensitivities: Tensor,
@@ -126,13 +126,13 @@ def _maps(
     generator: torch.Generator,
 ) -> Tensor:
     """Return the maps (set, coil, y, x): from what was measured, or the true ones with errors."""
-    scanner = law.scanner or Scanner()
+    scanner = measurements.scanner or Scanner()
     if len(measured) == 1:
         return torch.ones(1, *measured.shape, dtype=measured.dtype)
     uncropped = chance(scanner.uncropped, generator)
     further = 0.0 if uncropped and chance(0.5, generator) else EspiritSettings().further_crop
     crop = 0.0 if uncropped else EspiritSettings().crop
-    if chance(law.calibrated, generator) and mask.any():
+    if chance(measurements.calibrated, generator) and mask.any():
         found = calibrated(measured, mask, EspiritSettings(sets=sets, crop=crop, further_crop=further))
         if found is not None:
             return found

@@ -102,20 +102,22 @@ def random_image(bank: ImageBank, shape: tuple[int, int], generator: torch.Gener
     return cropped / height.clamp_min(1e-6) * uniform(0.8, 1.25, generator)
 
 
-def random_scene(bank: ImageBank, shape: tuple[int, int], law: Scanner, generator: torch.Generator) -> Tensor:
+def random_scene(
+    bank: ImageBank, shape: tuple[int, int], scanner: Scanner, generator: torch.Generator
+) -> Tensor:
     """Return a random complex object (y, x) on a grid somewhat finer than `shape`, for coils to look at."""
-    image, cut = _contrast(bank.draw(generator), generator), chance(law.cut, generator)
+    image, cut = _contrast(bank.draw(generator), generator), chance(scanner.cut, generator)
     if not cut and _goes_on(image):
         image = image * outline((image.shape[0], image.shape[1]), generator)
     image = _placed(image, shape, generator, cut)
     fine = (image.shape[0], image.shape[1])
     image = image * torch.exp(uniform(0, 0.35, generator) * smooth_field(fine, 3, generator))
-    if chance(law.bright, generator):
+    if chance(scanner.bright, generator):
         image = _with_bright_parts(image, generator)
     phase = _phase(image, generator)
-    if chance(law.off_resonance, generator):
-        phase = phase + _off_resonance(fine, law, generator)
-    if not chance(law.fat_shift, generator):
+    if chance(scanner.off_resonance, generator):
+        phase = phase + _off_resonance(fine, scanner, generator)
+    if not chance(scanner.fat_shift, generator):
         return torch.polar(image, phase)
     least = uniform(0.5, 0.9, generator)
     fat = image * ((image - least) / 0.1).clamp(0, 1)
@@ -129,10 +131,10 @@ def random_scene(bank: ImageBank, shape: tuple[int, int], law: Scanner, generato
     return torch.polar(image - fat, phase) + moved
 
 
-def _off_resonance(shape: tuple[int, int], law: Scanner, generator: torch.Generator) -> Tensor:
+def _off_resonance(shape: tuple[int, int], scanner: Scanner, generator: torch.Generator) -> Tensor:
     """Return a phase in radians (y, x) that turns quickly, in half of the draws most near the edges."""
     knots = round(uniform(3, 7, generator))
-    field = log_uniform(law.off_resonance_phase, generator) * smooth_field(shape, knots, generator)
+    field = log_uniform(scanner.off_resonance_phase, generator) * smooth_field(shape, knots, generator)
     if chance(0.5, generator):
         y, x = (torch.linspace(-1, 1, n) for n in shape)
         field = field * (0.2 + y[:, None] ** 2 + x**2)

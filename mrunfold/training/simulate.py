@@ -45,32 +45,34 @@ class TrainingProblem:
 
 
 def draw_problem(
-    bank: ImageBank, law: Measurements, stage: Stage, generator: torch.Generator
+    bank: ImageBank, measurements: Measurements, stage: Stage, generator: torch.Generator
 ) -> TrainingProblem:
     """Return one random batch: one matrix size, coil number and mask dimension; all else per item."""
-    if law.blind is not None and uniform(0, 1, generator) < law.blind.share:
-        return _draw_blind(bank, law, law.blind, generator)
+    if measurements.blind is not None and uniform(0, 1, generator) < measurements.blind.share:
+        return _draw_blind(bank, measurements, measurements.blind, generator)
     sizes, count = stage.sizes, stage.batch
-    if law.large is not None and chance(law.large.share, generator):
-        sizes, count = law.large.sizes, law.large.batch
+    if measurements.large is not None and chance(measurements.large.share, generator):
+        sizes, count = measurements.large.sizes, measurements.large.batch
     shape = draw_size(sizes, generator)
-    coils = round(log_uniform((law.coils[0], law.coils[1]), generator))
+    coils = round(log_uniform((measurements.coils[0], measurements.coils[1]), generator))
     kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
-    if law.scanner is not None:
-        return _draw_scanned(bank, law, law.scanner, (shape, coils, kinds, count), generator)
-    items = [_draw_item(bank, law, shape, coils, kinds, generator) for _ in range(count)]
+    if measurements.scanner is not None:
+        return _draw_scanned(
+            bank, measurements, measurements.scanner, (shape, coils, kinds, count), generator
+        )
+    items = [_draw_item(bank, measurements, shape, coils, kinds, generator) for _ in range(count)]
     full, maps, mask, sigma = (torch.stack([item[i] for item in items]) for i in range(4))
     measured = mask[:, None] * full
     A = Sense(maps[:, None], mask)
     # The target is what the fully sampled scan, combined with these maps, would have shown: with its noise.
     x = (maps.conj() * ifft2c(full)).sum(dim=1, keepdim=True)
     y, sigma_y, scale = rescale(measured, A, sigma)
-    return _with_state(x / scale[:, None, None, None], y, A, sigma_y, law, generator)
+    return _with_state(x / scale[:, None, None, None], y, A, sigma_y, measurements, generator)
 
 
 def _draw_scanned(
     bank: ImageBank,
-    law: Measurements,
+    measurements: Measurements,
     scanner: Scanner,
     plan: tuple[tuple[int, int], int, tuple[str, ...], int],
     generator: torch.Generator,
@@ -78,7 +80,7 @@ def _draw_scanned(
     """Return a batch of scans with all that scanners do; plan: matrix, coils, kinds of masks, items."""
     shape, coils, kinds, count = plan
     sets = 2 if coils > 1 and chance(scanner.two_sets, generator) else 1
-    scans = [draw_scan(bank, law, shape, coils, kinds, sets, generator) for _ in range(count)]
+    scans = [draw_scan(bank, measurements, shape, coils, kinds, sets, generator) for _ in range(count)]
     A = Sense(torch.stack([s.maps for s in scans]), torch.stack([s.mask for s in scans]))
     sigma = torch.tensor([s.sigma for s in scans])
     y, sigma_y, scale = rescale(torch.stack([s.measured for s in scans]), A, sigma)
@@ -90,38 +92,40 @@ def _draw_scanned(
         ]
     )
     item = (slice(None), None, None, None)
-    return _with_state(x * (height / scale)[item], y * height[item], A, sigma_y * height, law, generator)
+    return _with_state(
+        x * (height / scale)[item], y * height[item], A, sigma_y * height, measurements, generator
+    )
 
 
 def _with_state(
-    x: Tensor, y: Tensor, A: Sense, sigma_y: Tensor, law: Measurements, generator: torch.Generator
+    x: Tensor, y: Tensor, A: Sense, sigma_y: Tensor, measurements: Measurements, generator: torch.Generator
 ) -> TrainingProblem:
     """Return the problem with a diffusion state for part of its items."""
     sigma_t = torch.tensor(
         [
             math.inf
-            if mask.any() and uniform(0, 1, generator) < law.mean_fraction
-            else log_uniform(law.sigma_t, generator)
+            if mask.any() and uniform(0, 1, generator) < measurements.mean_fraction
+            else log_uniform(measurements.sigma_t, generator)
             for mask in A.mask
         ]
     )
     finite = sigma_t.where(sigma_t.isfinite(), torch.zeros(()))[:, None, None, None]
     x_t = x + finite * complex_noise_like(x, [generator] * len(x))
     x_t = torch.where(finite > 0, x_t, torch.zeros_like(x))
-    evaluations = int(law.fed_back is not None and chance(law.fed_back, generator))
-    if evaluations and law.fed_back_passes:
-        evaluations += int(torch.randint(law.fed_back_passes, (1,), generator=generator))
+    evaluations = int(measurements.fed_back is not None and chance(measurements.fed_back, generator))
+    if evaluations and measurements.fed_back_passes:
+        evaluations += int(torch.randint(measurements.fed_back_passes, (1,), generator=generator))
     fed_back = torch.tensor(evaluations)
     return TrainingProblem(x, x_t, sigma_t, y, A, sigma_y, fed_back)
 
 
 def _draw_blind(
-    bank: ImageBank, law: Measurements, blind: Blind, generator: torch.Generator
+    bank: ImageBank, measurements: Measurements, blind: Blind, generator: torch.Generator
 ) -> TrainingProblem:
     """Return a batch of which nothing is measured: images as a single coil that sees all shows them."""
     shape, count = draw_size(blind.sizes, generator), blind.batch
     images = torch.stack([random_image(bank, shape, generator) for _ in range(count)])[:, None]
-    sigma_y = torch.tensor([log_uniform(law.sigma_y, generator) for _ in range(count)])
+    sigma_y = torch.tensor([log_uniform(measurements.sigma_y, generator) for _ in range(count)])
     draws = [generator] * count
     x = images + sigma_y[:, None, None, None] * complex_noise_like(images, draws)
     sigma_t = torch.tensor([log_uniform(blind.sigma_t, generator) for _ in range(count)])
@@ -132,7 +136,7 @@ def _draw_blind(
 
 def _draw_item(
     bank: ImageBank,
-    law: Measurements,
+    measurements: Measurements,
     shape: tuple[int, int],
     coils: int,
     kinds: tuple[str, ...],
@@ -142,13 +146,13 @@ def _draw_item(
     image = random_image(bank, shape, generator)
     maps = simulated_maps(coils, shape, generator)
     full = fft2c(maps * image)
-    sigma = torch.tensor(log_uniform(law.sigma_y, generator))
+    sigma = torch.tensor(log_uniform(measurements.sigma_y, generator))
     full = full + sigma * complex_noise_like(full[None], [generator])[0]
-    if uniform(0, 1, generator) < law.dropout:
+    if uniform(0, 1, generator) < measurements.dropout:
         return full, maps, torch.zeros(shape), sigma
     kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
-    mask = draw_mask(kind, shape, law, generator)
+    mask = draw_mask(kind, shape, measurements, generator)
     if coils > 1:
-        found = calibrated(full, mask) if uniform(0, 1, generator) < law.calibrated else None
+        found = calibrated(full, mask) if uniform(0, 1, generator) < measurements.calibrated else None
         maps = as_estimated(maps, image, generator) if found is None else found[0]
     return full, maps, mask, sigma

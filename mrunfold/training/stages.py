@@ -73,7 +73,7 @@ def _optimiser(network: nn.Module, settings: Stage) -> torch.optim.Optimizer:
 
 
 class TrainingStage(lightning.LightningModule):
-    """What both stages share: the optimiser, the law of its rate, EMA weights, seeded batches.
+    """What both stages share: the optimiser, its learning rate, EMA weights, seeded batches.
 
     workers: processes that draw batches ahead, 0 for none; the batches are the same.
     """

@@ -21,7 +21,7 @@ from mrunfold.pipeline import ReconSettings
 from mrunfold.protocols import protocol_names
 from mrunfold.protocols.reconstruction import (
     Data,
-    MaskLaw,
+    MaskSpec,
     MethodSpec,
     ReconProtocol,
     load_recon_protocol,
@@ -35,7 +35,7 @@ name = "tiny"
 [data]
 pattern = "file1*.h5"
 [mask]
-law = "random"
+kind = "random"
 accel = 2.0
 center_fraction = 0.2
 [target]
@@ -83,7 +83,7 @@ def test_what_ships_can_be_read(name):
     assert protocol.name == name
     assert not protocol.frozen, "nobody here may pass the data on, so their hashes cannot be known"
     settings = protocol_settings(protocol, {"method": "sense"})
-    # The leaderboard's law: fastMRI draws the same mask for a file of this name.
+    # The leaderboard's mask: fastMRI draws the same mask for a file of this name.
     from fastmri.data.subsample import RandomMaskFunc
 
     from mrunfold.masks import draw, seed_from_name
@@ -97,7 +97,7 @@ def test_what_ships_can_be_read(name):
 FULL = ReconProtocol(
     name="full",
     data=Data(pattern="*.h5", count=2, sha256={"b.h5": "0" * 64, "a b.h5": "f" * 64}),
-    mask=MaskLaw(law="poisson", accel=8, calibration=(24, 32), seed=3),
+    mask=MaskSpec(kind="poisson", accel=8, calibration=(24, 32), seed=3),
     method=MethodSpec(name="tv", parameters={"lamda": 0.01, "max_iter": 5, "kind": 'a "b"', "fast": True}),
     slices="0:3",
 )
@@ -117,7 +117,7 @@ def test_the_digest_follows_content_not_layout(tmp_path):
     assert order.digest() == digest
     for change in (
         {"data": Data(pattern="*.h5", count=2, sha256={"b.h5": "0" * 64, "a b.h5": "e" * 64})},
-        {"mask": MaskLaw(law="poisson", accel=8, calibration=(24, 32), seed="name")},
+        {"mask": MaskSpec(kind="poisson", accel=8, calibration=(24, 32), seed="name")},
         {"method": None},
         {"slices": None},
     ):

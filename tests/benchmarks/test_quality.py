@@ -144,7 +144,7 @@ def test_new_weights_replace_the_row_and_leave_the_rest():
 
 
 def test_the_command_keeps_what_it_did_not_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A run of one mask law must not cost the file the others."""
+    """A run of one mask must not cost the file the others."""
     new = [replace(row, mask="poisson", accel=12.0) for row in ROWS]
     monkeypatch.setattr("mrunfold.benchmarks.datasets.full_slices", lambda *given: iter(()))
 
@@ -155,7 +155,7 @@ def test_the_command_keeps_what_it_did_not_measure(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(quality, "measure", measured)
     save(ROWS, tmp_path / "rows.json")
-    arguments = ["bench", "quality", "scan.h5", "--law", "poisson:12", "--out", str(tmp_path / "rows.json")]
+    arguments = ["bench", "quality", "scan.h5", "--mask", "poisson:12", "--out", str(tmp_path / "rows.json")]
     result = CliRunner().invoke(main.app, arguments)
     assert result.exit_code == 0, result.output
     assert load(tmp_path / "rows.json") == [*new, *ROWS]

@@ -50,7 +50,7 @@ def test_gains_are_means_over_the_slices_of_a_set(monkeypatch):
 
     values = {"a#0": (30.0, 33.0), "a#1": (20.0, 25.0), "siat/x": (28.0, 29.0)}
 
-    def measured(slices, laws, seeds, **options):
+    def measured(slices, kinds, seeds, **options):
         assert options["classical"] == ("l1_wavelet",)
         assert options["grid"] == quality.GRID
         rows = [
@@ -65,7 +65,7 @@ def test_gains_are_means_over_the_slices_of_a_set(monkeypatch):
     monkeypatch.setattr(seen, "measure", measured)
     slices = [seen.FullSlice(name, np.zeros(1), None, True) for name in values]
     said = []
-    found = seen.measure_seen(slices, laws=(("random", 4.0),), report=said.append)
+    found = seen.measure_seen(slices, kinds=(("random", 4.0),), report=said.append)
     assert [(r["data"], r["n"], r["gains"]["random 4"]) for r in found["rows"]] == [
         ("a", 2, pytest.approx(4.0)), ("siat", 1, pytest.approx(1.0)),
     ]  # fmt: skip

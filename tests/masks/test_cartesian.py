@@ -1,4 +1,4 @@
-"""fastMRI's laws: bit-equal to fastMRI, and what is refused."""
+"""fastMRI's masks: bit-equal to fastMRI, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every law: seeds, shapes, refusals, and numpy's global random state."""
+"""What holds for every kind of mask: seeds, shapes, refusals, and numpy's global random state."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_a_mask_in_every_kind_of_file(tmp_path, kspace, mask):
         options = ["--mask", str(tmp_path / f"m.{suffix}"), "--method", "zero_filled"]
         volumes, output = command(path, tmp_path / suffix, *options)
         images.append(volumes["image"])
-        assert re.search(r"given, R=\d.\d\d delivered", output)
+        assert re.search(r"given, R=\d.\d\d actual", output)
         assert "PSNR" in output  # the data are full: it is scored
     for image in images[1:]:
         np.testing.assert_array_equal(image, images[0])

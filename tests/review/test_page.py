@@ -138,7 +138,7 @@ def test_metrics_and_provenance_in_words(both):
     expected = psnr(volumes["target"], volumes["reconstruction"], data_range=volumes["target"].max())
     assert {name: values["psnr"] for name, values in case["metrics"]}["unfold"] == f"{expected:.2f}"
     words = " ".join(case["words"])
-    assert "acceleration 4 asked for, 3.98 to 4.01 delivered" in words
+    assert "acceleration 4 asked for, 3.98 to 4.01 actual" in words
     assert DIGEST in words
     assert "cd" * 32 in words
     assert case["flags"] == ["simulated data: made for a test"]

@@ -1,4 +1,4 @@
-"""The law of the learning rate, alone and when a run is given more steps."""
+"""The learning rate, alone and when a run is given more steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated training problems: their units, their noise, and that no draw of the law fails."""
+"""Simulated training problems: their units, their noise, and that no draw fails."""
 
 from __future__ import annotations
 

@@ -39,15 +39,15 @@ class CompressionRow:
 
 def measure(
     slices: Iterable[FullSlice],
-    laws: Iterable[tuple[str, float]],
+    kinds: Iterable[tuple[str, float]],
     weights: str | None = None,
     report: Callable[[CompressionRow], None] = lambda row: None,
 ) -> dict[str, Any]:
-    """Return a row for each slice and mask law (kind, acceleration), mask seed 0, reconstructed by unfold."""
+    """Return a row for each slice and mask (kind, acceleration), mask seed 0, reconstructed by unfold."""
     method = get_method("unfold", weights=weights)
-    laws, rows = list(laws), []
+    kinds, rows = list(kinds), []
     for full in slices:
-        for kind, accel in laws:
+        for kind, accel in kinds:
             mask = draw(kind, (full.header.unoversampled, full.header.matrix[1]), accel, seed=0)
             found, truth = [], None
             for settings in (ProblemSettings(compression=None, cache=None), ProblemSettings(cache=None)):

@@ -81,7 +81,7 @@ def explained(images: np.ndarray, maps: np.ndarray, inside: np.ndarray) -> float
 
 def measure(
     slices: Iterable[FullSlice],
-    laws: Sequence[tuple[str, float]],
+    kinds: Sequence[tuple[str, float]],
     report: Callable[[ExplainedRow], None] = lambda row: None,
 ) -> list[ExplainedRow]:
     """Return a row for each slice of several coils, mask and program; BART's where it is installed."""
@@ -89,7 +89,7 @@ def measure(
     for full in slices:
         if len(full.kspace) < 2:
             continue
-        for kind, accel in laws:
+        for kind, accel in kinds:
             mask = draw(kind, full.kspace.shape[-2:], accel, seed=0).array > 0
             measured = np.where(mask, full.kspace, 0).astype(np.complex64)
             coils = find_whitening(measured, mask, None, {})

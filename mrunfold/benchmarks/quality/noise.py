@@ -21,7 +21,7 @@ from mrunfold.phantoms.coils import simulated_maps
 __all__ = ["CONDITIONS", "markdown", "measure", "measure_real", "measure_simulated", "noisy_scan"]
 
 CONDITIONS = ("plain", "correlated", "hann", "tukey", "fermi", "elliptical", "zero-padded", "partial Fourier")
-LAWS = ("full", "random:4", "poisson:8")
+MASKS = ("full", "random:4", "poisson:8")
 OBJECTS = ("head", "body")  # inside the field of view, and reaching its edges
 
 
@@ -60,35 +60,35 @@ def measure_simulated(
     """
     rows: list[dict[str, Any]] = []
     for condition in CONDITIONS:
-        for law in LAWS:
+        for wanted in MASKS:
             for kind in OBJECTS:
                 for count in coils:
                     ratios: dict[str, list[float]] = {"edge": [], "both": []}
                     for size in sizes:
                         for sigma in sigmas:
-                            for rule, found in _ratios(size, count, sigma, condition, kind, law).items():
+                            for rule, found in _ratios(size, count, sigma, condition, kind, wanted).items():
                                 ratios[rule] += found
-                    rows.append({"condition": condition, "mask": law, "object": kind, "coils": count}
+                    rows.append({"condition": condition, "mask": wanted, "object": kind, "coils": count}
                                 | {rule: _summary(found) for rule, found in ratios.items()})  # fmt: skip
             last = rows[-len(OBJECTS) * len(coils) :]
-            report(f"{condition}, {law}: worst {max((r['both'][1] for r in last), key=_off):.2f}")
+            report(f"{condition}, {wanted}: worst {max((r['both'][1] for r in last), key=_off):.2f}")
     return rows
 
 
-def measure_real(slices: Sequence[FullSlice], laws: Sequence[str] = LAWS) -> list[dict[str, Any]]:
+def measure_real(slices: Sequence[FullSlice], kinds: Sequence[str] = MASKS) -> list[dict[str, Any]]:
     """Return, a row each scan and mask, found levels over those of the empty corners of its image."""
     rows = []
     for full in slices:
         air = _corners(full.kspace)
-        for law in laws:
-            keep = _kept(np.ones(full.kspace.shape[1:], bool), law)
+        for wanted in kinds:
+            keep = _kept(np.ones(full.kspace.shape[1:], bool), wanted)
             measured = np.where(keep, full.kspace, 0)
             model, edge = noise_model(measured, keep), edge_noise(measured, keep)
             if edge is None:
                 raise InputError(f"{full.name} has no signal; leave it out")
             rows.append(
                 {
-                    "data": full.name, "mask": law, "source": model.source, "profile": model.profile,
+                    "data": full.name, "mask": wanted, "source": model.source, "profile": model.profile,
                     "edge": _summary(np.sqrt(np.diagonal(edge.covariance).real) / air),
                     "both": _summary(model.levels / air),
                 }
@@ -124,10 +124,10 @@ def measure(
 
 
 def _ratios(
-    size: int, coils: int, sigma: float, condition: str, kind: str, law: str
+    size: int, coils: int, sigma: float, condition: str, kind: str, wanted: str
 ) -> dict[str, list[float]]:
     kspace, acquired, covariance = noisy_scan(size, coils, sigma, condition, kind, seed=coils)
-    keep = _kept(acquired, law)
+    keep = _kept(acquired, wanted)
     measured, truth = np.where(keep, kspace, 0), np.sqrt(np.diagonal(covariance).real)
     edge = edge_noise(measured, keep)
     levels = truth * np.nan if edge is None else np.sqrt(np.diagonal(edge.covariance).real)
@@ -137,10 +137,10 @@ def _ratios(
     }
 
 
-def _kept(acquired: np.ndarray, law: str) -> np.ndarray:
-    if law == "full":
+def _kept(acquired: np.ndarray, wanted: str) -> np.ndarray:
+    if wanted == "full":
         return acquired
-    name, _, accel = law.partition(":")
+    name, _, accel = wanted.partition(":")
     return acquired & np.asarray(draw(name, acquired.shape, float(accel), seed=0).array, bool)
 
 

@@ -27,7 +27,7 @@ GAIN = 5
 def write_comparison(
     path: Path,
     full: FullSlice,
-    law: tuple[str, float],
+    wanted: tuple[str, float],
     grid: tuple[float, ...],
     *,
     weights: str | None = None,
@@ -40,7 +40,7 @@ def write_comparison(
     L1-wavelet has the lamda of `grid` that suits the reference most; images are zero where no coil reaches.
     """
     header = full.header
-    mask = draw(law[0], (header.unoversampled, header.matrix[1]), law[1], seed=seed)
+    mask = draw(wanted[0], (header.unoversampled, header.matrix[1]), wanted[1], seed=seed)
     # Fully sampled by what it is: an exact zero among the samples of a scan is a sample too.
     everything = np.ones(full.kspace.shape[-2:], bool)
     problem = build_problem(full.kspace, header, mask, acquired=everything, target="combined")

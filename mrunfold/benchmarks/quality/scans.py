@@ -65,7 +65,7 @@ class Row:
 
 def measure(
     slices: Iterable[FullSlice],
-    laws: Sequence[tuple[str, float]],
+    kinds: Sequence[tuple[str, float]],
     seeds: Sequence[int],
     *,
     weights: str | None = None,
@@ -78,7 +78,7 @@ def measure(
     report: Callable[[Row], None] = lambda row: None,
     done: Sequence[Row] = (),
 ) -> list[Row]:
-    """Return one Row for each slice, mask law (kind, acceleration), seed and method.
+    """Return one Row for each slice, mask (kind, acceleration), seed and method.
 
     Maps, scale and σ_y come from the undersampled data.  Classical methods get the lamda of `grid` that suits
     the target most (one an image); ours has nothing to choose, and `ours`, further parameters of it, is for
@@ -94,7 +94,7 @@ def measure(
     known = {row.key: row for row in done}
     rows: list[Row] = []
     for full in slices:
-        for kind, accel in laws:
+        for kind, accel in kinds:
             for seed in seeds:
                 for row in _one(full, kind, accel, seed, parameters, known, settings):
                     report(row)
@@ -176,7 +176,7 @@ def _measured(name: str, judge: Judge, seed: int, parameters: dict[str, Any]) ->
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return a line for each data set and mask law: mean PSNR a method, and our gain over the best classical.
+    """Return a line for each data set and mask: mean PSNR a method, and our gain over the best classical.
 
     The gain is taken image by image over the best classical method there, then averaged; `least` is that of
     the image with the least; rss_gain and rss_least are the same by the score `rss`.

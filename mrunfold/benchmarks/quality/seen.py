@@ -19,7 +19,7 @@ from mrunfold.training.images import ImageBank
 
 __all__ = ["markdown", "measure_seen", "training_slices"]
 
-LAWS = (("random", 4.0), ("equispaced", 4.0), ("poisson", 8.0))
+MASKS = (("random", 4.0), ("equispaced", 4.0), ("poisson", 8.0))
 PHASE = 0.5  # radians: standard deviation of the slow phase that the training images have none of
 
 
@@ -45,19 +45,19 @@ def training_slices(
 def measure_seen(
     slices: Sequence[FullSlice],
     weights: str | None = None,
-    laws: Sequence[tuple[str, float]] = LAWS,
+    kinds: Sequence[tuple[str, float]] = MASKS,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Return, for each set of images, PSNR of ours above L1-wavelet at its best λ, averaged over its slices.
 
-    As `bench quality`: maps, scale and σ_y from the undersampled data, one mask of each law.
+    As `bench quality`: maps, scale and σ_y from the undersampled data, one mask of each kind.
     """
 
     def said(row: Row) -> None:
         if row.method == "unfold":
             report(f"{row.data}, {row.mask} R={row.accel:g}: {row.psnr:.2f} dB")
 
-    rows = measure(slices, laws, (0,), weights=weights, classical=("l1_wavelet",), grid=GRID, report=said)
+    rows = measure(slices, kinds, (0,), weights=weights, classical=("l1_wavelet",), grid=GRID, report=said)
     by: dict[tuple[str, str, str, float], float] = {
         (r.method, r.data, r.mask, r.accel): r.psnr for r in rows if r.method != "zero_filled"
     }
@@ -70,7 +70,7 @@ def measure_seen(
             f"{kind} {accel:g}": statistics.mean(
                 by["unfold", one, kind, accel] - by["l1_wavelet", one, kind, accel] for one in members
             )
-            for kind, accel in laws
+            for kind, accel in kinds
         }
         found.append({"data": name, "n": len(members), "gains": gains})
     made_by = next(row.made_by for row in rows if row.method == "unfold")
@@ -79,8 +79,9 @@ def measure_seen(
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the gains as a Markdown table, a row a set."""
-    laws = list(found["rows"][0]["gains"])
+    kinds = list(found["rows"][0]["gains"])
     rows = [
-        [row["data"], str(row["n"]), *(f"{row['gains'][law]:+.2f}" for law in laws)] for row in found["rows"]
+        [row["data"], str(row["n"]), *(f"{row['gains'][wanted]:+.2f}" for wanted in kinds)]
+        for row in found["rows"]
     ]
-    return rows_markdown(["images", "n", *laws], rows)
+    return rows_markdown(["images", "n", *kinds], rows)

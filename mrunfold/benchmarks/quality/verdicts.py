@@ -58,7 +58,7 @@ def candidates(weights: str | None) -> dict[str, Method]:
 
 def measure(
     slices: Iterable[FullSlice],
-    laws: Sequence[tuple[str, float]],
+    kinds: Sequence[tuple[str, float]],
     *,
     weights: str | None = None,
     splits: int = 2,
@@ -69,7 +69,7 @@ def measure(
     rows = []
     for full in slices:
         everything = np.ones(full.kspace.shape[-2:], bool)
-        for kind, accel in laws:
+        for kind, accel in kinds:
             mask = draw(kind, full.kspace.shape[-2:], accel, seed=0)
             try:
                 problem = build_problem(full.kspace, full.header, mask, acquired=everything)

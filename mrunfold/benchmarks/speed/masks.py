@@ -21,7 +21,7 @@ Drawn = TypeVar("Drawn")
 
 @dataclass(frozen=True)
 class MaskTiming:
-    """Median seconds a mask and the acceleration delivered, ours and SigPy's; None where SigPy gives up."""
+    """Median seconds a mask and the actual acceleration, ours and SigPy's; None where SigPy gives up."""
 
     shape: tuple[int, int]
     accel: float
