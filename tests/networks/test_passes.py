@@ -35,7 +35,7 @@ def test_an_item_ends_where_a_pass_changed_its_mean_little(monkeypatch):
     net = network()
     net.passes = 4
     steps = [net.mean_of(y, A, sigma_y, passes=n) for n in (1, 2, 3, 4)]
-    moved = [root_mean_square(b - a, A.domain.ndim) for a, b in itertools.pairwise(steps)]
+    moved = [root_mean_square((b - a).detach(), A.domain.ndim) for a, b in itertools.pairwise(steps)]
     assert not torch.allclose(moved[0][0], moved[0][1])
     # Between the two items' first changes: one ends after two evaluations, the other goes on.
     monkeypatch.setattr(posterior, "PASS_END", float(moved[0].mean()))
