@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mrunfold.masks import draw
 from mrunfold.protocols import Measurements
-from mrunfold.training.chance import log_uniform, uniform
+from mrunfold.training.chance import chance, log_uniform, uniform
 
-__all__ = ["LINES", "POINTS", "draw_mask", "draw_size"]
+__all__ = ["LINES", "POINTS", "draw_kind", "draw_mask", "draw_size"]
 
 LINES = ("random", "equispaced_fraction", "magic")
 POINTS = ("poisson", "gaussian", "radial")
@@ -21,6 +21,15 @@ def draw_size(sizes: tuple[int, int], generator: torch.Generator) -> tuple[int, 
     """Return a random (height, width), multiples of 4 so that convolutions stay quick."""
     low, high = sizes
     return 4 * round(uniform(low, high, generator) / 4), 4 * round(uniform(low, high, generator) / 4)
+
+
+def draw_kind(kinds: tuple[str, ...], measurements: Measurements, generator: torch.Generator) -> str:
+    """Return one kind of mask: each as often, or Poisson-disc in its share of the masks of points."""
+    if measurements.poisson is not None and "poisson" in kinds:
+        if chance(measurements.poisson, generator):
+            return "poisson"
+        kinds = tuple(kind for kind in kinds if kind != "poisson")
+    return kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
 
 
 def draw_mask(

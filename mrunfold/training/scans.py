@@ -14,7 +14,7 @@ from mrunfold.training.chance import chance, log_uniform, smooth_field, uniform
 from mrunfold.training.estimated import as_estimated, calibrated
 from mrunfold.training.images import ImageBank
 from mrunfold.training.receive import random_sensitivities, resized
-from mrunfold.training.sampling import draw_mask
+from mrunfold.training.sampling import draw_kind, draw_mask
 from mrunfold.training.scanner import (
     displaced_lines,
     half_left_out,
@@ -78,7 +78,7 @@ def draw_scan(
     if chance(measurements.dropout, generator):
         mask = torch.zeros(shape)
     else:
-        kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
+        kind = draw_kind(kinds, measurements, generator)
         mask = draw_mask(kind, shape, measurements, generator) * acquired
     half = half_left_out(shape, scanner, generator)
     if half is not None:

@@ -16,7 +16,7 @@ from mrunfold.protocols import Blind, Measurements, Scanner, Stage
 from mrunfold.training.chance import chance, log_uniform, uniform
 from mrunfold.training.estimated import as_estimated, calibrated
 from mrunfold.training.images import ImageBank
-from mrunfold.training.sampling import LINES, POINTS, draw_mask, draw_size
+from mrunfold.training.sampling import LINES, POINTS, draw_kind, draw_mask, draw_size
 from mrunfold.training.scans import draw_scan
 from mrunfold.training.scenes import random_image
 
@@ -55,7 +55,7 @@ def draw_problem(
         sizes, count = measurements.large.sizes, measurements.large.batch
     shape = draw_size(sizes, generator)
     coils = round(log_uniform((measurements.coils[0], measurements.coils[1]), generator))
-    kinds = LINES if uniform(0, 1, generator) < 0.5 else POINTS
+    kinds = POINTS if uniform(0, 1, generator) >= 1 - measurements.points else LINES
     if measurements.scanner is not None:
         return _draw_scanned(
             bank, measurements, measurements.scanner, (shape, coils, kinds, count), generator
@@ -150,7 +150,7 @@ def _draw_item(
     full = full + sigma * complex_noise_like(full[None], [generator])[0]
     if uniform(0, 1, generator) < measurements.dropout:
         return full, maps, torch.zeros(shape), sigma
-    kind = kinds[int(torch.randint(len(kinds), (1,), generator=generator))]
+    kind = draw_kind(kinds, measurements, generator)
     mask = draw_mask(kind, shape, measurements, generator)
     if coils > 1:
         found = calibrated(full, mask) if uniform(0, 1, generator) < measurements.calibrated else None
