@@ -14,15 +14,25 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
-FORMATS = {"fastmri": "fastMRI HDF5", "mrd": "ISMRMRD HDF5", "cfl": "BART .cfl/.hdr", "array": "an array"}
+FORMATS = {
+    "fastmri": "fastMRI HDF5",
+    "mrd": "ISMRMRD HDF5",
+    "twix": "Siemens twix .dat",
+    "cfl": "BART .cfl/.hdr",
+    "array": "an array",
+}
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
-    measurement: Annotated[str | None, typer.Option(help="Group of an ISMRMRD file with several.")] = None,
+    file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5, twix .dat or BART .cfl.")],
+    measurement: Annotated[
+        str | None, typer.Option(help="Which of several in a file: ISMRMRD's group, twix's number.")
+    ] = None,
     reader: Annotated[
         str | None,
-        typer.Option(help="fastmri, mrd, cfl, or package.module:Class; by default told by the content."),
+        typer.Option(
+            help="fastmri, mrd, twix, cfl, or package.module:Class; by default told by the content."
+        ),
     ] = None,
 ) -> None:
     """Say what is in a raw data file; nothing of patient, place or device is shown.

@@ -18,7 +18,7 @@ __all__ = ["recon"]
 @with_recon_options()
 def recon(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5 or BART .cfl.")],
+    file: Annotated[Path, typer.Argument(help="Raw data: fastMRI .h5, ISMRMRD .h5, twix .dat or BART .cfl.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, FILE_METHOD in this folder by default.")
     ] = None,

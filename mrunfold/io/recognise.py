@@ -18,6 +18,7 @@ from mrunfold.io.memory import require_memory
 from mrunfold.io.mrd import find_groups
 from mrunfold.io.scan import Header, Scan
 from mrunfold.io.source import files_of, open_regular
+from mrunfold.io.twix_file import TwixFile, looks_like_twix
 from mrunfold.registry import Registry
 
 __all__ = ["READERS", "holds_raw_data", "open_scan"]
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 COPIES = 3  # of a slice, while it is read and looked at
-READS = "fastMRI .h5, ISMRMRD .h5, BART .cfl/.hdr, .npy, .npz and .mat are read"
+READS = "fastMRI .h5, ISMRMRD .h5, Siemens twix .dat, BART .cfl/.hdr, .npy, .npz and .mat are read"
+SEVERAL = ("mrd", "twix")  # readers of files that may hold several measurements
 READERS = Registry(
     "reader",
     "mrunfold.readers",
@@ -34,6 +36,7 @@ READERS = Registry(
         "fastmri": "mrunfold.io.fastmri:FastmriScan",
         "mrd": "mrunfold.io.mrd:MrdScan",
         "cfl": "mrunfold.io.cfl:CflScan",
+        "twix": "mrunfold.io.twix:TwixScan",
     },
 )
 
@@ -41,13 +44,13 @@ READERS = Registry(
 def open_scan(
     path: str | os.PathLike[str], measurement: str | None = None, reader: str | None = None
 ) -> Scan:
-    """Open raw k-space: fastMRI or ISMRMRD HDF5, BART .cfl/.hdr (either name or the stem), .npy, .npz, .mat.
+    """Open raw k-space: fastMRI or ISMRMRD HDF5, twix, BART .cfl/.hdr (or their stem), .npy, .npz, .mat.
 
-    measurement: which of an ISMRMRD file's groups, where it has several.  The centre of k-space is measured
-    and put at N//2 where it is elsewhere, which `header.notes` says.  reader: the name of one of READERS, or
-    package.module:Class, a subclass of Scan that is called with the path; None: the file is shown to the
-    readers of other packages, then recognised by what is in it.  Raises InputError, one line that says what
-    the file is instead and what to do, for everything else.
+    measurement: which of an ISMRMRD file's groups, or of a twix file's measurements from 1, where it has
+    several.  The centre of k-space is measured and put at N//2 where it is elsewhere, which `header.notes`
+    says.  reader: the name of one of READERS, or package.module:Class, a subclass of Scan that is called with
+    the path; None: the file is shown to the readers of other packages, then recognised by what is in it.
+    Raises InputError, one line that says what the file is instead and what to do, for everything else.
     """
     path = Path(path)
     chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
@@ -88,6 +91,10 @@ def _opened(path: Path, measurement: str | None) -> Scan:
         return open_array(path)
     if _is_hdf5(start, path):
         return _open_hdf5(path, measurement)
+    if looks_like_twix(start):
+        from mrunfold.io.twix import TwixScan
+
+        return TwixScan(path, measurement)
     raise InputError(f"{path}: {_what(path, start)}")
 
 
@@ -118,7 +125,7 @@ def _opened_by(name: str, path: Path, measurement: str | None) -> Scan:
     make: Callable[..., Scan] = _reader(name)
     if not any(file.exists() for file in files_of(path)):
         raise InputError(f"{path}: no such file")
-    scan = make(path, measurement) if name == "mrd" else make(path)
+    scan = make(path, measurement) if name in SEVERAL else make(path)
     found = getattr(scan, "header", None), getattr(scan, "path", None)
     if not (isinstance(found[0], Header) and isinstance(found[1], Path)):
         raise InputError(f"reader {name} must set `header`, a Header, and `path`, a Path, of {path}")
@@ -126,10 +133,15 @@ def _opened_by(name: str, path: Path, measurement: str | None) -> Scan:
 
 
 def holds_raw_data(path: Path) -> bool:
-    """Return whether a file, whatever its name, is HDF5 with raw data in it; nothing of them is read."""
-    if not path.is_file() or not h5py.is_hdf5(path):
+    """Return whether a file is a twix .dat or, whatever its name, HDF5 with raw data; none of them is read."""
+    if not path.is_file():
         return False
     try:
+        if path.suffix.lower() == ".dat" and looks_like_twix(_start(path)):
+            TwixFile(path).close()
+            return True
+        if not h5py.is_hdf5(path):
+            return False
         with open_h5(path) as file:
             if find(path, file, "kspace") is not None or find_groups(path, file):
                 return True
@@ -153,10 +165,6 @@ def _what(path: Path, start: bytes) -> str:
     )
     if dicom:
         return "a DICOM image: k-space cannot be had out of DICOM, export the raw data on the scanner"
-    if len(start) >= 8:
-        first, second = struct.unpack("<II", start[:8])
-        if (first == 0 and 1 <= second <= 64) or (b"MeasYaps" in start or b"<XProtocol>" in start):
-            return "Siemens raw data (twix); convert it with siemens_to_ismrmrd and give the .h5"
     if start[344:348] in (b"n+1\0", b"ni1\0") or path.name.endswith((".nii", ".nii.gz")):
         return "a NIfTI image: it holds no k-space; give the raw data"
     if _is_stream(start):
