@@ -133,7 +133,7 @@ def _opened_by(name: str, path: Path, measurement: str | None) -> Scan:
 
 
 def holds_raw_data(path: Path) -> bool:
-    """Return whether a file is a twix .dat or, whatever its name, HDF5 with raw data; none of them is read."""
+    """Return whether a file is a twix .dat or, whatever its name, HDF5 with raw data; none is read."""
     if not path.is_file():
         return False
     try:
