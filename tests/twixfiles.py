@@ -68,8 +68,8 @@ def protocol(
         named = zip(("dSag", "dCor", "dTra"), position, strict=True)
         rows += [f"{one}.sPosition.{axis}\t = \t{value}" for axis, value in named if value]
     values = {
-        "name": "gre", "dwell_ns": 5000, "trajectory": 1, "reference": 1, "regrid": 1, "order": "0", "more": "",
-        "texts": "", **other,
+        "name": "gre", "dwell_ns": 5000, "trajectory": 1, "reference": 1, "regrid": 1, "order": "0",
+        "more": "", "texts": "", **other,
     }  # fmt: skip
     values |= {"base": base, "lines": lines, "slices": len(positions), "columns": round(base * factor)}
     values |= {"slice_lines": "".join(row + "\n" for row in rows), "measured": measured or lines}
@@ -120,7 +120,7 @@ def _fill(mdh: Any, fields: Mapping[str, Any], samples: int) -> None:
 
 
 def write_twix(path: Path, measurements: Iterable[tuple[Mapping[str, str], Iterable[Readout]]]) -> Path:
-    """Write a VD file with twixtools: of each measurement its protocol and readouts (coil, samples), fields."""
+    """Write a VD file with twixtools: of each measurement its protocol and readouts."""
     import twixtools
     from twixtools import mdb, mdh_def
 

@@ -24,7 +24,7 @@ CONTENTS = {
         "concepts/samplers", "concepts/operators", "concepts/bring-your-own", "concepts/training", "notation",
     ],
     "Use": [
-        "concepts/files", "concepts/your-data", "concepts/check", "concepts/batch", "concepts/evaluating",
+        "concepts/files", "concepts/twix", "concepts/your-data", "concepts/check", "concepts/batch", "concepts/evaluating",
         "evaluation-traps", "concepts/restoration",
         "scaling", "reliability", "runtime",
     ],

@@ -114,8 +114,8 @@ class TwixFile:
             end = begin + length if length else min(later, default=self._size)
             if not 8 + len(table) <= begin < end <= self._size:
                 raise InputError(
-                    f"{self.path}: measurement {number} of {second} would lie at bytes {begin} to {end} and "
-                    f"the file has {self._size}; {COPY}"
+                    f"{self.path}: Siemens raw data whose measurement {number} of {second} would lie at "
+                    f"bytes {begin} to {end}, and the file has {self._size}; {COPY}"
                 )
             extents.append((begin, end))
         return True, extents

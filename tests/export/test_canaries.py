@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from exported import FRAMES
 from rawfiles import coil_kspace, header_xml, letter_f, write_fastmri, write_mrd
+from twixfiles import protocol, readouts_of, write_twix
 from typer.testing import CliRunner
 
 from mrunfold.cli import main
@@ -99,12 +100,43 @@ def mrd(folder: Path, kspace) -> Path:
     return path
 
 
+def twix(folder: Path, kspace) -> Path:
+    """Texts of Siemens' protocol, and the patient's name in the list of measurements."""
+    positions = np.array([[0.0, 0, 0], [0, 0, -6]])
+    names = (
+        "tPatientName",
+        "PatientID",
+        "InstitutionName",
+        "ReferringPhysician",
+        "SeriesLOID",
+        "tFrameOfReference",
+    )
+    lines = [f'<ParamString."{name}"> {{ "{WORD}{i}" }}' for i, name in enumerate(names)]
+    lines += [
+        '<ParamString."PatientBirthDay"> { "19711213" }',
+        '<ParamDouble."flUsedPatientWeight"> { 71.2345 }',
+    ]
+    lines += ['<ParamString."StudyDate"> { "1999-08-17" }', '<ParamString."StudyTime"> { "13:57:11" }']
+    more = f'tSequenceFileName\t = \t"{WORD}40"\nsPatPosition.t\t = \t"{WORD}41"\n'
+    more += "sWipMemBlock.alFree[0]\t = \t424242\n"
+    texts = protocol(48, 40, factor=1.0, pixel_mm=(2.0, 3.0), positions=positions, name=f"{WORD}42", more=more,
+                     texts="\n".join(lines))  # fmt: skip
+    texts["Dicom"] = texts["Meas"].replace("HEAD", f"{WORD}43").replace("HFS", f"{WORD}44")
+    read, phase, _ = FRAMES["axial"]
+    rows = readouts_of(kspace.conj(), (read, phase, np.cross(phase, read)), positions)
+    path = write_twix(folder / f"{WORD}file.dat", [(texts, rows)])
+    data = bytearray(path.read_bytes())
+    data[32:96] = f"{WORD}^A".encode().ljust(64, b"\0")
+    path.write_bytes(data)
+    return path
+
+
 def texts_of(path: Path) -> bytes:
     content = path.read_bytes()
     return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
-@pytest.mark.parametrize("raw", [fastmri, mrd])
+@pytest.mark.parametrize("raw", [fastmri, mrd, twix])
 def test_no_text_of_the_raw_file_is_anywhere(tmp_path, caplog, raw):
     path = raw(tmp_path, coil_kspace(np.stack([letter_f((48, 40))] * 2)))
     assert all(trace.encode() in path.read_bytes() for trace in (WORD, "1999-08-17", "424242"))
@@ -141,7 +173,7 @@ def test_no_text_of_the_raw_file_is_anywhere(tmp_path, caplog, raw):
         one.walk(lambda _, e: None if e.tag == 0x7FE00010 else _silent(e))
 
 
-@pytest.mark.parametrize("raw", [fastmri, mrd])
+@pytest.mark.parametrize("raw", [fastmri, mrd, twix])
 def test_no_text_of_the_raw_file_is_in_a_page_a_study_or_the_list_of_a_push(tmp_path, caplog, raw):
     path = raw(tmp_path, coil_kspace(np.stack([letter_f((48, 40))] * 2)))
     caplog.set_level(logging.DEBUG)

@@ -18,6 +18,7 @@ import pydicom
 import pytest
 from exported import FRAMES, dicom_affine
 from rawfiles import write_mrd
+from twixfiles import protocol, readouts_of, write_twix
 
 from mrunfold.export.run import ExportRequest, export_result
 from mrunfold.pipeline import ReconSettings, reconstruct
@@ -63,12 +64,22 @@ def exported(
     data = data if vendor is None else data.conj()
     noise = np.random.default_rng(0).standard_normal((2, *data.shape)) * 1e-4
     data = data + noise[0] + 1j * noise[1]
-    path = write_mrd(tmp_path / "raw.h5", data, crop, PIXEL, frame, origins, vendor)
+    if vendor == "twix":
+        path = _twix(tmp_path / "meas.dat", data, crop, frame, origins)
+    else:
+        path = write_mrd(tmp_path / "raw.h5", data, crop, PIXEL, frame, origins, vendor)
     also = partial(_export, request=ExportRequest(dicom=True, nifti=True))
     reconstruct(path, tmp_path / "recon", ReconSettings(method="zero_filled", cache=False), also=also)
     folder = tmp_path / "recon" / "dicom" / "001_reconstruction"
     images = [pydicom.dcmread(f) for f in sorted(folder.iterdir())]
     return images, nibabel.load(tmp_path / "recon" / "nifti" / "recon.nii.gz")
+
+
+def _twix(path: Path, data: np.ndarray, crop: tuple[int, int], frame, origins: np.ndarray) -> Path:
+    """Write Siemens' raw data; what is cut off is readout oversampling."""
+    factor = data.shape[-2] / crop[0]
+    texts = protocol(*crop, factor=factor, pixel_mm=PIXEL, positions=origins)
+    return write_twix(path, [(texts, readouts_of(data, frame, origins))])
 
 
 def _export(folder: Path, request: ExportRequest) -> None:
@@ -151,16 +162,19 @@ def test_a_point_and_an_f_are_where_they_are(tmp_path, frame, size):
         assert (levels > 0.5 * levels.max()).sum() in (len(LETTER), 1)
 
 
+@pytest.mark.parametrize("vendor", ["SIEMENS", "twix"])
 @pytest.mark.parametrize("size", ["even", "oversampled, odd"])
 @pytest.mark.parametrize("frame", FRAMES)
-def test_siemens_sign_of_the_fourier_transform(tmp_path, frame, size):
+def test_siemens_sign_of_the_fourier_transform(tmp_path, frame, size, vendor):
     """The F of a Siemens scan lies where it is; without a word of the vendor it is turned by 180°."""
     shape, crop = SIZES[size]
     read, phase, normal = FRAMES[frame]
+    if vendor == "twix":  # whose phase, read and slice directions are a rotation's
+        normal = np.cross(phase, read)
     corner = CENTRE - 20.0 * read + 6.0 * phase
     letter = np.array([corner + a * read + b * phase for a, b in LETTER])
     point = np.array([CENTRE + STEP * normal + 12.0 * read - 27.0 * phase])
-    images, nifti = exported(tmp_path, FRAMES[frame], shape, crop, [letter, point], "SIEMENS")
+    images, nifti = exported(tmp_path, (read, phase, normal), shape, crop, [letter, point], vendor)
     record = json.loads((tmp_path / "recon" / "record.json").read_text())
     assert any(flag.startswith("a Siemens scan: k-space is conjugated") for flag in record["flags"])
     case, page = page_of(tmp_path / "recon")

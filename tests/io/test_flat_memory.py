@@ -11,6 +11,7 @@ import ismrmrd
 import numpy as np
 import pytest
 from rawfiles import header_xml
+from twixfiles import protocol, readouts_of, write_vb
 
 SLICES, COILS, READOUT, PHASE = 200, 4, 96, 80
 TOTAL = SLICES * COILS * READOUT * PHASE * 8 / 1e6  # MB
@@ -90,16 +91,19 @@ def write_mrd(path, rng):
             data[index * PHASE : (index + 1) * PHASE] = rows
 
 
-@pytest.mark.parametrize("kind", ["fastmri", "gzip", "mrd", "cfl"])
+@pytest.mark.parametrize("kind", ["fastmri", "gzip", "mrd", "cfl", "twix"])
 def test_memory_is_flat_over_200_slices(tmp_path, kind):
     if not Path("/proc/self/status").exists():
         pytest.skip("peak memory is read from /proc")
-    path = tmp_path / ("scan.cfl" if kind == "cfl" else "scan.h5")
+    path = tmp_path / {"cfl": "scan.cfl", "twix": "scan.dat"}.get(kind, "scan.h5")
     rng = np.random.default_rng(0)
     if kind == "cfl":
         write_cfl(path, rng)
     elif kind == "mrd":
         write_mrd(path, rng)
+    elif kind == "twix":
+        kspace = rng.standard_normal((SLICES, COILS, READOUT, PHASE), np.float32) + np.complex64(1j)
+        write_vb(path, protocol(READOUT // 2, PHASE), readouts_of(kspace))
     else:
         write_fastmri(path, rng, "gzip" if kind == "gzip" else None)
     command = [sys.executable, "-c", PROGRAM, str(path)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rawfiles import coil_kspace, letter_f, write_cfl, write_fastmri, write_mrd
+from twixfiles import protocol, readouts_of, write_twix, write_vb
 
 # In a process of its own: a crash of the HDF5 library would otherwise end the whole test run.
 PROGRAM = """
@@ -90,3 +91,23 @@ def test_cfl(tmp_path, kspace, suffix):
     good.write_bytes(pair.with_suffix(suffix).read_bytes())
     refused, _ = fuzz(pair, good, pair.with_suffix(suffix), trials=50)
     assert refused > 10
+
+
+@pytest.mark.parametrize("version", ["VD", "VB"])
+def test_twix(tmp_path, kspace, version):
+    texts, rows = protocol(24, 20), readouts_of(kspace.conj())
+    noise = [(kspace[0, ..., 0], {"flags": ["NOISEADJSCAN"]})]
+    if version == "VD":
+        good = write_twix(tmp_path / "good.dat", [(texts, noise), (texts, rows)])
+    else:
+        good = write_vb(tmp_path / "good.dat", texts, [*noise, *rows])
+    refused, read = fuzz(tmp_path / "bad.dat", good, tmp_path / "bad.dat")
+    assert refused > 10
+    assert read > 10
+
+
+def test_what_a_scanner_wrote(tmp_path, shared_data):
+    good = shared_data / "kspace" / "twix_gre_2ch_phantom.dat"
+    refused, read = fuzz(tmp_path / "bad.dat", good, tmp_path / "bad.dat", trials=60)
+    assert refused > 10
+    assert read > 10

@@ -12,6 +12,7 @@ from rawfiles import coil_kspace, letter_f, write_cfl, write_fastmri, write_mrd
 
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
+from mrunfold.io.recognise import holds_raw_data
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,8 @@ def test_half_a_pair(tmp_path, kspace):
         (bytes(4096), "not raw data"),
         (bytes(128) + b"DICM" + bytes(300), "k-space cannot be had out of DICOM"),
         (b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(300), "DICOM"),
-        (b"\x00\x00\x00\x00\x02\x00\x00\x00" + bytes(300), "siemens_to_ismrmrd"),
-        (b"\x00\x0c\x00\x00\x05\x00\x00\x00Config\x00<XProtocol>" + bytes(300), "siemens_to_ismrmrd"),
+        (b"\x00\x00\x00\x00\x02\x00\x00\x00" + bytes(400), "Siemens raw data"),
+        (b"\x00\x7c\x00\x00\x05\x00\x00\x00Config\x00<XProtocol>" + bytes(300), "protocol of measurement 1"),
         (b"\x5c\x01\x00\x00" + bytes(340) + b"n+1\x00" + bytes(100), "NIfTI"),
         (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB"),
         (gzip.compress(b"x" * 100), "not raw data"),
@@ -89,7 +90,15 @@ def test_a_folder(tmp_path):
 
 def test_real_twix(shared_data):
     for path in (shared_data / "kspace").glob("twix_*.dat"):
-        assert "siemens_to_ismrmrd" in refusal(path)
+        assert holds_raw_data(path)
+        if "_epi_" not in path.name:
+            with open_scan(path) as scan:
+                assert scan.header.format == "twix"
+
+
+def test_a_dat_file_of_another_program_is_no_raw_data(tmp_path):
+    (tmp_path / "other.dat").write_bytes(b"\x00\x00\x00\x00\x02\x00\x00\x00" + bytes(30_000))
+    assert not holds_raw_data(tmp_path / "other.dat")
 
 
 def test_hdf5_without_kspace_says_what_it_holds(tmp_path):

@@ -49,14 +49,14 @@ def first_readout(path) -> int:
     return BEGIN + struct.unpack_from("<I", path.read_bytes(), BEGIN)[0]
 
 
-@pytest.mark.parametrize("kept", [0.001, 0.3, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("version", ["VD", "VB"])
 def test_truncated(tmp_path, kspace, path, kept, version):
     if version == "VB":
         write_vb(path, TEXTS, readouts_of(kspace))
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data))])
-    assert "copy it again" in refusal(path) or kept < 0.01
+    assert "copy it again" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,13 @@ def test_a_protocol_that_contradicts_itself_is_refused_or_read(tmp_path, kspace,
     texts["MeasYaps"] = texts["MeasYaps"].replace("alTR[0]", f"{more}alTR[0]")
     path = write_twix(tmp_path / "meas.dat", [(texts, readouts_of(kspace))])
     try:
-        with open_scan(path) as scan:
-            assert scan.header.matrix == (48, 20)
+        scan = open_scan(path)
     except InputError as error:
-        assert "protocol" in str(error)
+        said = str(error)
+    else:
+        scan.close()
+        said = " ".join(scan.header.notes)
+    assert "protocol" in said or scan.header.matrix == (48, 20)
 
 
 def test_without_a_protocol_nothing_is_invented(tmp_path, kspace):
