@@ -119,8 +119,8 @@ def twix(folder: Path, kspace) -> Path:
     lines += ['<ParamString."StudyDate"> { "1999-08-17" }', '<ParamString."StudyTime"> { "13:57:11" }']
     more = f'tSequenceFileName\t = \t"{WORD}40"\nsPatPosition.t\t = \t"{WORD}41"\n'
     more += "sWipMemBlock.alFree[0]\t = \t424242\n"
-    texts = protocol(48, 40, factor=1.0, pixel_mm=(2.0, 3.0), positions=positions, name=f"{WORD}42", more=more,
-                     texts="\n".join(lines))  # fmt: skip
+    sizes = {"factor": 1.0, "pixel_mm": (2.0, 3.0), "positions": positions}
+    texts = protocol(48, 40, **sizes, name=f"{WORD}42", more=more, texts="\n".join(lines))
     texts["Dicom"] = texts["Meas"].replace("HEAD", f"{WORD}43").replace("HFS", f"{WORD}44")
     read, phase, _ = FRAMES["axial"]
     rows = readouts_of(kspace.conj(), (read, phase, np.cross(phase, read)), positions)
