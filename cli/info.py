@@ -49,6 +49,7 @@ def info(
 def _rows(scan: Scan) -> list[tuple[str, str]]:
     """Return name and words of everything known; of the samples, the middle slice is looked at."""
     from mrunfold.io import data_crimes
+    from mrunfold.io.frames import frames_words
 
     header = scan.header
     middle = len(scan) // 2
@@ -62,7 +63,8 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
             FORMATS.get(header.format, header.format)
             + (f", {header.acquisition}" if header.acquisition else ""),
         ),
-        ("slices", str(header.slices)),
+        ("slices", str(header.places)),
+        *([("frames", frames_words(header.frames))] if header.frames else []),
         ("coils", str(header.coils)),
         ("k-space", f"{_size(header.matrix)} (readout × phase)"),
         ("oversampling", _oversampling(header)),

@@ -30,6 +30,7 @@ AS_THEY_ARE = (
     "center_fraction",
     "method",
     "slices",
+    "frames",
     "target",
     "device",
     "threads",
@@ -68,6 +69,8 @@ def recon_options(options: Mapping[str, Any]) -> dict[str, Any]:
         found["cache"] = False
     if given.get("save"):
         found["save"] = tuple(word.strip() for word in given["save"].split(",") if word.strip())
+    if given.get("per_frame"):
+        found["per_frame"] = True
     if given.get("keep_samples"):
         found["keep_samples"] = True
     return found

@@ -46,6 +46,8 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "weights": (Text, None, "Weights of unfold: a name that ships, or a .safetensors file."),
     "param": (Optional[list[str]], None, "A parameter of the method, key=value; may be repeated."),  # noqa: UP045
     "slices": (Text, None, "Which slices: 0:3, ::2 or 0,4,-1; all by default."),
+    "frames": (Text, None, "Which frames (echoes, repetitions, …): 0:3, ::2 or 0,4,-1; all by default."),
+    "per_frame": (bool, False, "Noise and coil maps of each frame by itself, not of all frames together."),
     "seed": (str, "0", "An integer, or name: from the file's name, as fastMRI."),
     "target": (Text, None, "Magnitude to write: rss or combined; by default rss if the file has RSS images."),
     "coils": (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.espirit import EspiritSettings
 from mrunfold.coils.given import white_maps
 from mrunfold.coils.rss import effective_coils
+from mrunfold.coils.together import Together, find_together
 from mrunfold.coils.transform import CoilTransform, find_whitening
 from mrunfold.errors import InputError
 from mrunfold.operators import FourierMask, LinearOperator, Sense, ifft2c
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mrunfold.io.scan import Header
     from mrunfold.masks import Mask
 
-__all__ = ["ProblemSettings", "build_problem"]
+__all__ = ["ProblemSettings", "build_problem", "find_shared"]
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ class ProblemSettings:
     oversampling: bool = True
     sigma: float | None = None
 
+    def times(self, factor: float) -> ProblemSettings:
+        """Return the settings for k-space that was multiplied by `factor`."""
+        return self if self.sigma is None else replace(self, sigma=self.sigma * factor)
+
 
 def build_problem(
     kspace: np.ndarray,
@@ -66,6 +71,7 @@ def build_problem(
     target: TargetKind = "combined",
     reference: np.ndarray | None = None,
     maps: np.ndarray | None = None,
+    shared: Together | None = None,
 ) -> Problem:
     """Return the problem of one slice, y (coil, y, x), from k-space (coil, readout, phase) and a mask.
 
@@ -75,7 +81,8 @@ def build_problem(
     reference: the file's own root-sum-of-squares image, the target `rss` where k-space is not fully sampled.
     Maps, covariance, σ_y and scale come from samples that are both acquired and in the mask; the target is
     None unless all k-space inside its padding was acquired.  maps: the user's in their place, (set, coil, y,
-    x) of the file's coils, which are not compressed.  An all-zero slice gives y = 0, scale 1, uniform maps.
+    x) of the file's coils, which are not compressed; shared: noise and maps found from all frames of this
+    place (`find_shared`), in their place too.  An all-zero slice gives y = 0, scale 1, uniform maps.
     Raises InputError for NaN, shapes that do not fit and too small a calibration region.
     """
     settings = settings or ProblemSettings()
@@ -92,17 +99,17 @@ def build_problem(
         measured = np.where(keep, full, np.complex64(0))
     apart = _calibration_apart(calibration, keep, header, settings)
     with run("noise"):
-        coils = find_whitening(*_with_centre(apart, measured, keep), noise, run.record, settings.sigma)
+        coils = _whitening(*_with_centre(apart, measured, keep), noise, run.record, settings, shared)
         white = coils.apply(measured)
     block = None
-    if len(white) > 1 and coils.signal and maps is None:
+    if len(white) > 1 and coils.signal and maps is None and shared is None:
         with run("calibration"):
             centre = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
             coils, block = _calibrated(*centre, coils, settings, run.record)
             white = coils.apply(measured)
     with run("maps"):
         own = None if maps is None else white_maps(maps, coils, white.shape[1:], header.matrix[0])
-        A = _operator(white, keep, block, settings, run.record, own)
+        A = _operator(white, keep, block, settings, run.record, own, shared)
     with run("scale"):
         y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0))
     with run("target"):
@@ -112,6 +119,50 @@ def build_problem(
     return Problem(
         y, A, sigma_y, scale, image, "none" if image is None else target, *known, flags, run.record
     )
+
+
+def find_shared(
+    frames: Iterable[tuple[np.ndarray, np.ndarray, float]],
+    header: Header,
+    mask: Mask | None,
+    *,
+    noise: np.ndarray | None = None,
+    settings: ProblemSettings | None = None,
+    with_maps: bool = True,
+) -> Together | None:
+    """Return the noise and coil maps of frames of one place, from samples that are acquired and in the mask.
+
+    frames: of each k-space (coil, readout, phase), what was acquired of it, and its noise over that of
+    `noise`; mask: None for all that was acquired; with_maps: False where the user brings maps.  None where
+    the frames have no coil with signal in common.  Raises InputError where none has a calibration region.
+    """
+    from mrunfold.masks import acquired
+
+    settings = settings or ProblemSettings()
+    pieces = []
+    for kspace, held, ratio in frames:
+        full, kept = _on_final_grid(kspace, _checked(kspace, header, held), header, settings, {})
+        one = acquired(kept) if mask is None else mask
+        keep = _kept(one, kept, header, full.shape[1:], not kspace.any())
+        pieces.append((np.where(keep, full, np.complex64(0)) / np.float32(ratio), keep))
+    few = settings.compression == "auto" and header.coils <= AUTO_COILS
+    folder = cache_folder() if settings.cache == "auto" else settings.cache
+    how = (settings.espirit, None if few else settings.compression, folder)
+    return find_together(pieces, noise, settings.sigma, *how, with_maps=with_maps)
+
+
+def _whitening(
+    kspace: np.ndarray,
+    keep: np.ndarray,
+    noise: np.ndarray | None,
+    record: dict[str, Any],
+    settings: ProblemSettings,
+    shared: Together | None,
+) -> CoilTransform:
+    if shared is None:
+        return find_whitening(kspace, keep, noise, record, settings.sigma)
+    record |= shared.record
+    return shared.coils
 
 
 def _calibrated(
@@ -243,10 +294,14 @@ def _operator(
     settings: ProblemSettings,
     record: dict[str, Any],
     own: np.ndarray | None = None,
+    shared: Together | None = None,
 ) -> LinearOperator:
     mask = torch.from_numpy(keep.astype(np.float32))
     if own is not None:
         record |= {"maps": "given", "map_sets": len(own)}
+    elif shared is not None:
+        own = shared.maps
+    if own is not None:
         return Sense(torch.from_numpy(own), mask)
     if len(white) == 1:
         record["maps"] = "one coil"

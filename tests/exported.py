@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrunfold.export import header_facts
+from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Geometry, Header
 from mrunfold.pipeline.volume import open_writer
 
@@ -36,6 +37,9 @@ CONTRAST = {"TR_ms": 3000.0, "TE_ms": 101.5, "flip_deg": 150.0, "field_T": 2.89,
 CONTRAST["patient_position"] = "HFS"
 
 
+ECHOES = [{"contrast": n, "TE_ms": 4.5 * (n + 1)} for n in range(3)]
+
+
 def make_header(
     crop: tuple[int, int],
     count: int,
@@ -46,15 +50,22 @@ def make_header(
     pixel_mm: tuple[float, float] | None = (0.7, 0.9),
     contrast: Mapping[str, Any] = CONTRAST,
     acquisition: str | None = None,
-    volumes: tuple[int, ...] | None = None,
+    labels: Sequence[dict[str, float]] = (),
+    localizer: bool = False,
 ) -> Header:
     geometry = None
     if frame is not None:
         positions = np.asarray(start) + np.arange(count)[:, None] * step * frame[2]
         geometry = Geometry(positions, *frame)
+        if localizer:  # the slices of each of three orientations lie at the same places
+            axes = np.repeat([FRAMES[name] for name in ("axial", "sagittal", "coronal")], count, axis=0)
+            places = np.asarray(start) + np.tile(np.arange(count), 3)[:, None] * step * axes[:, 2]
+            geometry, count = Geometry(places, *axes.swapaxes(0, 1)), 3 * count
+        if labels:
+            geometry = geometry.take([*range(count)] * len(labels))
     return Header(
         "mrd",
-        count,
+        count * max(1, len(labels)),
         4,
         crop,
         crop[0],
@@ -66,7 +77,7 @@ def make_header(
         None,
         False,
         dict(contrast),
-        volumes=volumes,
+        frames=Frames.grid(labels, count) if labels else None,
     )
 
 

@@ -41,7 +41,9 @@ def cache_folder() -> Path:
 def cached_maps(
     block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings, folder: Path | None
 ) -> tuple[np.ndarray, Literal["computed", "cache"]]:
-    """Return ESPIRiT maps (set, coil, y, x) of a calibration block (coil, h, w), and where they came from.
+    """Return ESPIRiT maps (set, coil, y, x) of a calibration block, and where they came from.
+
+    block: (coil, h, w), or (frame, coil, h, w) of several frames.
 
     folder: where maps are kept, None to compute them anew and keep nothing.  The name of a file is the
     sha256 of the block, the image shape, the settings and SigPy's version.  A file whose maps are not those
@@ -51,7 +53,7 @@ def cached_maps(
     if folder is None:
         return maps_from_block(block, shape, settings), "computed"
     path = folder / "maps" / f"{_key(block, shape, settings)}.npy"
-    maps = _read(path, settings.sets, (len(block), *shape))
+    maps = _read(path, settings.sets, (block.shape[-3], *shape))
     if maps is not None:
         return maps, "cache"
     maps = maps_from_block(block, shape, settings)

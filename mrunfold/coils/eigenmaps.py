@@ -16,16 +16,17 @@ PIXELS_AT_ONCE = 1 << 14
 def covariance_kernels(window: Tensor, kernel_width: int, threshold: float) -> Tensor:
     """Return the autocorrelation of the calibration kernels, (coil, coil, 2k−1, 2k−1), complex.
 
-    window: calibration k-space (coil, h, w), with any zeros that are to count; kernel_width: k, at most h
-    and w; threshold: singular values of the calibration matrix below this share of the largest are noise.
+    window: calibration k-space (coil, h, w), with any zeros that are to count, or (frame, coil, h, w), whose
+    patches are rows of one matrix; kernel_width: k, at most h and w; threshold: singular values of the
+    calibration matrix below this share of the largest are noise.
 
     With P = V Vᴴ the projection on the row space of the calibration matrix, whose rows are the k×k patches of
     all coils: W_cd(Δ) = Σ_{q − q' = Δ} P_{(c,q),(d,q')} / k².
     Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001, eq. 13 to 17.
     """
-    coils, k = window.shape[0], kernel_width
-    patches = window.unfold(1, k, 1).unfold(2, k, 1)  # (coil, rows, columns, k, k)
-    matrix = patches.permute(1, 2, 0, 3, 4).reshape(-1, coils * k * k)
+    coils, k = window.shape[-3], kernel_width
+    patches = window.unfold(-2, k, 1).unfold(-2, k, 1)  # (…, coil, rows, columns, k, k)
+    matrix = patches.movedim(-5, -3).reshape(-1, coils * k * k)
     projection = _row_space(matrix, threshold).reshape(coils, k * k, coils, k * k)
     pairs = projection.permute(0, 2, 1, 3).reshape(coils, coils, -1)  # (coil, coil, q·q')
     at = torch.arange(k, device=window.device)

@@ -96,15 +96,25 @@ def espirit_maps(kspace: np.ndarray, mask: np.ndarray, settings: EspiritSettings
 def maps_from_block(
     block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings | None = None
 ) -> np.ndarray:
-    """As `espirit_maps`, from the calibration block (coil, h, w) itself, for images of `shape` (y, x)."""
+    """As `espirit_maps`, from the calibration block (coil, h, w) itself, for images of `shape` (y, x).
+
+    block: also (frame, coil, h, w), of several frames of one place, whose rows make one calibration matrix.
+    SigPy knows one frame: InputError for several.
+    """
     settings = settings or EspiritSettings()
+    frames = _principal(block if block.ndim == 4 else block[None])
+    if settings.backend == "sigpy" and len(frames) > 1:
+        raise InputError("maps of several frames together are made by torch; choose backend='torch'")
+    block = frames[0]
     live = live_coils(block)
     if not live.any():
         sets = 1 if settings.sets == "auto" else settings.sets
         return np.zeros((sets, len(block), *shape), np.complex64)
     # SigPy divides by the first coil's map: a coil that is exactly zero would make all of them NaN.
-    find = _sigpy_maps if settings.backend == "sigpy" else _torch_maps
-    found = find(block[live], shape, settings)
+    if settings.backend == "sigpy":
+        found = _sigpy_maps(block[live], shape, settings)
+    else:
+        found = _torch_maps(frames[:, live], shape, settings)
     bad = ~np.isfinite(found).all(axis=(0, 1))
     if bad.any():
         log.info(
@@ -120,10 +130,22 @@ def maps_from_block(
     return maps
 
 
+def _principal(frames: np.ndarray) -> np.ndarray:
+    """Return frames (frame, coil, h, w) mixed by a unitary matrix, so that the first holds most energy.
+
+    Σ_f A_fᴴ A_f, which ESPIRiT's row space comes from, stays the same.  Of one frame nothing changes.
+    """
+    if len(frames) == 1:
+        return frames
+    data = frames.reshape(len(frames), -1).astype(np.complex128)
+    mixing = np.linalg.eigh(data @ data.conj().T)[1][:, ::-1]
+    return (mixing.conj().T @ data).reshape(frames.shape).astype(np.complex64)
+
+
 def _window(block: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
     """Return the middle of a block (coil, h, w) in a window (coil, *sides), zeros around, largest value 1."""
     window = np.zeros((len(block), *sides), np.complex64)
-    window[_centre(window, block)] = block[_centre(block, window)] / np.abs(block).max()
+    window[_centre(window, block)] = block[_centre(block, window)] / (np.abs(block).max() or 1)
     return window
 
 
@@ -136,11 +158,21 @@ def _centre(array: np.ndarray, other: np.ndarray) -> tuple[slice, ...]:
     )
 
 
-def _torch_maps(block: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
-    """Return maps (set, coil, y, x), each set zero where its eigenvalue is not above `crop`."""
+def _torch_maps(frames: np.ndarray, shape: tuple[int, int], settings: EspiritSettings) -> np.ndarray:
+    """Return maps (set, coil, y, x), each set zero where its eigenvalue is not above `crop`.
+
+    frames: calibration blocks (frame, coil, h, w), the first of which holds most.
+    """
+    block = frames[0]
     height, width = (max(n, settings.pad_below) for n in block.shape[1:])
-    window = torch.from_numpy(_window(block, (height, width)))
-    kernels = covariance_kernels(window, settings.kernel_width, settings.threshold)
+    peaks = [float(np.abs(one).max()) or 1.0 for one in frames]
+    windows = [
+        _window(one, (height, width)) * np.float32(peak / peaks[0])
+        for one, peak in zip(frames, peaks, strict=True)
+    ]
+    kernels = covariance_kernels(
+        torch.from_numpy(np.stack(windows)), settings.kernel_width, settings.threshold
+    )
     sets = needed_sets(kernels, block, settings.further_crop) if settings.sets == "auto" else settings.sets
     maps, value = eigen_maps(kernels, shape, sets)
     crop = torch.tensor([settings.crop] + [settings.further_crop] * (sets - 1))[:, None, None]

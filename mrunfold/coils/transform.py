@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mrunfold.coils.compression import apply_matrix, compression_matrix
-from mrunfold.coils.noise import live_coils, noise_model, unwhitening, whiten
+from mrunfold.coils.noise import NoiseModel, live_coils, noise_model, unwhitening, whiten
 from mrunfold.errors import InputError
 
-__all__ = ["CoilTransform", "find_whitening"]
+__all__ = ["CoilTransform", "find_whitening", "noise_record"]
 
 log = logging.getLogger(__name__)
 
@@ -94,13 +94,7 @@ def find_whitening(
     if dropped:
         log.warning("coils %s measure nothing and are left out", dropped)
     model = noise_model(kspace[live], kept, None if noise is None else noise[live], sigma)
-    record["coils"] = {"stored": len(live), "dropped": dropped, "used": int(live.sum())}
-    record["noise"] = {
-        "source": model.source,
-        "samples": model.samples,
-        "profile": model.profile,
-        "level": [float(f"{level:.4g}") for level in model.levels],
-    }
+    record |= noise_record(live, model)
     if noise is not None and signal:
         edge = noise_model(kspace[live], kept)
         ratio = float(np.median(edge.levels / model.levels))
@@ -112,3 +106,17 @@ def find_whitening(
                 ratio,
             )
     return CoilTransform(live, model.covariance, signal=signal)
+
+
+def noise_record(live: np.ndarray, model: NoiseModel) -> dict[str, Any]:
+    """Return what the run record says of the coils that are used, bool (coil,), and of their noise."""
+    dropped = np.flatnonzero(~live).tolist()
+    return {
+        "coils": {"stored": len(live), "dropped": dropped, "used": int(live.sum())},
+        "noise": {
+            "source": model.source,
+            "samples": model.samples,
+            "profile": model.profile,
+            "level": [float(f"{level:.4g}") for level in model.levels],
+        },
+    }

@@ -1,12 +1,21 @@
 """Writing results: geometry, NIfTI, DICOM, the run record."""
 
-from mrunfold.export.geometry import Stack, View, lps_to_ras, radiological_view, slice_affine, stacks, turned
+from mrunfold.export.facts import header_facts
+from mrunfold.export.geometry import (
+    Stack,
+    View,
+    lps_to_ras,
+    radiological_view,
+    slice_affine,
+    stacks,
+    together,
+    turned,
+)
 from mrunfold.export.nifti import check_nifti, write_nifti
 from mrunfold.export.record import peak_memory_mb, platform_facts, versions, write_json
 from mrunfold.export.result import (
     ZERO_FILLED,
     Reconstruction,
-    header_facts,
     open_reconstruction,
     sample_name,
 )
@@ -26,6 +35,7 @@ __all__ = [
     "sample_name",
     "slice_affine",
     "stacks",
+    "together",
     "turned",
     "versions",
     "write_json",

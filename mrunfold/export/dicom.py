@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.export.dicom_classes import LEVELS, Scale, common, file_dataset, mr_image, secondary
 from mrunfold.export.dicom_enhanced import enhanced_image
+from mrunfold.export.dicom_frames import say_frame
 from mrunfold.export.dicom_map import parametric_map
 from mrunfold.export.dicom_reference import Exam
 from mrunfold.export.dicom_uids import content_uid, digest_of
-from mrunfold.export.geometry import Stack, View, radiological_view, turned
+from mrunfold.export.geometry import Stack, View, turned
 from mrunfold.export.result import ZERO_FILLED, Reconstruction
 
 if TYPE_CHECKING:
@@ -45,16 +46,26 @@ WINDOW_QUANTILE = 0.995
 
 @dataclass(frozen=True)
 class _Series:
-    """A series to write: dataset, number, kind, title, scale, and the stack that it shows."""
+    """A series to write: dataset, number, kind, title, scale, and the stack that it shows, of each frame."""
 
     name: str
     number: int
     kind: str
     title: str
-    stack: Stack
+    stacks: tuple[Stack, ...]
     scale: Scale
     view: View
     uid: str
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where the images lie."""
+        return self.stacks[0].lps is not None
+
+    @property
+    def slices(self) -> list[int]:
+        """Places in the volume of all images, frame after frame."""
+        return [place for stack in self.stacks for place in stack.slices]
 
 
 def chosen(result: Reconstruction, extras: Sequence[str] = ()) -> list[str]:
@@ -102,29 +113,37 @@ def write_dicom(
     """
     names = chosen(result, extras)
     scales = {name: _scale(result, group) for group in _groups(result) for name in group}
-    view = radiological_view(result.header.geometry)
     series = []
-    stacks = result.stacks
-    for index, stack in enumerate(stacks):
-        view = view if stack.lps is not None else View()
+    groups = _shown(result)
+    for index, group in enumerate(groups):
         for name in names:
             number, title, kind = _number(name)
             number += 1000 * index + exam.above
-            if len(stacks) > 1:
-                title += f", stack {index + 1} of {len(stacks)}"
-            uid = _series_uid(result, exam, name, number, stack, scales[name])
-            series.append(_Series(name, number, kind, title, stack, scales[name], view, uid))
-    total = sum(len(one.stack.slices) for one in series)
+            if len(groups) > 1:
+                title += f", stack {index + 1} of {len(groups)}"
+            uid = _series_uid(result, exam, name, number, group, scales[name])
+            series.append(_Series(name, number, kind, title, group, scales[name], group[0].view, uid))
+    total = sum(len(one.slices) for one in series)
     facts, done = [], 0
     for one in series:
         shown = None if progress is None else partial(_after, progress, done, total)
         facts.append(_write_series(result, folder, exam, one, shown))
-        done += len(one.stack.slices)
-        if enhanced and one.stack.lps is not None:
+        done += len(one.slices)
+        if enhanced and one.placed:
             facts.append(_write_enhanced(result, folder, exam, one))
-        if maps and one.name == "std" and one.stack.lps is not None:
+        if maps and one.name == "std" and one.placed:
             facts.append(_write_map(result, folder, exam, one))
     return facts
+
+
+def _shown(result: Reconstruction) -> list[tuple[Stack, ...]]:
+    """Return the stacks of each series: frames of the same slices, if DICOM can say which is which.
+
+    Secondary Captures have neither echo nor time, so that each frame is a series of its own.
+    """
+    if result.header.geometry is None or result.header.pixel_mm is None:
+        return [(stack,) for stack in result.stacks]
+    return [tuple(group) for group in result.series]
 
 
 def _after(progress: Progress, before: int, total: int, done: int) -> None:
@@ -168,8 +187,10 @@ def stored_values(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _series_uid(
-    result: Reconstruction, exam: Exam, name: str, number: int, stack: Stack, scale: Scale
+    result: Reconstruction, exam: Exam, name: str, number: int, stacks: Sequence[Stack], scale: Scale
 ) -> str:
+    first = stacks[0]
+    frames = {} if result.header.frames is None else {"frames": [result.label(stack) for stack in stacks]}
     return content_uid(
         "series",
         {
@@ -192,29 +213,36 @@ def _series_uid(
             "frame": exam.frame,
             "part": exam.part,
             "name": name,
-            "affine": stack.lps,
-            "voxel": (*stack.voxel_mm, result.header.slice_mm),
+            "affine": first.lps,
+            "voxel": (*first.voxel_mm, result.header.slice_mm),
             "scale": (scale.factor, scale.window),
-            "pixels": digest_of(result.images(name, stack.slices)),
+            "pixels": digest_of(result.images(name, [i for stack in stacks for i in stack.slices])),
+            **frames,
         },
     )
 
 
 def _datasets(result: Reconstruction, exam: Exam, one: _Series) -> Any:
-    """Yield (slice's place, dataset ready to be written), one in memory at a time."""
+    """Yield (image's number from 0, dataset ready to be written), one in memory at a time."""
     base = common(result, exam, one.kind, one.title, one.number, one.uid)
-    affine = None
-    if one.stack.lps is not None:
-        affine = turned(one.stack.lps, one.view, result.header.crop)
-    count = len(one.stack.slices)
-    for place, image in enumerate(result.images(one.name, one.stack.slices)):
-        stored = stored_values(one.view(image), one.scale.factor)
-        if affine is None:
-            dataset = secondary(base, result, stored, place, one.scale, one.title)
-        else:
-            source = exam.sources.get(one.stack.slices[place], ())
-            dataset = mr_image(base, result, exam, stored, affine, place, count, one.scale, one.title, source)
-        yield place, file_dataset(dataset, one.uid)
+    number = 0
+    for stack in one.stacks:
+        affine = None if stack.lps is None else turned(stack.lps, one.view, result.header.crop)
+        count = len(stack.slices)
+        for place, image in enumerate(result.images(one.name, stack.slices)):
+            stored = stored_values(one.view(image), one.scale.factor)
+            if affine is None:
+                dataset = secondary(base, result, stored, place, one.scale, one.title)
+            else:
+                source = exam.sources.get(stack.slices[place], ())
+                settings = result.settings_of(stack)
+                dataset = mr_image(
+                    base, result, exam, stored, affine, place, count, one.scale, one.title, source, settings
+                )
+                dataset.InstanceNumber = number + 1
+                say_frame(dataset, result.header.frames, stack.frame)
+            yield number, file_dataset(dataset, one.uid)
+            number += 1
 
 
 def _write_series(
@@ -232,7 +260,7 @@ def _write_series(
         kind = dataset.SOPClassUID.name
         if progress is not None:
             progress(place + 1)
-    return _facts(one, target.name, kind) | {"slices": [result.slices[i] for i in one.stack.slices]}
+    return _facts(one, target.name, kind) | {"slices": [result.slices[i] for i in one.slices]}
 
 
 def _facts(one: _Series, name: str, kind: str) -> dict[str, Any]:
@@ -252,32 +280,32 @@ def _write_enhanced(result: Reconstruction, folder: Path, exam: Exam, one: _Seri
     target = folder / f"{number:03d}_{one.name}_enhanced"
     target.mkdir()
     uid = content_uid("enhanced", one.uid)
-    images = [dataset for _, dataset in _datasets(result, exam, one)]
-    sources = [source for place in one.stack.slices for source in exam.sources.get(place, ())]
-    dataset = enhanced_image(images, sources, number=number, series_uid=uid)
-    dataset.save_as(target / "0001.dcm", enforce_file_format=True)
-    return _facts(one, target.name, dataset.SOPClassUID.name) | {"number": number, "uid": uid}
+    kind = ""
+    for instance, stack in enumerate(one.stacks, start=1):  # one object a frame
+        images = [dataset for _, dataset in _datasets(result, exam, replace(one, stacks=(stack,)))]
+        sources = [source for place in stack.slices for source in exam.sources.get(place, ())]
+        dataset = enhanced_image(images, sources, number=number, series_uid=uid, instance=instance)
+        dataset.save_as(target / f"{instance:04d}.dcm", enforce_file_format=True)
+        kind = dataset.SOPClassUID.name
+    return _facts(one, target.name, kind) | {"number": number, "uid": uid}
 
 
 def _write_map(result: Reconstruction, folder: Path, exam: Exam, one: _Series) -> dict[str, Any]:
     number = one.number - SERIES[one.name][0] + MAP_NUMBER  # of the same stack, above the same numbers
     target = folder / f"{number:03d}_{one.name}_map"
     target.mkdir()
-    sources: list[Dataset] = []
-    for _, dataset in _datasets(result, exam, one):
-        del dataset.PixelData
-        sources.append(dataset)
-    values = np.stack([one.view(image) for image in result.images(one.name, one.stack.slices)])
-    uid = content_uid("map", one.uid)
-    dataset = parametric_map(
-        result,
-        sources,
-        values,
-        title=one.title,
-        number=number,
-        series_uid=uid,
-        scale=one.scale,
-    )
-    dataset.save_as(target / "0001.dcm", enforce_file_format=True)
-    facts = _facts(one, target.name, dataset.SOPClassUID.name)
+    uid, kind = content_uid("map", one.uid), ""
+    for instance, stack in enumerate(one.stacks, start=1):  # one object a frame
+        sources: list[Dataset] = []
+        for _, dataset in _datasets(result, exam, replace(one, stacks=(stack,))):
+            del dataset.PixelData
+            sources.append(dataset)
+        values = np.stack([one.view(image) for image in result.images(one.name, stack.slices)])
+        dataset = parametric_map(
+            result, sources, values,
+            title=one.title, number=number, series_uid=uid, scale=one.scale, instance=instance,
+        )  # fmt: skip
+        dataset.save_as(target / f"{instance:04d}.dcm", enforce_file_format=True)
+        kind = dataset.SOPClassUID.name
+    facts = _facts(one, target.name, kind)
     return facts | {"number": number, "uid": uid, "value_of_a_level": 1.0, "window_levels": None}

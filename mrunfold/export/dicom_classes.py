@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -153,10 +153,12 @@ def mr_image(
     scale: Scale,
     title: str,
     source: Sequence[Source] = (),
+    settings: Mapping[str, float | str] | None = None,
 ) -> Dataset:
     """Return an MR Image Storage dataset of slice `place`; affine: (column, row, slice, 1) to LPS in mm.
 
-    source: the scanner's images of this slice, where they are known.
+    source: the scanner's images of this slice, where they are known; settings: of the scanner, those of the
+    whole scan by default.
     """
     import copy
 
@@ -164,7 +166,7 @@ def mr_image(
 
     one = copy.deepcopy(base)
     one.SOPClassUID, one.InstanceNumber = MRImageStorage, place + 1
-    contrast = result.header.contrast
+    contrast = result.header.contrast if settings is None else settings
     one.PatientPosition = contrast.get("patient_position", "")
     one.FrameOfReferenceUID = exam.frame.get("FrameOfReferenceUID") or content_uid("frame", result.digest)
     one.PositionReferenceIndicator = exam.frame.get("PositionReferenceIndicator", "")

@@ -34,18 +34,25 @@ PER_FRAME = (
     "PixelData", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "SpacingBetweenSlices", "WindowCenter", "WindowWidth", "RealWorldValueMappingSequence",
     "ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType", "RepetitionTime", "EchoTime",
-    "EchoTrainLength", "FlipAngle", "MagneticFieldStrength", "SourceImageSequence", "DerivationDescription",
+    "EchoTrainLength", "FlipAngle", "EchoNumbers", "InversionTime", "TriggerTime", "DiffusionBValue",
+    "TemporalPositionIdentifier", "NumberOfTemporalPositions", "MagneticFieldStrength", "SourceImageSequence",
+    "DerivationDescription",
     "SOPInstanceUID",
 )  # fmt: skip
 
 
 def enhanced_image(
-    images: Sequence[Dataset], sources: Sequence[Source], *, number: int, series_uid: str
+    images: Sequence[Dataset],
+    sources: Sequence[Source],
+    *,
+    number: int,
+    series_uid: str,
+    instance: int = 1,
 ) -> Any:
     """Return one Enhanced MR object of the classic images of a series, slice by slice; all are in memory.
 
     Patient, study, pixels, places and windows are theirs; sources: the scanner's images that they name;
-    number: its SeriesNumber.  Derived images need
+    number: its SeriesNumber; instance: number of the frame (echo, time), from 1.  Derived images need
     nothing of the pulse sequence (PS3.3 C.8.13), which raw headers do not hold.
     """
     import copy
@@ -59,7 +66,7 @@ def enhanced_image(
             delattr(one, keyword)
     if hasattr(one, "file_meta"):
         del one.file_meta
-    one.SOPClassUID, one.InstanceNumber = EnhancedMRImageStorage, 1
+    one.SOPClassUID, one.InstanceNumber = EnhancedMRImageStorage, instance
     one.SeriesInstanceUID, one.SeriesNumber = UID(series_uid), number
     one.SeriesDescription = f"Enhanced: {first.SeriesDescription}"[:64]
     one.DeviceSerialNumber = "none"
@@ -140,6 +147,10 @@ def _shared(first: Dataset, kind: Sequence[str]) -> Dataset:
     shared.RealWorldValueMappingSequence = first.RealWorldValueMappingSequence
     if first.get("EchoTime") is not None:
         shared.MREchoSequence = _group(EffectiveEchoTime=float(first.EchoTime))
+    if first.get("TriggerTime") is not None:
+        shared.CardiacSynchronizationSequence = _group(
+            NominalCardiacTriggerDelayTime=float(first.TriggerTime)
+        )
     return shared
 
 
@@ -150,6 +161,8 @@ def _frame(image: Dataset, place: int) -> Dataset:
     frame.FrameContentSequence = _group(
         DimensionIndexValues=[1, place], StackID="1", InStackPositionNumber=place
     )
+    if (time := image.get("TemporalPositionIdentifier")) is not None:
+        frame.FrameContentSequence[0].TemporalPositionIndex = int(time)
     frame.PlanePositionSequence = _group(ImagePositionPatient=image.ImagePositionPatient)
     if "SourceImageSequence" in image:
         frame.DerivationImageSequence = _group(

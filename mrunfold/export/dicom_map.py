@@ -29,11 +29,13 @@ def parametric_map(
     number: int,
     series_uid: str,
     scale: Scale,
+    instance: int = 1,
 ) -> Any:
     """Return the Parametric Map of `values` float32 (slice, row, column); the whole volume is in memory.
 
     sources: the MR images, without pixels, of the series that the map belongs to, slice by slice: patient,
-    study and places are theirs.  highdicom sorts frames by position.  Nothing depends on the time.
+    study and places are theirs; instance: number of the frame (echo, time), from 1.  highdicom sorts frames
+    by position.  Nothing depends on the time.
     """
     import highdicom
     from highdicom import pm
@@ -54,8 +56,8 @@ def parametric_map(
         pixel_array=np.ascontiguousarray(values, np.float32),
         series_instance_uid=series_uid,
         series_number=number,
-        sop_instance_uid=content_uid("instance", series_uid),
-        instance_number=1,
+        sop_instance_uid=content_uid("instance", series_uid),  # `file_dataset` makes it of the content
+        instance_number=instance,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL,
         software_versions=f"mrunfold {result.version}",

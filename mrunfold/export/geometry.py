@@ -15,12 +15,13 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.scan import FRAME_TOLERANCE, Geometry, Header, right_angles
 
-__all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks", "turned"]
+__all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks", "together", "turned"]
 
 # A step between slices may differ so much, in mm and as a fraction, from the mean of those before it: headers
 # round, and scanners place slices to some hundredths of a millimetre.
 JITTER_MM, JITTER_FRACTION = 0.2, 0.15
 SPACING_TOLERANCE = 1e-2
+SAME_MM, SAME_DIRECTION = 0.05, 1e-3  # slices of other frames may lie so far apart, and be turned
 LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))  # towards + and − of the LPS axes
 
 
@@ -30,12 +31,23 @@ class Stack:
 
     slices: indices into the reconstructed volume; lps: (4, 4), takes (readout, phase, place in the stack, 1)
     to LPS in mm, None where the file does not say where its slices lie; voxel_mm: (readout, phase, slice),
-    1 where unknown.
+    1 where unknown; frame: of the scan's `Frames`, 0 where there is one; places: numbers of the slices within
+    the frame.
     """
 
     slices: tuple[int, ...]
     lps: np.ndarray | None
     voxel_mm: tuple[float, float, float]
+    frame: int = 0
+    places: tuple[int, ...] = ()
+
+    @property
+    def view(self) -> View:
+        """How to turn the images for a reader; as stored where places are unknown."""
+        if self.lps is None:
+            return View()
+        read, phase = (self.lps[:3, axis] / np.linalg.norm(self.lps[:3, axis]) for axis in (0, 1))
+        return radiological_view(Geometry(self.lps[None, :3, 3], read, phase, np.cross(read, phase)))
 
 
 @dataclass(frozen=True)
@@ -87,28 +99,81 @@ def lps_to_ras(affine: np.ndarray) -> np.ndarray:
 def stacks(header: Header, indices: Sequence[int]) -> list[Stack]:
     """Return the equally spaced stacks that the slices `indices` of a scan fall into, mostly one.
 
-    Volumes (contrasts, repetitions, …) are stacks of their own, one after the other.  Where the file has no
-    geometry or no pixel size there is one stack without an affine, in the given order.  Raises InputError
-    where directions are not at right angles or not of length 1.
+    Frames (echoes, repetitions, …) are stacks of their own, one after the other, and so are orientations.
+    Where the file has no geometry or no pixel size stacks have no affine, in the given order.  Raises
+    InputError where directions are not at right angles or not of length 1.
     """
     thickness = header.slice_mm if header.slice_mm else 1.0
     pixel = header.pixel_mm or (1.0, 1.0)
-    if header.geometry is None or header.pixel_mm is None:
-        return [Stack(tuple(range(len(indices))), None, (*pixel, thickness))]
-    geometry = _checked(header.geometry)
-    positions = np.asarray(geometry.positions, float)[list(indices)]
-    along = positions @ np.asarray(geometry.normal, float)
-    volumes = np.zeros(len(along)) if header.volumes is None else np.asarray(header.volumes)[list(indices)]
-    found = []
-    runs: list[list[int]] = []
-    for volume in np.unique(volumes):
-        mine = np.flatnonzero(volumes == volume)
-        runs += _equal_runs(positions, [int(i) for i in mine[np.argsort(along[mine], kind="stable")]])
-    for run in runs:
-        start, step = _line(positions[run], np.asarray(geometry.normal, float) * thickness)
-        affine = slice_affine(start, geometry, header.crop, pixel, step)
-        found.append(Stack(tuple(run), affine, (*pixel, float(np.linalg.norm(step)))))
-    return found
+    frame, place = [0] * len(indices), list(indices)
+    if header.frames is not None:
+        frame = [header.frames.frame[i] for i in indices]
+        place = [header.frames.place[i] for i in indices]
+    of_frame = [[i for i, one in enumerate(frame) if one == number] for number in sorted(set(frame))]
+    placed: list[tuple[list[int], np.ndarray | None, float]] = []
+    for mine in of_frame:
+        if header.geometry is None or header.pixel_mm is None:
+            placed.append((mine, None, thickness))
+            continue
+        for plane in _planes(header.geometry, [indices[i] for i in mine]):
+            alike = [mine[i] for i in plane]
+            geometry = _checked(header.geometry.take([indices[i] for i in alike]))
+            along = np.asarray(geometry.positions, float) @ geometry.normal
+            for run in _equal_runs(geometry.positions, np.argsort(along, kind="stable").tolist()):
+                start, step = _line(geometry.positions[run], geometry.normal * thickness)
+                affine = slice_affine(start, geometry, header.crop, pixel, step)
+                placed.append(([alike[i] for i in run], affine, float(np.linalg.norm(step))))
+    return [
+        Stack(tuple(one), affine, (*pixel, step), frame[one[0]], tuple(place[i] for i in one))
+        for one, affine, step in placed
+    ]
+
+
+def together(found: Sequence[Stack]) -> list[list[Stack]]:
+    """Return stacks that are frames of the same slices as one list each: what a fourth axis holds.
+
+    Where places are known they must be the same to SAME_MM; frames that lack a slice, or lie elsewhere, are
+    lists of their own.
+    """
+    groups: list[list[Stack]] = []
+    for stack in found:
+        for group in groups:
+            first = group[0]
+            alike = stack.places == first.places and stack.frame not in {one.frame for one in group}
+            if alike and (stack.lps is None) == (first.lps is None) and _same_place(stack, first):
+                group.append(stack)
+                break
+        else:
+            groups.append([stack])
+    return groups
+
+
+def _same_place(one: Stack, other: Stack) -> bool:
+    if one.lps is None or other.lps is None:
+        return True
+    ends = np.array([[0, 0, 0, 1], [0, 0, len(one.slices) - 1, 1]], float).T
+    return bool(
+        np.abs((one.lps - other.lps) @ ends).max() <= SAME_MM
+        and np.abs(one.lps[:3, :2] - other.lps[:3, :2]).max() <= SAME_DIRECTION
+    )
+
+
+def _planes(geometry: Geometry, indices: Sequence[int]) -> list[list[int]]:
+    """Return which of some slices have the same orientation, in the order of their first."""
+    chosen = geometry.take(indices)
+    axes = np.concatenate(
+        [np.broadcast_to(axis, (len(indices), 3)) for axis in (chosen.read, chosen.phase, chosen.normal)],
+        axis=1,
+    )
+    planes: list[list[int]] = []
+    for number, one in enumerate(axes):
+        same = (p for p in planes if np.abs(axes[p[0]] - one).max() <= SAME_DIRECTION)
+        plane = next(same, None)
+        if plane is None:
+            planes.append([number])
+        else:
+            plane.append(number)
+    return planes
 
 
 def _line(positions: np.ndarray, alone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

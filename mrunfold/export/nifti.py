@@ -26,13 +26,16 @@ def write_nifti(
     stack: Stack,
     *,
     samples: int | None = None,
+    frames: int = 1,
+    step_s: float | None = None,
     description: str = "",
     dtype: type[np.float32] | type[np.complex64] = np.float32,
 ) -> None:
     """Write `images` (readout, phase) of `dtype` as .nii.gz, in the order of `stack.slices`.
 
-    The array in the file is (readout, phase, slice), with `samples` so many volumes of it, one after the
-    other, along a fourth axis that is no time.  description: up to 79 characters for the header.  With a
+    The array in the file is (readout, phase, slice), with several `frames` of the same slices, one after the
+    other, along the fourth axis, which is time where it has a step in seconds; with `samples` so many of all
+    this along the next axis, which is none.  description: up to 79 characters for the header.  With a
     known geometry qform and sform both hold the affine to RAS, code 1 (scanner); of a sheared stack, which a
     qform cannot hold, the sform alone.  Without a geometry both codes are 0 and only the voxel sizes are set:
     no direction is invented.  Only one slice is in memory.  Raises
@@ -41,13 +44,14 @@ def write_nifti(
     count = 0
     # No name and no time in the gzip header: the same images give the same bytes.
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", COMPRESSION, raw, mtime=0) as file:
-        _header(shape, stack, samples, description, dtype).write_to(file)
+        fourth = (*([frames] if frames > 1 else []), *([] if samples is None else [samples]))
+        _header(shape, stack, fourth, step_s, description, dtype).write_to(file)
         for image in images:
             if image.shape != shape:
                 raise InputError(f"a slice of {shape} was expected, got {image.shape}")
             file.write(np.asarray(image, np.dtype(dtype).newbyteorder("<")).tobytes(order="F"))
             count += 1
-    if count != (expected := len(stack.slices) * (samples or 1)):
+    if count != (expected := len(stack.slices) * frames * (samples or 1)):
         raise InputError(f"{expected} slices were expected, got {count}")
 
 
@@ -61,16 +65,22 @@ def check_nifti(shape: tuple[int, int], stacks: Sequence[Stack]) -> None:
         )
 
 
-def _header(shape: tuple[int, int], stack: Stack, samples: int | None, description: str, dtype: type) -> Any:
+def _header(
+    shape: tuple[int, int],
+    stack: Stack,
+    fourth: tuple[int, ...],
+    step_s: float | None,
+    description: str,
+    dtype: type,
+) -> Any:
     import nibabel
 
     check_nifti(shape, [stack])
     header = nibabel.Nifti1Header(endianness="<")
-    fourth = () if samples is None else (samples,)
     header.set_data_shape((*shape, len(stack.slices), *fourth))
     header.set_data_dtype(dtype)
-    header.set_zooms((*stack.voxel_mm, *(1.0 for _ in fourth)))
-    header.set_xyzt_units("mm", "sec" if samples is None else "unknown")
+    header.set_zooms((*stack.voxel_mm, *(step_s or 1.0 for _ in fourth[:1]), *(1.0 for _ in fourth[1:])))
+    header.set_xyzt_units("mm", "sec" if step_s is not None or not fourth else "unknown")
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header.set_slope_inter(1, 0)
     if stack.lps is None:

@@ -13,15 +13,14 @@ from typing import Any
 
 import h5py
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrunfold.errors import InputError
-from mrunfold.export.geometry import Stack, stacks
+from mrunfold.export.facts import read_facts
+from mrunfold.export.geometry import Stack, stacks, together
 from mrunfold.io import sha256_of
-from mrunfold.io.encoding import BODY_PARTS, POSITIONS
-from mrunfold.io.fastmri import ACQUISITIONS
+from mrunfold.io.frames import Label
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
-from mrunfold.io.scan import Geometry, Header
+from mrunfold.io.scan import Header
 
 __all__ = [
     "MAPS",
@@ -29,7 +28,6 @@ __all__ = [
     "ZERO_FILLED",
     "Check",
     "Reconstruction",
-    "header_facts",
     "open_reconstruction",
     "sample_name",
 ]
@@ -52,52 +50,6 @@ MAX_TEXT, MAX_FLAG = 64, 500
 def sample_name(draw: int) -> str:
     """Return the dataset of posterior sample `draw`, counted from 0."""
     return f"sample_{draw + 1:02d}"
-
-
-def header_facts(header: Header, indices: Sequence[int]) -> dict[str, Any]:
-    """Return what recon.h5 keeps of the raw header, for the slices `indices`: an allow-list."""
-    geometry = header.geometry
-    return {
-        "crop": list(header.crop),
-        "pixel_mm": header.pixel_mm,
-        "slice_mm": header.slice_mm,
-        "contrast": header.contrast,
-        "acquisition": header.acquisition,
-        "volumes": None if header.volumes is None else [header.volumes[i] for i in indices],
-        "geometry": None
-        if geometry is None
-        else {
-            # Micrometres: more digits would only make the attribute long.
-            "positions": np.asarray(geometry.positions, float)[list(indices)].round(6).tolist(),
-            "read": np.asarray(geometry.read, float).tolist(),
-            "phase": np.asarray(geometry.phase, float).tolist(),
-            "normal": np.asarray(geometry.normal, float).tolist(),
-        },
-    }
-
-
-Vector = tuple[float, float, float]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class _Geometry(_Strict):
-    positions: list[Vector] = Field(min_length=1)
-    read: Vector
-    phase: Vector
-    normal: Vector
-
-
-class _Facts(_Strict):
-    crop: tuple[int, int]
-    pixel_mm: tuple[float, float] | None
-    slice_mm: float | None
-    contrast: dict[str, float | str]
-    acquisition: str | None
-    volumes: list[int] | None = None  # what was written before there were any has none
-    geometry: _Geometry | None
 
 
 @dataclass(frozen=True)
@@ -149,6 +101,19 @@ class Reconstruction:
     def stacks(self) -> list[Stack]:
         """Equally spaced stacks that the slices fall into."""
         return stacks(self.header, range(self.header.slices))
+
+    @property
+    def series(self) -> list[list[Stack]]:
+        """The same, frames of the same slices together."""
+        return together(self.stacks)
+
+    def label(self, stack: Stack) -> Label:
+        """Return what is the frame's own of a stack, empty where there is one frame."""
+        return {} if self.header.frames is None else self.header.frames.labels[stack.frame]
+
+    def settings_of(self, stack: Stack) -> dict[str, float | str]:
+        """Return the scanner's settings of a stack: the scan's, and its frame's own."""
+        return {**self.header.contrast, **self.label(stack)}
 
     def images(self, name: str, places: Sequence[int] | None = None) -> Iterator[np.ndarray]:
         """Yield slices float32 (readout, phase) of a dataset; InputError where a value is no magnitude."""
@@ -225,7 +190,7 @@ def _read(path: Path, file: h5py.File) -> Reconstruction:
             )
     assert shape is not None
     said = _provenance(path, file)
-    facts = _facts(path, said["header"], shape)
+    facts = read_facts(path, said["header"], shape)
     try:
         settings, mask = said["settings"], said["mask"]
         if len(said["slices"]) != shape[0]:
@@ -274,53 +239,6 @@ def _provenance(path: Path, file: h5py.File) -> dict[str, Any]:
     if missing:
         raise InputError(f"{path}: its 'provenance' is damaged ({missing[0]}); reconstruct again")
     return said
-
-
-def _facts(path: Path, values: Any, shape: tuple[int, ...]) -> Header:
-    try:
-        facts = _Facts.model_validate(values)
-        counts = [
-            len(found) for found in (facts.geometry and facts.geometry.positions, facts.volumes) if found
-        ]
-        if facts.crop != shape[1:] or any(count != shape[0] for count in counts):
-            raise ValueError("sizes differ from the images'")
-        _check_terms(facts)
-    except ValueError as error:  # pydantic's own message would repeat the value
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InputError(f"{path}: its 'header' is damaged ({reason}); reconstruct again") from None
-    geometry = None
-    if (found := facts.geometry) is not None:
-        vectors = (np.asarray(v, float) for v in (found.read, found.phase, found.normal))
-        geometry = Geometry(np.asarray(found.positions, float), *vectors)
-    return Header(
-        format="mrd",  # whatever it was: nothing below depends on it
-        slices=shape[0],
-        coils=1,
-        matrix=facts.crop,
-        unoversampled=facts.crop[0],
-        crop=facts.crop,
-        acquisition=facts.acquisition,
-        pixel_mm=facts.pixel_mm,
-        slice_mm=facts.slice_mm,
-        geometry=geometry,
-        contrast=facts.contrast,
-        volumes=None if facts.volumes is None else tuple(facts.volumes),
-    )
-
-
-def _check_terms(facts: _Facts) -> None:
-    """Raise ValueError for a text that is not a defined term, or a size that cannot be one."""
-    terms = {"patient_position": POSITIONS, "body_part": BODY_PARTS}
-    for key, value in facts.contrast.items():
-        if key in terms:
-            if value not in terms[key]:
-                raise ValueError(f"{key} is no defined term")
-        elif key not in ("TR_ms", "TE_ms", "flip_deg", "field_T") or not isinstance(value, (int, float)):
-            raise ValueError("a contrast that is not on the list")
-    if facts.acquisition is not None and facts.acquisition not in ACQUISITIONS:
-        raise ValueError("an acquisition that is not on the list")
-    if any(size is not None and not 1e-6 < size < 1e5 for size in (*(facts.pixel_mm or ()), facts.slice_mm)):
-        raise ValueError("a pixel size that cannot be")
 
 
 def _check(path: Path, said: Mapping[str, Any]) -> Check | None:

@@ -11,9 +11,11 @@ import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.export.dicom import chosen
+from mrunfold.export.geometry import Stack
 from mrunfold.export.nifti import write_nifti
 from mrunfold.export.record import write_json
 from mrunfold.export.result import PURPOSE, SAMPLE, Reconstruction
+from mrunfold.io.frames import frame_words
 
 __all__ = ["SUFFIXES", "bids_suffix", "write_bids", "write_volumes"]
 
@@ -26,7 +28,20 @@ NAMES = {
     "target": ("target", "reference", "Reference: the image of the full data"),
     "samples": ("samples", "samples", "Posterior samples, one after the other along the fourth axis"),
 }
-SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw")
+SUFFIXES = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "MEGRE", "MESE", "IRT1", "VFA")
+# BIDS' name of each setting, and what makes its unit of ours.
+TERMS = {
+    "TR_ms": ("RepetitionTime", 1e-3),
+    "TE_ms": ("EchoTime", 1e-3),
+    "TI_ms": ("InversionTime", 1e-3),
+    "flip_deg": ("FlipAngle", 1.0),
+    "field_T": ("MagneticFieldStrength", 1.0),
+    "b_s_mm2": ("DiffusionBValue", 1.0),
+    "trigger_ms": ("TriggerDelayTime", 1.0),
+    "time_s": ("VolumeTiming", 1.0),
+}
+# Settings that tell frames apart, and BIDS' entity of each, in the order of a file's name.
+ENTITIES = {"TE_ms": "echo", "flip_deg": "flip", "TI_ms": "inv"}
 OF_ACQUISITION = {
     "AXT1": "T1w", "AXT1PRE": "T1w", "AXT1POST": "T1w", "AXT2": "T2w", "AXT2TSE": "T2w", "AXFLAIR": "FLAIR",
     "CORPD_FBK": "PDw", "CORPDFS_FBK": "PDw",
@@ -38,11 +53,17 @@ def write_volumes(result: Reconstruction, folder: Path, extras: Sequence[str] = 
     """Write recon.nii.gz, std.nii.gz, … and a .json beside each into `folder`; return their names.
 
     Volumes are float32 in the raw file's scale, RAS, code 1 where the geometry is known and 0 where not.
+    Frames of the same slices are the fourth axis of one file; samples are the one after.
     """
     written = []
-    for name, number, count in _volumes(result, chosen(result, extras)):
-        stem = NAMES[name][0] + (f"_{number + 1}" if count > 1 else "")
-        written.append(_write(result, name, number, folder / f"{stem}.nii.gz"))
+    names = chosen(result, extras)
+    if any(SAMPLE.fullmatch(name) for name in names):
+        names = [name for name in names if not SAMPLE.fullmatch(name)] + ["samples"]
+    series = result.series
+    for name in names:
+        for number, group in enumerate(series, start=1):
+            stem = NAMES[name][0] + (f"_{number}" if len(series) > 1 else "")
+            written.append(_write(result, name, group, folder / f"{stem}.nii.gz"))
     return written
 
 
@@ -70,8 +91,9 @@ def write_bids(
 ) -> list[str]:
     """Write a BIDS derivative dataset of one subject into `folder` and return its files, in their order.
 
-    Samples are one 3-D file each: BIDS has no fourth axis for anatomical images.  Raises InputError for a
-    label that BIDS cannot hold and an unknown contrast.
+    Samples and frames are one 3-D file each: BIDS has no fourth axis for anatomical images.  Frames with
+    settings of their own are told apart by echo, flip or inv, others by run.  Raises InputError for a label
+    that BIDS cannot hold and an unknown contrast.
     """
     if not re.fullmatch(r"[0-9A-Za-z]{1,32}", subject):
         raise InputError(f"`subject` is letters and digits, as 01, got {subject!r}")
@@ -98,62 +120,75 @@ def write_bids(
     )
     written = ["README.md", "dataset_description.json"]
     method = re.sub("[^0-9A-Za-z]", "", result.method)
-    for name, number, count in _volumes(result, chosen(result, extras), split=True):
-        run = f"_run-{number + 1}" if count > 1 else ""
+    entities = _entities(result)
+    for name in chosen(result, extras):
         label = NAMES[name][1] if name in NAMES else name.replace("_", "")
-        stem = f"sub-{subject}_rec-{method}{run}_desc-{label}_{ending}"
-        _write(result, name, number, anat / f"{stem}.nii.gz")
-        written.append(f"sub-{subject}/anat/{stem}.nii.gz")
+        for stack, entity in zip(result.stacks, entities, strict=True):
+            stem = f"sub-{subject}_rec-{method}{entity}_desc-{label}_{ending}"
+            _write(result, name, [stack], anat / f"{stem}.nii.gz")
+            written.append(f"sub-{subject}/anat/{stem}.nii.gz")
     return written
 
 
-def _volumes(
-    result: Reconstruction, names: Sequence[str], split: bool = False
-) -> Iterator[tuple[str, int, int]]:
-    """Yield (dataset, number of the stack, stacks in all); samples as one unless `split`."""
-    count = len(result.stacks)
-    kept = [name for name in names if split or not SAMPLE.fullmatch(name)]
-    if len(kept) < len(names):
-        kept.append("samples")
-    for name in kept:
-        for number in range(count):
-            yield name, number, count
+def _entities(result: Reconstruction) -> list[str]:
+    """Return the part of a BIDS name that tells each stack from the others: _run-2_echo-1 and the like."""
+    labels = [result.label(stack) for stack in result.stacks]
+    own = [""] * len(labels)
+    for key, entity in ENTITIES.items():
+        values = sorted({label[key] for label in labels if key in label})
+        if len(values) > 1 and all(key in label for label in labels):
+            own = [
+                f"{one}_{entity}-{values.index(label[key]) + 1}"
+                for one, label in zip(own, labels, strict=True)
+            ]
+    runs = [own[:number].count(one) + 1 for number, one in enumerate(own)]
+    several = max(runs, default=1) > 1
+    return [f"_run-{run}{one}" if several else one for run, one in zip(runs, own, strict=True)]
 
 
-def _write(result: Reconstruction, name: str, number: int, path: Path) -> str:
-    stack = result.stacks[number]
+def _write(result: Reconstruction, name: str, group: Sequence[Stack], path: Path) -> str:
+    """Write a dataset of stacks, which are frames of the same slices, as one file, and its sidecar."""
+    first = group[0]
+    places = [place for stack in group for place in stack.slices]
     names = result.samples if name == "samples" else (name,)
 
     def images() -> Iterator[np.ndarray]:
         for one in names:
-            yield from result.images(one, stack.slices)
+            yield from result.images(one, places)
 
-    fourth = len(names) if name == "samples" else None
-    description = f"mrunfold {result.version}, {result.method}: {PURPOSE}"
-    write_nifti(path, images(), result.header.crop, stack, samples=fourth, description=description)
-    sidecar = _sidecar(result, name) | {"Geometry": "unknown" if stack.lps is None else "scanner"}
-    sidecar["mrunfold"]["slices"] = [result.slices[place] for place in stack.slices]
+    frames = result.header.frames
+    write_nifti(
+        path,
+        images(),
+        result.header.crop,
+        first,
+        samples=len(names) if name == "samples" else None,
+        frames=len(group),
+        step_s=None if frames is None else frames.step_s([stack.frame for stack in group]),
+        description=f"mrunfold {result.version}, {result.method}: {PURPOSE}",
+    )
+    sidecar = _sidecar(result, name, group) | {"Geometry": "unknown" if first.lps is None else "scanner"}
+    sidecar["mrunfold"]["slices"] = [result.slices[place] for place in places]
     write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)
     return path.name
 
 
-def _sidecar(result: Reconstruction, name: str) -> dict[str, Any]:
-    """Return what BIDS calls metadata, from the allow-list of the header, and where the image came from."""
-    contrast = result.header.contrast
+def _sidecar(result: Reconstruction, name: str, group: Sequence[Stack]) -> dict[str, Any]:
+    """Return what BIDS calls metadata, from the allow-list of the header, and where the image came from.
+
+    A setting that differs between the frames of the file is a list, one value a frame.
+    """
+    settings = [result.settings_of(stack) for stack in group]
     title = NAMES[name][2] if name in NAMES else f"Posterior sample {int(name.removeprefix('sample_'))}"
     found: dict[str, Any] = {
         "Description": f"{title}; {PURPOSE}",
         "Units": "arbitrary",
         "SkullStripped": False,
     }
-    for key, term, factor in (
-        ("TR_ms", "RepetitionTime", 1e-3),
-        ("TE_ms", "EchoTime", 1e-3),
-        ("flip_deg", "FlipAngle", 1.0),
-        ("field_T", "MagneticFieldStrength", 1.0),
-    ):
-        if key in contrast:
-            found[term] = round(float(contrast[key]) * factor, 9)
+    for key, (term, factor) in TERMS.items():
+        if all(key in one for one in settings):
+            values = [round(float(one[key]) * factor, 9) for one in settings]
+            found[term] = values[0] if len(set(values)) == 1 else values
     found["MRAcquisitionType"] = "2D"
     found["mrunfold"] = {
         "purpose": PURPOSE,
@@ -166,4 +201,6 @@ def _sidecar(result: Reconstruction, name: str) -> dict[str, Any]:
         "magnitude": result.kind,
         "flags": result.flags,
     }
+    if result.header.frames is not None:
+        found["mrunfold"]["frames"] = [frame_words(result.label(stack)) for stack in group]
     return found

@@ -12,9 +12,11 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
+from mrunfold.io.frames import Frames
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES
+from mrunfold.io.mrd_frames import frames_of
 from mrunfold.io.mrd_gaps import refuse_incomplete
-from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines, volumes_of
+from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines
 from mrunfold.io.mrd_samples import calibration_differs, refuse_echoes, reversed_counts_back
 from mrunfold.io.scan import Geometry, Header, Scan, refuse_not_finite
 
@@ -33,8 +35,8 @@ class AcquisitionScan(Scan):
     """A file of readouts with the counters and flags of ISMRMRD; a subclass reads its headers and samples.
 
     Lines lie at encode step 1, its central value at N//2; imaging lines win over calibration lines of the
-    same place, averages are averaged, reversed readouts turned round.  Repetitions, phases, sets and
-    contrasts follow one another as further slices (`labels`), each a volume.  k-space of Siemens
+    same place, averages are averaged, reversed readouts turned round.  Repetitions, phases, sets, diffusion
+    weightings and contrasts are frames, `labels` has the counters of each image.  k-space of Siemens
     scanners is conjugated.  Raises InputError for 3-D and non-Cartesian acquisitions, a header that makes no
     sense, and sizes that cannot be true.
     """
@@ -64,10 +66,11 @@ class AcquisitionScan(Scan):
         self._refuse(heads)
         notes += (*encoding.notes, *self._lines.notes, *refuse_echoes(self.path, self._lines, self._samples))
         notes += (*self._turned(), *self._together(encoding.encoded.matrix[1]))
+        frames, said = frames_of(self._lines, heads, encoding)
         self.labels = self._lines.labels
         self._siemens = encoding.siemens
         self._bandwidth = encoding.noise_bandwidth
-        self.header = _header(self._kind, self._lines, encoding, notes)
+        self.header = _header(self._kind, self._lines, encoding, frames, notes + said)
         needed = 8 * self.header.coils * self.header.matrix[0] * self.header.matrix[1]
         if needed > MAX_SLICE_BYTES:
             raise InputError(
@@ -149,6 +152,9 @@ class AcquisitionScan(Scan):
             mask[self._lines.span(number, self.header.matrix[0])[1], self._lines.line[number]] = True
         return mask
 
+    def noise_ratio(self, index: int) -> float:
+        return float(np.sqrt(self._lines.averages / self._lines.averages_of(self._index(index))))
+
     def noise(self) -> np.ndarray | None:
         """Return the noise scan, complex64 (coil, samples), scaled to k-space without readout oversampling.
 
@@ -176,7 +182,9 @@ class AcquisitionScan(Scan):
         return noise
 
 
-def _header(kind: str, lines: Lines, encoding: Encoding, notes: tuple[str, ...]) -> Header:
+def _header(
+    kind: str, lines: Lines, encoding: Encoding, frames: Frames | None, notes: tuple[str, ...]
+) -> Header:
     encoded, recon = encoding.encoded, encoding.recon
     readout, phase = encoded.matrix[:2]
     ratio = [r / e for r, e in zip(recon.matrix, encoded.matrix, strict=True)]
@@ -193,10 +201,10 @@ def _header(kind: str, lines: Lines, encoding: Encoding, notes: tuple[str, ...])
         last = phase // 2 - encoding.step1.center + encoding.step1.maximum
     geometry, said = _geometry(lines, encoding)
     contrast = dict(encoding.contrast)
-    if len({label["contrast"] for label in lines.labels}) > 1 and "TE_ms" in contrast:
-        # The header's first echo time is that of one contrast alone.
-        del contrast["TE_ms"]
-        said += ("the file holds several contrasts: no echo time is written, only the first one's is known",)
+    several = {label["contrast"] for label in lines.labels}
+    own = {name for label in frames.labels for name in label} if frames else set()
+    for name in own | ({"TE_ms"} if len(several) > 1 else set()):
+        contrast.pop(name, None)  # the header's is that of one frame alone
     return Header(
         format=kind,
         slices=len(lines.labels),
@@ -210,7 +218,7 @@ def _header(kind: str, lines: Lines, encoding: Encoding, notes: tuple[str, ...])
         padding=(max(first, 0), min(last + 1, phase)),
         contrast=contrast,
         notes=notes + said,
-        volumes=volumes_of(lines),
+        frames=frames,
     )
 
 

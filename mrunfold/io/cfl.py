@@ -1,6 +1,7 @@
 """BART's .cfl/.hdr pairs: complex64, first dimension fastest.
 
-BART's dimensions are 0 readout, 1 phase encoding, 2 second phase encoding, 3 coil, …, 13 slice.
+BART's dimensions are 0 readout, 1 phase encoding, 2 second phase encoding, 3 coil, 5 echo, 10 and 11 time,
+13 slice, 14 average (`misc/mri.h`: TE_DIM, TIME_DIM, TIME2_DIM, SLICE_DIM, AVG_DIM).
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.frames import Frames
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
 __all__ = ["CflScan", "read_cfl", "write_cfl"]
 
-COIL, SLICE, DIMENSIONS = 3, 13, 16
+COIL, SLICE, AVERAGE, DIMENSIONS = 3, 13, 14, 16
+# Dimensions that are frames, and what each counts; slowest first, as bytes lie.
+FRAMES = {11: "repetition", 10: "phase", 5: "contrast"}
+READ = (0, 1, 2, COIL, SLICE, AVERAGE, *FRAMES)
 MAX_HEADER_BYTES = 1 << 20
 
 
 class CflScan(Scan):
-    """A BART file of 2-D k-space: two of dimensions 0–2, coils in 3, slices in 13, all others 1.
+    """A BART file of 2-D k-space: two of dimensions 0–2, coils in 3, slices in 13.
 
+    Echoes (5) and time (10, 11) are frames, averages (14) are averaged where they have samples; all other
+    dimensions are 1.
     Two in 0 and 1 are readout and phase; in 1 and 2, as BART has a slice of a 3-D scan, both are phase
     encodings and the first takes the place of the readout.  The header says nothing of field of view,
     oversampling or padding.  Raises InputError for other dimensions and for a size that is not the file's.
@@ -42,25 +49,58 @@ class CflScan(Scan):
         coils = dims[COIL]
         if (one := 8 * coils * math.prod(self._shape)) > MAX_SLICE_BYTES:
             raise InputError(f"{self.path}: one slice needs {one / 1e9:.3g} GB; split it")
+        labels = (
+            [
+                {FRAMES[axis]: float(n) for axis, n in zip(varying, one, strict=True)}
+                for one in np.ndindex(*(dims[axis] for axis in varying))
+            ]
+            if (varying := [axis for axis in FRAMES if dims[axis] > 1])
+            else []
+        )
+        self._dims, count = dims, max(1, len(labels))
+        averages = f"{dims[AVERAGE]} averages are averaged, each where it has samples"
         self.header = Header(
             format="cfl",
-            slices=dims[SLICE],
+            slices=dims[SLICE] * count,
             coils=coils,
             matrix=self._shape,
             unoversampled=self._shape[0],
             crop=self._shape,
+            frames=Frames.grid(labels, dims[SLICE]) if labels else None,
+            notes=(averages,) if dims[AVERAGE] > 1 else (),
         )
 
     def kspace(self, index: int) -> np.ndarray:
         index = self._index(index)
-        count = self.header.coils * math.prod(self._shape)
-        # The slice is the slowest dimension: one slice is one run of bytes.
-        data = np.fromfile(self.path, dtype="<c8", count=count, offset=8 * count * index)
+        averages = self._dims[AVERAGE]
+        found = self._average(index, 0)
+        if averages > 1:
+            count = (found != 0).any(axis=0).astype(np.float32)
+            for number in range(1, averages):
+                one = self._average(index, number)
+                found += one
+                count += (one != 0).any(axis=0)
+            found /= np.maximum(count, 1)
+        refuse_not_finite(self.path, found, index)
+        return found
+
+    def _average(self, index: int, number: int) -> np.ndarray:
+        """Return one average of an image, complex64 (coil, readout, phase)."""
+        frame, place = divmod(index, self._dims[SLICE])
+        at = [0] * DIMENSIONS
+        at[SLICE], at[AVERAGE] = place, number
+        for axis in reversed(FRAMES):  # the last counts fastest
+            frame, at[axis] = divmod(frame, self._dims[axis])
+        # Dimensions up to the coil's lie together; the others are counted from the fastest.
+        count = math.prod(self._dims[: COIL + 1])
+        run = 0
+        for axis in range(DIMENSIONS - 1, COIL, -1):
+            run = run * self._dims[axis] + at[axis]
+        data = np.fromfile(self.path, dtype="<c8", count=count, offset=8 * count * run)
         if data.size != count:
             raise InputError(f"{self.path}: ends within slice {index}; it is truncated")
         coil, (readout, phase) = self.header.coils, self._shape
         kspace = data.reshape(coil, phase, readout).transpose(0, 2, 1)  # column-major: readout is fastest
-        refuse_not_finite(self.path, kspace, index)
         return np.ascontiguousarray(kspace, dtype=np.complex64)
 
     def acquired(self, index: int) -> np.ndarray:
@@ -118,11 +158,12 @@ def _dimensions(hdr: Path) -> tuple[int, ...]:
 
 def _plane(path: Path, dims: tuple[int, ...]) -> tuple[int, int]:
     """Return (readout, phase), or raise InputError that says which dimension is in the way."""
-    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in (0, 1, 2, COIL, SLICE)]
+    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in READ]
     if others:
         raise InputError(
-            f"{path}: BART dimension {others[0]} is {dims[others[0]]}; only readout, phase, coil (3) and "
-            f"slice (13) are read, take one with `bart slice {others[0]} 0 in out`"
+            f"{path}: BART dimension {others[0]} is {dims[others[0]]}; only readout, phase, coil (3), echo "
+            "(5), time (10, 11), slice (13) and average (14) are read, take one with "
+            f"`bart slice {others[0]} 0 in out`"
         )
     encoded = [n for n in dims[:3] if n > 1]
     if len(encoded) == 2:

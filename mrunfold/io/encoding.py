@@ -20,6 +20,8 @@ MAX_MATRIX = 65535  # encode steps and sample counts are 16-bit in ISMRMRD
 # Finer and coarser than MRI has been: the length is of another unit than mm.
 LEAST_PIXEL_MM, MOST_PIXEL_MM, LEAST_THICKNESS_MM = 0.008, 200.0, 0.02
 CALIBRATION_MODES = {"embedded", "interleaved", "separate", "external", "other"}
+# Counters that a header may give to diffusion weightings.
+DIFFUSION = {"average", "contrast", "phase", "repetition", "set", "segment", *(f"user_{n}" for n in range(8))}
 POSITIONS = {"HFP", "HFS", "HFDR", "HFDL", "FFP", "FFS", "FFDR", "FFDL"}
 # DICOM's defined terms that occur in MRI research; any other text may name a person or a place.
 BODY_PARTS = {
@@ -53,8 +55,9 @@ class Encoding:
     noise_bandwidth: relative receiver noise bandwidth, 1 where the file does not say; encodings: how many
     the header has; siemens: the scanner's maker, which decides the sign of the Fourier transform;
     calibration: one of CALIBRATION_MODES, None where the file does not say; averages: how many the header
-    announces, None where it does not; metres: lengths were in metres and are in mm here; notes: what was put
-    right, in words.
+    announces, None where it does not; metres: lengths were in metres and are in mm here; lists: settings of
+    which the header has several, by the names of `frames.VALUES`; diffusion: the counter that diffusion
+    weightings have, and the b-value of each in s/mm²; notes: what was put right, in words.
     """
 
     encoded: Space
@@ -70,6 +73,8 @@ class Encoding:
     slices: int | None = None
     averages: int | None = None
     metres: bool = False
+    lists: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    diffusion: tuple[str, tuple[float, ...]] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -113,6 +118,8 @@ def parse_encoding(path: Path, text: bytes | str, which: int = 0) -> Encoding:
         slices=_length(limits, "slice"),
         averages=_length(limits, "average"),
         metres=metres,
+        lists=_lists(root),
+        diffusion=_diffusion(root),
         notes=notes,
     )
 
@@ -228,6 +235,14 @@ class _Node:
             raise InputError(f"{self.path}: {node.name} in the ISMRMRD header is not a positive number")
         return value or None
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Return all children of a name as finite numbers from 0, none where one is something else."""
+        try:
+            found = tuple(float(one.text) for one in self.all(name))
+        except ValueError:
+            return ()
+        return found if all(math.isfinite(value) and value >= 0 for value in found) else ()
+
 
 def _space(node: _Node) -> Space:
     size = node.one("matrixSize")
@@ -245,6 +260,24 @@ def _trajectory(node: _Node | None) -> str:
     known = {"cartesian", "epi", "radial", "goldenangle", "spiral", "other"}
     name = node.text.lower() if node else "cartesian"
     return name if name in known else "other"
+
+
+def _lists(root: _Node) -> dict[str, tuple[float, ...]]:
+    """Return settings of which the header has more than one value: those of echoes, sets and the like."""
+    sequence = root.optional("sequenceParameters")
+    names = {"TE_ms": "TE", "TI_ms": "TI", "TR_ms": "TR", "flip_deg": "flipAngle_deg"}
+    found = {key: sequence.numbers(name) if sequence else () for key, name in names.items()}
+    return {key: values for key, values in found.items() if len(values) > 1}
+
+
+def _diffusion(root: _Node) -> tuple[str, tuple[float, ...]] | None:
+    """Return the counter of diffusion weightings and their b-values, none where one is no number."""
+    sequence = root.optional("sequenceParameters")
+    dimension = sequence.optional("diffusionDimension") if sequence else None
+    if sequence is None or dimension is None or dimension.text not in DIFFUSION:
+        return None
+    values = [one.numbers("bvalue") for one in sequence.all("diffusion")]
+    return dimension.text, tuple(v for one in values for v in one) if all(map(len, values)) else ()
 
 
 def _contrast(root: _Node) -> dict[str, float | str]:

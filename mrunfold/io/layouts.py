@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.frames import Frames
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
@@ -40,7 +41,8 @@ class Layout:
     """How one dataset holds k-space.
 
     name: of the data set; dataset: of the file; slices, coils, matrix: as in `Header`; read: gives a slice,
-    complex (coil, readout, phase); note: which axes were taken.
+    complex (coil, readout, phase); note: which axes were taken; labels: of frames, each of which has
+    slices / frames images, where there are several.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Layout:
     matrix: tuple[int, int]
     read: Callable[[Any, int], np.ndarray]
     note: str
+    labels: tuple[dict[str, float], ...] = ()
 
 
 def layout_of(path: Path, file: h5py.File) -> Layout | None:
@@ -91,8 +94,9 @@ def _cmrxrecon(path: Path, file: h5py.File, names: list[str]) -> Layout | None:
 
     axes = ["slice", "y", "x"] if single else ["slice", "coil", "y", "x"]
     words = ", ".join(axes if data.ndim == len(axes) else ["frame", *axes])
-    note = f"CMRxRecon's layout: '{name}' is taken as ({words}), x as the readout, frames as further slices"
-    return Layout("cmrxrecon", data, frames * slices, coils, (x, y), read, note)
+    note = f"CMRxRecon's layout: '{name}' is taken as ({words}), x as the readout"
+    labels = tuple({"frame": float(n)} for n in range(frames)) if frames > 1 else ()
+    return Layout("cmrxrecon", data, frames * slices, coils, (x, y), read, note, labels)
 
 
 def _calgary(path: Path, file: h5py.File, names: list[str]) -> Layout | None:
@@ -123,8 +127,9 @@ def _skm_tea(path: Path, file: h5py.File, names: list[str]) -> Layout | None:
         echo, place = divmod(index, x)
         return np.moveaxis(np.asarray(stored[place, :, :, echo]), -1, 0)
 
-    note = "SKM-TEA's layout: 'kspace' is taken as (x, ky, kz, echo, coil), echoes follow as further slices"
-    return Layout("skm-tea", data, x * echoes, coils, (ky, kz), read, note)
+    note = "SKM-TEA's layout: 'kspace' is taken as (x, ky, kz, echo, coil)"
+    labels = tuple({"contrast": float(n)} for n in range(echoes)) if echoes > 1 else ()
+    return Layout("skm-tea", data, x * echoes, coils, (ky, kz), read, note, labels)
 
 
 class LayoutScan(Scan):
@@ -153,6 +158,7 @@ class LayoutScan(Scan):
             unoversampled=layout.matrix[0],
             crop=layout.matrix,
             notes=(layout.note,),
+            frames=Frames.grid(labels, layout.slices // len(labels)) if (labels := layout.labels) else None,
         )
 
     def kspace(self, index: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.heap import read_field
 
-__all__ = ["FLAGS", "NOT_IMAGE", "VECTORS", "VOLUME", "flagged", "read_heads"]
+__all__ = ["FLAGS", "NOT_IMAGE", "VECTORS", "VOLUME", "diffusion_apart", "flagged", "read_heads"]
 
 # ISMRMRD numbers its flags from 1: flag n is bit n − 1.
 FLAGS = {
@@ -29,13 +29,19 @@ FLAGS = {
     "phase stabilisation": 31,
 }
 NOT_IMAGE = tuple(name for name in FLAGS if name not in {"calibration", "calibration and imaging", "reverse"})
-VOLUME = ("repetition", "phase", "set", "contrast")  # counters that make further slices, slowest first
+# Counters that make frames, slowest first; `diffusion` is whichever one the header names (`diffusion_apart`).
+VOLUME = ("repetition", "phase", "set", "diffusion", "contrast")
 VECTORS = ("position", "read_dir", "phase_dir", "slice_dir")
 FIELDS = (
     "flags", "number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample",
     "encoding_space_ref", "trajectory_dimensions", "sample_time_us", *VECTORS,
 )  # fmt: skip
-COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "average", *VOLUME)
+COUNTERS = (
+    "kspace_encode_step_1", "kspace_encode_step_2", "slice", "average", "segment", "repetition", "phase",
+    "set", "contrast",
+)  # fmt: skip
+STAMPS = ("acquisition_time_stamp", "physiology_time_stamp")
+USER = 8  # counters without a name
 MAX_ACQUISITIONS = 1_000_000
 
 
@@ -48,6 +54,8 @@ def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
     raw = read_field(path, data, "head")
     heads = {name: np.asarray(raw[name]) for name in FIELDS}
     heads.update({f"idx.{name}": np.asarray(raw["idx"][name]).astype(np.int64) for name in COUNTERS})
+    heads.update({f"idx.user_{n}": raw["idx"]["user"][:, n].astype(np.int64) for n in range(USER)})
+    heads.update({name: np.asarray(raw[name]).astype(np.int64) for name in STAMPS})
     for name in ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample"):
         heads[name] = heads[name].astype(np.int64)
     # Samples are stored uncompressed: together they cannot be larger than the file.
@@ -65,11 +73,16 @@ def _is_acquisitions(dtype: np.dtype) -> bool:
     if not {"head", "traj", "data"} <= set(dtype.names or ()):
         return False
     head = dtype["head"]
-    if not {*FIELDS, "idx"} <= set(head.names or ()) or not {*COUNTERS} <= set(head["idx"].names or ()):
+    if not {*FIELDS, *STAMPS, "idx"} <= set(head.names or ()):
+        return False
+    if not {*COUNTERS, "user"} <= set(head["idx"].names or ()):
         return False
     vectors = all(head[name].base.kind == "f" and head[name].shape == (3,) for name in VECTORS)
     counts = all(head[name].kind in "ui" for name in FIELDS if name not in (*VECTORS, "sample_time_us"))
     counters = all(head["idx"][name].kind in "ui" for name in COUNTERS)
+    counters &= head["idx"]["user"].base.kind in "ui" and head["idx"]["user"].shape == (USER,)
+    counters &= all(head[name].base.kind in "ui" for name in STAMPS)
+    counters &= [head[name].shape for name in STAMPS] == [(), (3,)]
     floats = all(h5py.check_vlen_dtype(dtype[name]) == np.float32 for name in ("traj", "data"))
     return vectors and counts and counters and floats and head["sample_time_us"].kind == "f"
 
@@ -77,3 +90,18 @@ def _is_acquisitions(dtype: np.dtype) -> bool:
 def flagged(flags: np.ndarray, name: str) -> np.ndarray:
     """Return which acquisitions carry the flag `name`, bool (acquisition,)."""
     return (flags >> np.uint64(FLAGS[name] - 1)) & np.uint64(1) > 0
+
+
+def diffusion_apart(heads: dict[str, np.ndarray], counter: str | None) -> dict[str, np.ndarray]:
+    """Return the headers with a counter `idx.diffusion`, 0 where diffusion weightings have none of their own.
+
+    counter: what the file's header counts them by, None where it does not say.  Those that VOLUME holds
+    already make frames as they are; averages that are weightings are averages no longer.
+    """
+    heads = dict(heads)
+    nothing = np.zeros(len(heads["flags"]), np.int64)
+    own = counter is not None and counter not in VOLUME and f"idx.{counter}" in heads
+    heads["idx.diffusion"] = heads[f"idx.{counter}"] if own else nothing
+    if counter == "average":
+        heads["idx.average"] = nothing
+    return heads

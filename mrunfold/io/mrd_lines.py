@@ -15,18 +15,19 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
 from mrunfold.io.mrd_gaps import incomplete_slices, unreached
-from mrunfold.io.mrd_heads import FLAGS, NOT_IMAGE, VECTORS, VOLUME, flagged
+from mrunfold.io.mrd_heads import FLAGS, NOT_IMAGE, VECTORS, VOLUME, diffusion_apart, flagged
 from mrunfold.io.mrd_place import line_numbers, placed
 from mrunfold.io.mrd_refusals import refuse_epi, refuse_partitions, refuse_trajectory, refuse_unlabelled
 from mrunfold.io.scan import Geometry, right_angles
 
-__all__ = ["FLAGS", "Lines", "geometry_of", "sort_lines", "volumes_of"]
+__all__ = ["FLAGS", "Lines", "geometry_of", "sort_lines"]
 
 log = logging.getLogger(__name__)
 
 KEY = (*VOLUME, "slice")
 APART = ("separate", "external", "other")  # modes whose calibration lines are a scan of their own
 LEAST_CENTRE = 6  # lines that coil calibration needs
+SAME_DIRECTION = 1e-3  # headers round
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,11 @@ class Lines:
         """Return the numbers of one slice's acquisitions, rising."""
         return self.order[self.which == index]
 
+    def averages_of(self, index: int) -> int:
+        """Return how many acquisitions a line of one slice commonly has."""
+        _, repeats = np.unique(self.line[self.of_slice(index)], return_counts=True)
+        return int(np.median(repeats))
+
     def calibration_of(self, index: int, phase: int) -> np.ndarray:
         """Return the numbers of what coil maps of a slice are made of besides itself; mostly none.
 
@@ -82,7 +88,7 @@ class Lines:
         alike = [
             i
             for i, other in enumerate(self.labels)
-            if all(other[name] == label[name] for name in ("slice", "set", "contrast"))
+            if all(other[name] == label[name] for name in ("slice", "set", "diffusion", "contrast"))
         ]
         together = self.order[np.isin(self.which, alike)]
         return together if _run(self.line[together], phase) >= LEAST_CENTRE else apart
@@ -119,6 +125,7 @@ def sort_lines(
     notes: list[str] = []
     use, space = _images(path, flags, heads["encoding_space_ref"], notes)
     refuse_trajectory(path, encoding := encoding_of(space))
+    heads = diffusion_apart(heads, encoding.diffusion[0] if encoding.diffusion else None)
     keys = np.stack([heads[f"idx.{name}"] for name in KEY], axis=1)
     all_apart = calibration_apart or encoding.calibration in APART
     use, apart, doubles = _calibration(flags, heads, use, keys, space, all_apart)
@@ -134,7 +141,7 @@ def sort_lines(
     unique, which = _images_of(keys[order])
     labels = tuple(dict(zip(KEY, map(int, key), strict=True)) for key in unique)
     if (unique[:, :-1] != unique[0, :-1]).any():
-        log.info("%s: repetitions, phases, sets or contrasts follow one another as slices", path.name)
+        log.info("%s: repetitions, phases, sets or contrasts are frames", path.name)
     incomplete: dict[int, str] = {}
     if not loose:
         incomplete = incomplete_slices(_by_image(which, line[order]), encoding.encoded.matrix[1])
@@ -313,15 +320,8 @@ def _noise(numbers: np.ndarray, channels: np.ndarray, coils: int, notes: list[st
     return kept
 
 
-def volumes_of(lines: Lines) -> tuple[int, ...] | None:
-    """Return the volume of each slice: contrast, repetition, phase and set, counted together; None: one."""
-    keys = [tuple(label[name] for name in VOLUME) for label in lines.labels]
-    number = {key: i for i, key in enumerate(sorted(set(keys)))}
-    return None if len(number) == 1 else tuple(number[key] for key in keys)
-
-
 def geometry_of(lines: Lines) -> tuple[Geometry | None, tuple[str, ...]]:
-    """Return the slices' geometry, None where it is not set or not that of parallel slices, and what to note.
+    """Return the slices' geometry, None where it is not set or impossible, and what to note.
 
     A file without directions needs no note: that it has none is said everywhere.
     """
@@ -330,10 +330,13 @@ def geometry_of(lines: Lines) -> tuple[Geometry | None, tuple[str, ...]]:
     axes = np.stack([values[name] for name in VECTORS[1:]], axis=1)  # (slice, axis, 3)
     if not np.any(axes):
         return None, ()
-    frame = right_angles(*axes[0])
-    if frame is None or not all(np.isfinite(value).all() for value in values.values()):
+    frames = [right_angles(*one) for one in axes]
+    finite = all(np.isfinite(value).all() for value in values.values())
+    if not finite or any(frame is None for frame in frames):
         return None, ("the file's slice directions are not at right angles: images are not placed in space",)
-    if np.abs(axes - axes[:1]).max() > 1e-3:
-        several = "the file's slices have several orientations: images are not placed in space"
-        return None, (several + "; reconstruct each plane from a file of its own",)
-    return Geometry(values["position"], *frame), ()
+    exact = np.stack([frame for frame in frames if frame is not None])
+    if np.abs(axes - axes[:1]).max() <= SAME_DIRECTION:
+        return Geometry(values["position"], *exact[0]), ()
+    planes = len(np.unique(axes.reshape(len(axes), -1).round(2), axis=0))
+    note = f"the slices have {planes} orientations: each is a stack of its own" if planes > 1 else ""
+    return Geometry(values["position"], *exact.swapaxes(0, 1)), (note,) if note else ()

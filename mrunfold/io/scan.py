@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.frames import Frames
 
 __all__ = ["Geometry", "Header", "Scan", "refuse_not_finite", "right_angles"]
 
@@ -38,7 +39,8 @@ class Geometry:
     """Where the slices lie: patient coordinates LPS (left, posterior, superior) in mm.
 
     positions: centre of each slice (slice, 3); read, phase, normal: unit vectors (3,) along the image's
-    rows (axis -2), columns (axis -1) and from slice to slice.  Pixel (r, c) of an N×M image is centred at
+    rows (axis -2), columns (axis -1) and from slice to slice, or (slice, 3) where slices have several
+    orientations, as those of a localizer.  Pixel (r, c) of an N×M image is centred at
     position + read·d_r·(r − N//2) + phase·d_c·(c − M//2), as a centred FFT has it.
     """
 
@@ -46,6 +48,15 @@ class Geometry:
     read: np.ndarray
     phase: np.ndarray
     normal: np.ndarray
+
+    def take(self, indices: Sequence[int]) -> Geometry:
+        """Return the geometry of some slices, with one orientation where they have the same."""
+        chosen = list(indices)
+        axes = [np.asarray(axis, float) for axis in (self.read, self.phase, self.normal)]
+        axes = [axis if axis.ndim == 1 else axis[chosen] for axis in axes]
+        if chosen and all(axis.ndim == 1 or (axis == axis[:1]).all() for axis in axes):
+            axes = [axis if axis.ndim == 1 else axis[0] for axis in axes]
+        return Geometry(np.asarray(self.positions, float)[chosen], *axes)
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,8 @@ class Header:
     padding: (left, right) phase lines outside of which k-space is zero filling, None where unknown.
     contrast: allow-listed scanner settings (TR_ms, TE_ms, flip_deg, field_T, body_part, patient_position).
     notes: what a reader of the images must know of how the file was read, a sentence each.
-    volumes: the volume (contrast, repetition, …) of each slice, counted from 0, None where there is one.
+    frames: which frame (echo, repetition, …) and place each slice is of, where the scan has frames: then
+    `slices` counts the images of all of them, one frame after another.
     """
 
     format: str
@@ -76,7 +88,12 @@ class Header:
     simulated: bool = False
     contrast: dict[str, float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    volumes: tuple[int, ...] | None = None
+    frames: Frames | None = None
+
+    @property
+    def places(self) -> int:
+        """How many slices each frame has."""
+        return self.slices if self.frames is None else self.frames.places
 
 
 class Scan(ABC):
@@ -105,6 +122,11 @@ class Scan(ABC):
     def noise(self) -> np.ndarray | None:
         """Return the noise scan, complex64 (coil, samples), or None where the file has none."""
         return None
+
+    def noise_ratio(self, index: int) -> float:
+        """Return the noise of a slice over that of `noise()`: they may have different numbers of averages."""
+        self._index(index)
+        return 1.0
 
     def calibration(self, index: int) -> np.ndarray | None:
         """Return k-space that only the coil maps are made of, complex64 (coil, readout, phase), or None.

@@ -160,6 +160,7 @@ def _encoding(mdh: np.ndarray, protocol: Protocol, notes: list[str]) -> Encoding
         step1=limits,
         noise_bandwidth=NOISE_BANDWIDTH,
         contrast=protocol.contrast(),
+        lists=protocol.lists(),
         siemens=True,
         calibration=protocol.calibration,
     )

@@ -64,6 +64,9 @@ def heads_of(mdh: np.ndarray, protocol: Protocol) -> dict[str, np.ndarray]:
         heads[name] = np.zeros(len(mdh), np.int64)
     for name, field in COUNTERS.items():
         heads[f"idx.{name}"] = counter[field].astype(np.int64)
+    heads["idx.segment"] = counter["Seg"].astype(np.int64)
+    heads["acquisition_time_stamp"] = mdh["TimeStamp"].astype(np.int64)
+    heads["physiology_time_stamp"] = mdh["PMUTimeStamp"].astype(np.int64)[:, None]
     image = is_image(mdh)
     for step, centre in (("kspace_encode_step_1", "CenterLin"), ("kspace_encode_step_2", "CenterPar")):
         heads[f"idx.{step}"] = _about_one(heads[f"idx.{step}"], mdh[centre].astype(np.int64), image)

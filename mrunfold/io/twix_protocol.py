@@ -24,6 +24,7 @@ ASCCONV = re.compile(
     re.MULTILINE,
 )
 # Fields of the other parts, each by its name alone.
+MOST_LISTED = 128  # values of one setting
 FIELDS = (
     "flReadoutOSFactor", "iNoOfFourierColumns", "iNoOfFourierLines", "alRegridMode", "chronSliceIndices",
     "phaseOversampling", "flMagneticFieldStrength", "tPatientPosition", "tBodyPartExamined",
@@ -127,6 +128,23 @@ class Protocol:
         ):
             if (term := self._fields.get(name, "").strip(' "').upper()) in terms:
                 found[key] = term
+        return found
+
+    def lists(self) -> dict[str, tuple[float, ...]]:
+        """Return settings of which the protocol has more than one value: those of echoes and the like."""
+        found = {}
+        for key, name, unit in (
+            ("TE_ms", "alTE", 1e-3),
+            ("TI_ms", "alTI", 1e-3),
+            ("flip_deg", "adFlipAngleDegree", 1.0),
+        ):
+            values: list[float] = []
+            while len(values) < MOST_LISTED and (value := self.positive(name, len(values))) is not None:
+                values.append(value * unit)
+            if key == "TE_ms":  # values of earlier settings may follow those of the contrasts
+                values = values[: int(self.yaps("lContrasts") or 1)]
+            if len(values) > 1:
+                found[key] = tuple(values)
         return found
 
 

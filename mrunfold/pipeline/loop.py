@@ -16,8 +16,9 @@ from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.memory import check_memory
 from mrunfold.pipeline.own import Own, resolve
 from mrunfold.pipeline.report import Done, provenance
-from mrunfold.pipeline.settings import ReconSettings, parse_slices
+from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.slices import Job, SliceImages, draw_mask, target_kind
+from mrunfold.pipeline.together import by_place
 from mrunfold.pipeline.volume import VolumeWriter, open_writer
 
 __all__ = ["SliceProgress", "plan_slices", "write_slices"]
@@ -38,7 +39,7 @@ def plan_slices(
     Raises InputError for slices, masks and targets that the scan does not have.
     """
     check_memory(scan, settings)
-    indices = parse_slices(settings.slices, len(scan))
+    indices = settings.images(scan.header)
     scan.require(indices)
     kind = target_kind(scan, settings, indices[0])
     parts = resolve(own or Own(), scan.header)
@@ -65,8 +66,9 @@ def write_slices(
     """
     total = len(done.indices)
     with open_writer(path, total, job.scan.header.crop) as writer:
-        for place, index in enumerate(done.indices):
-            within = None if progress is None else partial(_within, progress, place, total)
+        for number, place in enumerate(by_place(job.scan.header, done.indices)):
+            index = done.indices[place]
+            within = None if progress is None else partial(_within, progress, number, total)
             if within is not None:
                 within(0.0)
             images = job.reconstruct(index, zero_filled=references, progress=within)
@@ -82,6 +84,7 @@ def write_slices(
                 if references:
                     _put_complex(writer, place, images, job.settings)
             done.add(place, images)
+        done.sort()
         if progress is not None:
             progress(total, total)
         writer.describe({**provenance(job, done, digest), **(about or {})})

@@ -98,7 +98,7 @@ def _maps(array: np.ndarray, header: Header) -> np.ndarray:
     if array.dtype.kind != "c":
         raise InputError(f"coil maps are complex, got {array.dtype} {array.shape}")
     coils, phase = header.coils, header.matrix[1]
-    heights, slices = {header.matrix[0], header.unoversampled}, header.slices
+    heights, slices = {header.matrix[0], header.unoversampled}, header.places
 
     def fits(shape: tuple[int, ...]) -> bool:
         return len(shape) >= 3 and shape[-3] == coils and shape[-2] in heights and shape[-1] == phase

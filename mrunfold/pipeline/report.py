@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from mrunfold.export import header_facts, peak_memory_mb, platform_facts, radiological_view, versions
+from mrunfold.io.frames import frame_words
+from mrunfold.io.scan import Header
 from mrunfold.methods.held_out import summarised
 from mrunfold.metrics import psnr, ssim
 from mrunfold.pipeline.clock import Clock
@@ -59,6 +61,11 @@ class Done:
         self.with_target &= images.target is not None
         if place == self.shown:
             self.middle = images
+
+    def sort(self) -> None:
+        """Bring what is kept of slices into the order of the volume: they may be worked on in another."""
+        order = {index: number for number, index in enumerate(self.indices)}
+        self.slices.sort(key=lambda one: order[one["index"]])
 
 
 def _mask_facts(job: Job, done: Done) -> dict[str, Any]:
@@ -115,7 +122,8 @@ def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None)
             "name": job.scan.path.name,
             "sha256": digest,
             "format": header.format,
-            "slices": header.slices,
+            "slices": header.places,
+            "frames": None if header.frames is None else [dict(label) for label in header.frames.labels],
             "coils": header.coils,
             "matrix": header.matrix,
             "crop": header.crop,
@@ -153,7 +161,7 @@ def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview
     given = ", ".join(f"{key}={value}" for key, value in job.settings.record()["parameters"].items())
     parameters = f" ({given})" if given else ""
     heading = (
-        f"{job.scan.path.name} · slice {done.indices[done.shown]} of {header.slices}, from 0 · "
+        f"{job.scan.path.name} · {_place(header, done.indices[done.shown])} · "
         f"{job.method.name}{parameters} · {PURPOSE}"
     )
     captions, labels = [str(images.mask), f"magnitude: {job.kind}"], []
@@ -174,12 +182,20 @@ def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview
         heading=heading,
         reference=None if scores is None else images.target,
         uncertainty=images.uncertainty,
-        view=radiological_view(header.geometry),
+        view=radiological_view(header.geometry and header.geometry.take([done.indices[done.shown]])),
         pixel_mm=header.pixel_mm,
         captions=tuple(captions),
         labels=tuple(labels),
         warnings=tuple(done.flags),
     )
+
+
+def _place(header: Header, index: int) -> str:
+    """Return which slice an image is, and of which frame."""
+    if header.frames is None:
+        return f"slice {index} of {header.slices}, from 0"
+    label = frame_words(header.frames.labels[header.frames.frame[index]])
+    return f"{label} · slice {header.frames.place[index]} of {header.places}, from 0"
 
 
 def _label(target: np.ndarray, image: np.ndarray | None, data_range: float) -> str:

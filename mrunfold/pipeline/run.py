@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrunfold.export import Stack, check_nifti, stacks, write_json, write_nifti
+from mrunfold.export import Stack, check_nifti, stacks, together, write_json, write_nifti
 from mrunfold.io import open_scan, scan_digest, sha256_of
 from mrunfold.io.folder import check_target, result_folder
+from mrunfold.io.scan import Header
 from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
@@ -22,7 +23,7 @@ from mrunfold.pipeline.loop import SliceProgress, plan_slices, write_slices
 from mrunfold.pipeline.own import Own
 from mrunfold.pipeline.report import Done, make_preview, run_record
 from mrunfold.pipeline.scores import score_volume
-from mrunfold.pipeline.settings import ReconSettings, parse_slices
+from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.slices import Job, choose_device
 from mrunfold.pipeline.volume import read_slices
 from mrunfold.review import write_preview
@@ -69,16 +70,16 @@ def reconstruct(
     with open_scan(Path(path), settings.measurement, settings.reader) as scan:
         with clock("hash"):
             digest = scan_digest(scan.path)
-        places = stacks(scan.header, parse_slices(settings.slices, len(scan)))  # refused before the work
+        places = stacks(scan.header, settings.images(scan.header))  # refused before the work
         check_nifti(scan.header.crop, places)
         job, done = plan_slices(scan, settings, method, device, clock, own)
         with result_folder(final, overwrite) as folder:
             write_slices(folder / "recon.h5", job, done, digest, references=True, progress=progress)
             with clock("export"):
                 named = {"reconstruction": "recon", **{name: name for name in done.images.uncertainty}}
-                _write_stacks(folder, places, scan.header.crop, named)
+                _write_stacks(folder, places, scan.header, named)
                 if "complex" in settings.save:
-                    _write_stacks(folder, places, scan.header.crop, {"image": "recon_complex"}, np.complex64)
+                    _write_stacks(folder, places, scan.header, {"image": "recon_complex"}, np.complex64)
                 scores = _scores(job, done, folder / "recon.h5")
                 write_preview(folder / "preview.png", make_preview(job, done, scores))
             with clock("hash"):
@@ -95,16 +96,22 @@ def reconstruct(
 def _write_stacks(
     folder: Path,
     places: Sequence[Stack],
-    shape: tuple[int, int],
+    header: Header,
     named: Mapping[str, str],
     dtype: type[np.float32] | type[np.complex64] = np.float32,
 ) -> None:
-    """Write NIfTI files of datasets of recon.h5; named: the files' names by those of datasets."""
+    """Write NIfTI files of datasets of recon.h5; named: the files' names by those of datasets.
+
+    Frames of the same slices are one file, along its fourth axis.
+    """
+    groups = together(places)
     for dataset, stem in named.items():
-        for number, stack in enumerate(places, start=1):
-            name = f"{stem}.nii.gz" if len(places) == 1 else f"{stem}_{number}.nii.gz"
-            images = read_slices(folder / "recon.h5", dataset, stack.slices)
-            write_nifti(folder / name, images, shape, stack, dtype=dtype)
+        for number, group in enumerate(groups, start=1):
+            name = f"{stem}.nii.gz" if len(groups) == 1 else f"{stem}_{number}.nii.gz"
+            images = read_slices(folder / "recon.h5", dataset, [i for one in group for i in one.slices])
+            step = None if header.frames is None else header.frames.step_s([one.frame for one in group])
+            count = len(group)
+            write_nifti(folder / name, images, header.crop, group[0], frames=count, step_s=step, dtype=dtype)
 
 
 def _scores(job: Job, done: Done, path: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from mrunfold.coils import EspiritSettings
 from mrunfold.coils.noise import checked_sigma
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.io.arrays import SUFFIXES
+from mrunfold.io.scan import Header
 from mrunfold.methods.registry import DEFAULT_METHOD
 
 __all__ = ["SAVED", "ReconSettings", "parse_slices"]
@@ -28,8 +29,10 @@ class ReconSettings:
     mask: "acquired" keeps what the file holds, "given" is one of the user's (`Own`), else a kind of
     `mrunfold.masks` with acceleration `accel`, its fully sampled centre `calibration` (lines, or (readout,
     phase)) or `center_fraction`; method, parameters: as `get_method`; slices: Python slice "0:3", indices
-    "0,4,-1", None for all; seed: an integer, or "name" for fastMRI's seed of the file's name; target: what
-    magnitude is written, None for `rss` where the file has its own RSS images and `combined` elsewhere;
+    "0,4,-1" of the slices of a frame, None for all; frames: the same of echoes, repetitions and the like;
+    per_frame: noise and coil maps of each frame by itself, not of all frames together;
+    seed: an integer, or "name" for fastMRI's seed of the file's name; target: what magnitude is written, None
+    for `rss` where the file has its own RSS images and `combined` elsewhere;
     coils: virtual coils to compress to, a fraction of energy below 1, "all", or "auto": of more than 8 coils
     those that hold more than noise; maps: "torch" or "sigpy", whose ESPIRiT, or "given", the user's (`Own`);
     map_sets: of coil maps, "auto" for one or two by what the calibration shows, see `EspiritSettings`;
@@ -48,6 +51,8 @@ class ReconSettings:
     method: str = DEFAULT_METHOD
     parameters: dict[str, Any] = field(default_factory=dict)
     slices: str | None = None
+    frames: str | None = None
+    per_frame: bool = False
     seed: int | Literal["name"] = 0
     target: Literal["combined", "rss"] | None = None
     coils: int | float | Literal["auto", "all"] = "auto"
@@ -113,6 +118,20 @@ class ReconSettings:
         }
         return record
 
+    def images(self, header: Header) -> list[int]:
+        """Return the images of a scan that `slices` and `frames` pick, frame after frame.
+
+        Raises InputError where one of them reaches beyond the scan, or there is no image of both.
+        """
+        places = parse_slices(self.slices, header.places)
+        if header.frames is None:
+            parse_slices(self.frames, 1, "frames")
+            return places
+        found = header.frames.of(parse_slices(self.frames, len(header.frames.labels), "frames"), places)
+        if not found:
+            raise InputError("the scan has none of these slices in these frames; `info` lists what it has")
+        return found
+
     def mask_seed(self, filename: str) -> int | tuple[int, ...]:
         """Return the mask's seed: the integer, or fastMRI's characters of the file's name."""
         from mrunfold.masks import seed_from_name
@@ -128,14 +147,14 @@ class ReconSettings:
         return int(np.random.SeedSequence(words).generate_state(1, np.uint32)[0])
 
 
-def parse_slices(text: str | None, count: int) -> list[int]:
-    """Return the indices that `text` ("0:3", "::2", "0,4,-1", None for all) picks of `count` slices.
+def parse_slices(text: str | None, count: int, what: str = "slices") -> list[int]:
+    """Return the indices that `text` ("0:3", "::2", "0,4,-1", None for all) picks of `count` things.
 
     Raises InputError where it is not readable, picks nothing, or reaches beyond the scan.
     """
     if text is None:
         return list(range(count))
-    wanted = f"`slices` takes 0:3, ::2 or 0,4,-1 within {count} slices (0 to {count - 1}), got {text!r}"
+    wanted = f"`{what}` takes 0:3, ::2 or 0,4,-1 within {count} {what} (0 to {count - 1}), got {text!r}"
     try:
         if ":" in text:
             parts = [int(part) if part.strip() else None for part in text.split(":")]

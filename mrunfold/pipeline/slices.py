@@ -15,6 +15,7 @@ from mrunfold.coils.given import file_maps
 from mrunfold.errors import InputError
 from mrunfold.export import sample_name
 from mrunfold.io import crop_image
+from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
@@ -23,7 +24,8 @@ from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.magnitude import complex_image, floor_record, magnitude, noise_share, target_magnitude
 from mrunfold.pipeline.own import OwnParts
-from mrunfold.pipeline.settings import ReconSettings, parse_slices
+from mrunfold.pipeline.settings import ReconSettings
+from mrunfold.pipeline.together import Shared, place_of
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem, TargetKind
@@ -169,7 +171,8 @@ class Job:
     """What is the same for all slices of a run.
 
     drawn: the mask that slices share, None for what the file acquired; kind: which magnitude is written;
-    noise: the scan's noise samples; clock: where the time goes; own: what the user brought.
+    noise: the scan's noise samples; clock: where the time goes; own: what the user brought; shared: what
+    frames have in common.
     """
 
     scan: Scan
@@ -181,11 +184,12 @@ class Job:
     device: torch.device
     clock: Clock
     own: OwnParts = field(default_factory=OwnParts)
+    shared: Shared = field(default_factory=Shared)
 
     @cached_property
     def checked(self) -> frozenset[int]:
         """The slices of which samples are held out, to check the method by."""
-        return checked_slices(parse_slices(self.settings.slices, len(self.scan)), self.settings.check)
+        return checked_slices(self.settings.images(self.scan.header), self.settings.check)
 
     @torch.no_grad()
     def reconstruct(
@@ -198,24 +202,13 @@ class Job:
             held = self.scan.acquired(index)
             unit = unit_of(kspace)
             reference = self.scan.reference(index)
-            noise = self.noise if self.own.noise is None else self.own.noise
-            kspace, noise = in_units(kspace, unit), in_units(noise, unit)
+            kspace = in_units(kspace, unit)
             calibration = in_units(self.scan.calibration(index), unit)
         # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
         mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
         with self.clock("problem"):
-            problem = build_problem(
-                kspace,
-                header,
-                mask,
-                noise=noise,
-                acquired=held,
-                calibration=calibration,
-                settings=_problem_settings(self.settings, unit),
-                target=self.kind,
-                reference=in_units(reference, unit),
-                maps=self.own.maps_of(index),
-            ).to(self.device)
+            given = (calibration, in_units(reference, unit))
+            problem = self._problem(index, kspace, held, mask, *given, unit).to(self.device)
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
             result = self.method(problem, seeds=seeds, progress=progress)
@@ -226,7 +219,7 @@ class Job:
         kept = _kept(mask, problem)
         share = noise_share(result.mean, problem) if self.kind == "rss" else 0.0
         draws = _draws(result, problem, self.kind, share)
-        record = _slice_record(index, problem, result, kept, checked)
+        record = _slice_record(index, header.frames, problem, result, kept, checked)
         record["noise_floor"] = floor_record(problem, self.kind, share)
         record["unit"] = unit  # of scale, noise and magnitudes above: the samples were divided by it
         recon = crop_image(magnitude(result.mean, problem, self.kind, share), header.crop)
@@ -249,6 +242,38 @@ class Job:
         )
         return images.times(unit, f"{self.scan.path}: slice {index}")
 
+    def _problem(
+        self,
+        index: int,
+        kspace: np.ndarray,
+        held: np.ndarray,
+        mask: Mask,
+        calibration: np.ndarray | None,
+        reference: np.ndarray | None,
+        unit: float,
+    ) -> Problem:
+        """Return the problem of slice `index`, whose samples were divided by `unit`."""
+        header = self.scan.header
+        noise = self.noise if self.own.noise is None else self.own.noise
+        how = _problem_settings(self.settings)
+        shared = None
+        if kspace.any():
+            parts = (self.scan, self.settings, how, self.drawn, self.own, noise, unit)
+            shared = self.shared.of(index, *parts)
+        return build_problem(
+            kspace,
+            header,
+            mask,
+            noise=in_units(noise, unit / self.scan.noise_ratio(index)),
+            acquired=held,
+            calibration=calibration,
+            settings=how.times(1 / unit),
+            target=self.kind,
+            reference=reference,
+            maps=self.own.maps_of(place_of(header, index)),
+            shared=shared,
+        )
+
     def _checked(self, index: int, problem: Problem, seeds: Seeds, result: Result) -> dict[str, Any] | None:
         """Return what held-out samples say of the method on this slice, None where it is not looked at."""
         if "check" in result.record:  # what chose the method has checked it
@@ -259,11 +284,22 @@ class Job:
 
 
 def _slice_record(
-    index: int, problem: Problem, result: Result, kept: Mask, checked: dict[str, Any] | None
+    index: int,
+    frames: Frames | None,
+    problem: Problem,
+    result: Result,
+    kept: Mask,
+    checked: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return what the run log says of one slice."""
+    of = (
+        {}
+        if frames is None
+        else {"frame": dict(frames.labels[frames.frame[index]]), "slice": frames.place[index]}
+    )
     return {
         "index": index,
+        **of,
         "scale": float(problem.scale),
         "sigma_y": float(problem.sigma_y),
         "seconds": result.seconds,
@@ -318,12 +354,12 @@ def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
     return {"std": draws.std(axis=0, ddof=1), "quantile_05": low, "quantile_95": high}
 
 
-def _problem_settings(settings: ReconSettings, unit: float) -> ProblemSettings:
+def _problem_settings(settings: ReconSettings) -> ProblemSettings:
     return ProblemSettings(
         compression=None if settings.coils == "all" else settings.coils,
         espirit=EspiritSettings(sets=settings.map_sets)
         if settings.maps == "given"
         else EspiritSettings(backend=settings.maps, sets=settings.map_sets),
         cache="auto" if settings.cache else None,
-        sigma=None if settings.noise is None else settings.noise / unit,
+        sigma=settings.noise,
     )

@@ -139,7 +139,8 @@ def _cases(group: _Group, title: str) -> list[Case]:
     found = []
     stacks = first.stacks
     for number, one in enumerate(stacks, start=1):
-        view = radiological_view(first.header.geometry)
+        geometry = first.header.geometry and first.header.geometry.take(one.slices)
+        view = radiological_view(geometry)
         places = list(one.slices)
         cut = tuple(
             Panel(p.key, p.title, p.role, tuple(f[places] for f in p.frames), noted.get(p.title, p.note))

@@ -194,7 +194,7 @@ def _case(folder: Path, rows: Sequence[dict[str, Any]], code: str) -> Case:
         with open_reconstruction(folder / row["result"]) as result:
             stack = result.stacks[row["stack"] - 1]
             volume = load(result, row["dataset"])[list(stack.slices)]
-            view = radiological_view(result.header.geometry)
+            view = radiological_view(result.header.geometry and result.header.geometry.take(stack.slices))
         # Brightness must not tell which file a volume is from: each is shown over its own range.
         volume = volume / np.float32(float(volume.max()) or 1.0)
         title = f"Case {code}" if len(rows) == 1 else f"Case {code}, {'AB'[number]}"

@@ -7,7 +7,7 @@ import time
 
 import pydicom
 import pytest
-from exported import FRAMES, make_header, random_volumes, write_result
+from exported import ECHOES, FRAMES, make_header, random_volumes, write_result
 
 from mrunfold.export.run import ExportRequest, export_result
 
@@ -15,7 +15,8 @@ EVERYTHING = {"dicom": True, "nifti": True, "bids": True, "suffix": "T1w", "extr
 HEADERS = {
     "placed": lambda: make_header((12, 9), 3, FRAMES["double oblique"]),
     "not placed": lambda: make_header((12, 9), 3, None, acquisition="AXT2", contrast={}),
-    "two stacks": lambda: make_header((12, 9), 4, volumes=(0, 0, 1, 1)),
+    "several stacks": lambda: make_header((12, 9), 2, localizer=True),
+    "echoes": lambda: make_header((12, 9), 2, labels=ECHOES),
 }
 
 

@@ -36,7 +36,7 @@ def everything(folder, header=None, request=None, **said):
 
 @pytest.mark.parametrize("method", ["unfold", "m" * 64])
 def test_every_kind_of_image_has_its_own_type_and_description(tmp_path, method):
-    found = everything(tmp_path, make_header((12, 9), 4, volumes=(0, 0, 1, 1)), method=method)
+    found = everything(tmp_path, make_header((12, 9), 2, localizer=True), method=method)
     kinds = {name.split("_", 1)[1].removesuffix("_map").removesuffix("_enhanced") for name in found}
     assert len({one.ImageType[3] for one in found.values()}) == len(kinds) == 7
     descriptions = [one.SeriesDescription for one in found.values()]

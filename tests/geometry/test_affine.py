@@ -9,6 +9,7 @@ import pytest
 
 from mrunfold.errors import InputError
 from mrunfold.export import lps_to_ras, radiological_view, stacks
+from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Geometry, Header
 
 X, Y, Z = np.eye(3)
@@ -153,6 +154,6 @@ def test_a_real_change_of_the_step_still_parts_it(gap):
 
 def test_volumes_are_stacks_of_their_own():
     geometry = Geometry(np.outer([0.0, 4.0, 8.0, 0.0, 4.0, 8.0], Z), X, Y, Z)
-    several = dataclasses.replace(header(geometry), volumes=(0, 0, 0, 1, 1, 1))
+    several = dataclasses.replace(header(geometry), frames=Frames.grid([{"contrast": 0}, {"contrast": 1}], 3))
     assert [s.slices for s in stacks(several, range(6))] == [(0, 1, 2), (3, 4, 5)]
     assert [s.slices for s in stacks(several, [5, 0, 2, 3])] == [(1, 2), (3, 0)]

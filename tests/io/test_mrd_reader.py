@@ -198,7 +198,8 @@ def test_repetitions_follow_as_slices(tmp_path, kspace):
         assert len(scan) == 2
         np.testing.assert_array_equal(scan.kspace(1), kspace[1])
         assert [label["repetition"] for label in scan.labels] == [0, 2]
-        assert scan.header.volumes == (0, 1)
+        assert scan.header.frames.labels == ({"repetition": 0}, {"repetition": 2})
+        assert (scan.header.frames.frame, scan.header.frames.place) == ((0, 1), (0, 0))
         assert scan.header.geometry is None  # these acquisitions have no directions
 
 
