@@ -57,11 +57,11 @@ class Problem:
         An operator without coils is one coil.
         """
         scale = self.scale[..., None, None, None]
-        cartesian = self.A.cartesian() if x.shape[-3] > 1 else None
-        if cartesian is None:
+        maps = self.A.coil_maps() if x.shape[-3] > 1 else None
+        if maps is None:
             gain = self.A.coil_gain(self.unwhitening) if self.coil_gain is None else self.coil_gain
             return torch.linalg.vector_norm(x, dim=-3, keepdim=True) * gain * scale
-        coils = torch.einsum("...scyx,...syx->...cyx", cartesian[0], x)
+        coils = torch.einsum("...scyx,...syx->...cyx", maps, x)
         if self.unwhitening is not None:
             coils = torch.einsum("...dc,...cyx->...dyx", self.unwhitening, coils)
         return torch.linalg.vector_norm(coils, dim=-3, keepdim=True) * scale

@@ -9,7 +9,7 @@ import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
-from mrunfold.methods.sigpy_app import least_squares_of_sets, run_app
+from mrunfold.methods.sigpy_app import least_squares, run_app
 from mrunfold.problem import Problem
 
 __all__ = ["L1Wavelet"]
@@ -21,8 +21,7 @@ class L1Wavelet(Method):
 
     lamda: threshold ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); wavelet: one of
     PyWavelets' orthogonal wavelets; max_iter: steps.
-    Takes Sense, with any number of map sets, or FourierMask, else InputError; runs SigPy's least squares as
-    its app L1WaveletRecon does.
+    Takes any complex operator, with any number of map sets; runs SigPy's least squares as its app L1WaveletRecon does.
     Lustig et al., Magn. Reson. Med. 58 (2007), eq. 4; Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009).
     """
 
@@ -45,9 +44,9 @@ class L1Wavelet(Method):
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         return run_app(self, problem, self._app, progress)
 
-    def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:
+    def _app(self, A: Any, y: np.ndarray, bound: float) -> Any:
         alpha = 1 / bound if bound > 0 else 1.0
-        return least_squares_of_sets(y, maps, weights, self._wavelets, max_iter=self.max_iter, alpha=alpha)
+        return least_squares(A, y, self._wavelets, max_iter=self.max_iter, alpha=alpha)
 
     def _wavelets(self, shape: tuple[int, ...]) -> dict[str, Any]:
         import sigpy as sp

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
-from mrunfold.methods.sigpy_app import least_squares_of_sets, run_app
+from mrunfold.methods.sigpy_app import least_squares, run_app
 from mrunfold.problem import Problem
 
 __all__ = ["TotalVariation"]
@@ -25,8 +25,7 @@ class TotalVariation(Method):
 
     lamda: weight ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); ‖·‖₁ is over both
     differences of each pixel (anisotropic), which are periodic; max_iter: steps.
-    Takes Sense, with any number of map sets, or FourierMask, else InputError; runs SigPy's least squares as
-    its app TotalVariationRecon does.
+    Takes any complex operator, with any number of map sets; runs SigPy's least squares as its app TotalVariationRecon does.
     Block et al., Magn. Reson. Med. 57 (2007); Chambolle and Pock, J. Math. Imaging Vis. 40 (2011).
     """
 
@@ -41,11 +40,9 @@ class TotalVariation(Method):
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         return run_app(self, problem, self._app, progress)
 
-    def _app(self, y: np.ndarray, maps: np.ndarray, weights: np.ndarray, bound: float) -> Any:
+    def _app(self, A: Any, y: np.ndarray, bound: float) -> Any:
         tau = 1 / (DUAL_STEP * (bound + GRADIENT_NORM_SQUARED))
-        return least_squares_of_sets(
-            y, maps, weights, self._differences, max_iter=self.max_iter, sigma=DUAL_STEP, tau=tau
-        )
+        return least_squares(A, y, self._differences, max_iter=self.max_iter, sigma=DUAL_STEP, tau=tau)
 
     def _differences(self, shape: tuple[int, ...]) -> dict[str, Any]:
         import sigpy as sp

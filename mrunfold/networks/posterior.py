@@ -93,11 +93,6 @@ def root_mean_square(x: Tensor, ndim: int) -> Tensor:
     return (inner(x, x, ndim) / math.prod(x.shape[-2:])).sqrt()
 
 
-def _samples(y: Tensor, batch: int) -> Tensor:
-    """Return the number n of samples per item, at least 1 (a sample has noise, so is never 0)."""
-    return (y != 0).sum(dim=tuple(range(batch, y.ndim))).clamp_min(1)
-
-
 def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
     """Return ‖y − A x‖² / (n σ_y²) per item."""
     return inner(residual, residual, residual.ndim - sigma_y.ndim) / (samples * sigma_y**2)
@@ -247,7 +242,7 @@ class PosteriorDenoiser(nn.Module):
         first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)
         found = given.solve(sigma_y, first, None, None, self.start_iterations)
         with torch.autocast(y.device.type, enabled=False):
-            count = _samples(y, sigma_y.ndim)
+            count = A.samples(y).clamp_min(1)
             misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(nothing, 0.0)
             samples = (count.to(sigma_y) / math.prod(A.domain.shape)).masked_fill(nothing, 0.0)
             tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)

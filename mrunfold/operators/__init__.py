@@ -4,6 +4,7 @@ from mrunfold.operators.base import LinearOperator, Space
 from mrunfold.operators.batched import Batched, stack
 from mrunfold.operators.coils import Coils
 from mrunfold.operators.fourier import FourierMask, Identity, centring, fft2c, ifft2c
+from mrunfold.operators.nufft import Nufft
 from mrunfold.operators.sense import Sense
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "FourierMask",
     "Identity",
     "LinearOperator",
+    "Nufft",
     "Sense",
     "Space",
     "centring",

@@ -78,6 +78,17 @@ class Batched(LinearOperator):
     def observed(self) -> Tensor:
         return torch.stack([A.observed() for A in self.operators])
 
+    def samples(self, y: Tensor) -> Tensor:
+        parts = zip(self.operators, y.unbind(-self.range.ndim - 1), strict=True)
+        return torch.stack([A.samples(v) for A, v in parts], dim=-1)
+
+    def coil_maps(self) -> Tensor | None:
+        found = [A.coil_maps() for A in self.operators]
+        parts = [maps for maps in found if maps is not None]
+        if len(parts) < len(found) or len({maps.shape for maps in parts}) > 1:
+            return None
+        return torch.stack(parts)
+
     def coil_gain(self, mixing: Tensor | None = None) -> Tensor:
         return torch.stack([A.coil_gain(mixing) for A in self.operators])
 

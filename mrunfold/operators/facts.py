@@ -53,6 +53,10 @@ class Facts(ABC):
         shape = (*self.batch, *self.range.shape)
         return torch.ones(shape, dtype=torch.bool, device=self._device())
 
+    def samples(self, y: Tensor) -> Tensor:
+        """Return how many samples y (*batch, *range.shape) has (*batch,): those that are not 0, as noise is not."""
+        return (y != 0).flatten(start_dim=y.ndim - self.range.ndim).sum(dim=-1)
+
     def coil_gain(self, mixing: Tensor | None = None) -> Tensor:
         """Return ‖coil images of x = 1‖ over coils and sets, real (*batch, 1, *domain.shape[1:]).
 
@@ -71,6 +75,11 @@ class Facts(ABC):
     def cartesian(self) -> tuple[Tensor, Tensor] | None:
         """Return maps (*batch, set, coil, y, x) and mask (*batch, y, x) of A = M F S; None for others."""
         return None
+
+    def coil_maps(self) -> Tensor | None:
+        """Return the sensitivities (*batch, set, coil, y, x) of an operator with coils, None of others."""
+        found = self.cartesian()
+        return None if found is None else found[0]
 
     def stacked(self, others: Sequence[Any]) -> Any | None:
         """Return one operator whose batch axis is this one and others of its kind, spaces and no batch.

@@ -338,12 +338,12 @@ def _complex_draws(result: Result, problem: Problem, header: Header) -> np.ndarr
 
 def _coil_maps(problem: Problem, header: Header) -> np.ndarray:
     """Return the maps (set, coil, readout, phase) of the file's coils; of one coil they are 1."""
-    cartesian = problem.A.cartesian()
-    assert cartesian is not None
+    maps = problem.A.coil_maps()
+    assert maps is not None
     assert problem.unwhitening is not None
     live = np.ones(header.coils, bool)
     live[problem.record["coils"]["dropped"]] = False
-    return file_maps(cartesian[0], problem.unwhitening, live)
+    return file_maps(maps, problem.unwhitening, live)
 
 
 def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:

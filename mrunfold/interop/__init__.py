@@ -1,0 +1,1 @@
+"""Operators as other libraries have them, and theirs as ours."""
