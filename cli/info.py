@@ -34,6 +34,12 @@ def info(
             help="fastmri, mrd, twix, cfl, or package.module:Class; by default told by the content."
         ),
     ] = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Where samples lie off the grid, as in `recon`.")
+    ] = None,
+    matrix: Annotated[
+        str | None, typer.Option(help="Rows x columns of the image along a trajectory.")
+    ] = None,
 ) -> None:
     """Say what is in a raw data file; nothing of patient, place or device is shown.
 
@@ -42,7 +48,13 @@ def info(
     from mrunfold.cli.console import print_table
     from mrunfold.io import open_scan
 
-    with open_scan(file, measurement, reader) as scan:
+    along = None
+    if trajectory is not None:
+        from mrunfold.cli.options import parse_matrix
+        from mrunfold.io.trajectory import Trajectory
+
+        along = Trajectory(trajectory, None if matrix is None else parse_matrix(matrix))
+    with open_scan(file, measurement, reader, along) as scan:
         print_table(_rows(scan), title=str(file))
 
 
@@ -54,7 +66,8 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
     header = scan.header
     middle = len(scan) // 2
     acquired = scan.acquired(middle)
-    flags = data_crimes(scan.kspace(middle), acquired, header)
+    points = scan.trajectory(middle)
+    flags = () if points is not None else data_crimes(scan.kspace(middle), acquired, header)
     noise = scan.noise()
     reference = scan.reference(middle)
     return [
@@ -66,10 +79,11 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
         ("slices", str(header.places)),
         *([("frames", frames_words(header.frames))] if header.frames else []),
         ("coils", str(header.coils)),
-        ("k-space", f"{_size(header.matrix)} (readout × phase)"),
+        ("k-space", f"{_size(header.matrix)} (readout × {'phase' if points is None else 'interleaf'})"),
+        *([] if points is None else [("trajectory", _along(points, acquired, header))]),
         ("oversampling", _oversampling(header)),
         ("image", _image(header)),
-        ("acquired", _sampling(acquired, header)),
+        *([("acquired", _sampling(acquired, header))] if points is None else []),
         ("noise scan", "none" if noise is None else f"{noise.shape[1]} samples a coil"),
         ("own images", "none" if reference is None else f"{_size(reference.shape)}"),
         ("geometry", _geometry(header)),
@@ -81,6 +95,22 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
 
 def _size(size: tuple[int, ...]) -> str:
     return "×".join(map(str, size))
+
+
+def _along(points: np.ndarray, acquired: np.ndarray, header: Header) -> str:
+    """Say what trajectory it is, how far it reaches, and how much of k-space's cells it samples."""
+    import numpy as np
+
+    from mrunfold.coils.trajectory import density_weights
+
+    there = acquired if acquired.any() else np.ones_like(acquired)
+    reach = float(np.linalg.norm(points, axis=-1).max())
+    share = float(density_weights(points, there, header.crop).sum()) / (np.pi * reach**2)
+    count = int(there.any(axis=0).sum())
+    return (
+        f"{header.trajectory}, {count} interleaves that reach to {reach:.4g} cycles per field of view and "
+        f"sample {100 * min(share, 1):.0f} % of the disc's cells, nominal R = {max(1 / share, 1):.2f}"
+    )
 
 
 def _oversampling(header: Header) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "own_options",
     "parse_centre",
     "parse_coils",
+    "parse_matrix",
     "parse_parameters",
     "parse_seed",
     "parse_sets",
@@ -37,6 +38,7 @@ AS_THEY_ARE = (
     "maps",
     "check",
     "measurement",
+    "trajectory",
     "reader",
     "noise",
 )
@@ -60,6 +62,7 @@ def recon_options(options: Mapping[str, Any]) -> dict[str, Any]:
         "seed": parse_seed,
         "coils": parse_coils,
         "map_sets": parse_sets,
+        "matrix": parse_matrix,
     }
     found |= {name: parse(given[name]) for name, parse in parsers.items() if name in given}
     parameters = parse_parameters(given.get("param", [])) | {n: given[n] for n in LEARNED if n in given}
@@ -159,6 +162,14 @@ def parse_coils(text: str) -> Any:
         raise InputError(
             f"--coils is a number of coils, a fraction below 1, auto or all, got {text!r}"
         ) from None
+
+
+def parse_matrix(text: str) -> tuple[int, int]:
+    """Return (y, x) of an image, as 192 or 192x256."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdecimal() and 0 < len(part) < 5 for part in parts):
+        raise InputError(f"--matrix is a number or rows x columns, as 192 or 192x256, got {text[:40]!r}")
+    return int(parts[0]), int(parts[-1])
 
 
 def parse_sets(text: str) -> Any:

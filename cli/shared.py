@@ -33,6 +33,8 @@ MASK_LINES = {
     "poisson": "points: variable-density Poisson disc",
     "gaussian": "points, denser towards the centre",
     "radial": "spokes on the Cartesian grid",
+    "first": "along a trajectory: the first spokes or interleaves",
+    "every": "along a trajectory: every R-th spoke or interleaf",
 }
 Text, Number, Whole = Optional[str], Optional[float], Optional[int]  # noqa: UP045 (typer reads them)
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
@@ -57,6 +59,8 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     ),
     "maps": (str, "torch", "ESPIRiT by: torch (this program) or sigpy; in `recon` also a FILE of maps."),
     "map_sets": (str, "auto", "Sets of coil maps: 1, 2, or auto: two where one is not enough."),
+    "trajectory": (Text, None, "Where samples lie off the grid: a FILE, of BART or (readout, interleaf, 2)."),
+    "matrix": (Text, None, "Rows x columns of the image along a trajectory, as 192 or 192x256."),
     "measurement": (Text, None, "Which of several in a file: ISMRMRD's group, twix's number."),
     "reader": (
         Text,

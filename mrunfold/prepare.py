@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mrunfold.io.scan import Header
     from mrunfold.masks import Mask
 
-__all__ = ["ProblemSettings", "build_problem", "find_shared"]
+__all__ = ["AUTO_COILS", "ProblemSettings", "Steps", "build_problem", "find_shared"]
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def build_problem(
     Raises InputError for NaN, shapes that do not fit and too small a calibration region.
     """
     settings = settings or ProblemSettings()
-    run = _Steps()
+    run = Steps()
     with run("data crimes"):
         from mrunfold.io.crimes import data_crimes
 
@@ -211,7 +211,7 @@ def _with_centre(
     return np.where(there, kspace, measured), keep | there
 
 
-class _Steps:
+class Steps:
     """Times the named steps and keeps what they say."""
 
     def __init__(self) -> None:

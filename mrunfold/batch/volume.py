@@ -44,7 +44,7 @@ def reconstruct_volume(
     system refuses; what was at `volume.final` stays then.
     """
     clock = Clock()
-    with open_scan(volume.path, work.settings.measurement, work.settings.reader) as scan:
+    with open_scan(volume.path, *work.settings.opening) as scan:
         job, done = plan_slices(scan, work.settings, work.method, work.device, clock)
         about = {"settings_digest": work.digest, "weights_sha256": work.weights_sha256 or "none"}
         if work.protocol_digest is not None:

@@ -28,13 +28,16 @@ Profile = Literal["flat", "falls towards the edge", "signal to the edge", "unkno
 class NoiseModel:
     """The noise covariance E[n nᴴ], complex128 (coil, coil), and what it was estimated from.
 
-    source: `given`, `noise scan`, `k-space edge`, `calibration null space` or `none` (all-zero data: the
+    source: `given`, `noise scan`, `k-space edge`, `calibration null space`, `samples closer than needed` (off
+    the grid) or `none` (all-zero data: the
     identity); samples: how many vectors over coils entered; profile: how the noise goes on from the centre of
     k-space, where the covariance holds, to its edge.
     """
 
     covariance: np.ndarray
-    source: Literal["given", "noise scan", "k-space edge", "calibration null space", "none"]
+    source: Literal[
+        "given", "noise scan", "k-space edge", "calibration null space", "samples closer than needed", "none"
+    ]
     samples: int
     profile: Profile = "flat"
 

@@ -12,7 +12,7 @@ from mrunfold.coils.compression import apply_matrix, compression_matrix
 from mrunfold.coils.noise import NoiseModel, live_coils, noise_model, unwhitening, whiten
 from mrunfold.errors import InputError
 
-__all__ = ["CoilTransform", "find_whitening", "noise_record"]
+__all__ = ["CoilTransform", "find_whitening", "noise_record", "whitening_of"]
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,22 @@ def find_whitening(
     """
     if sigma is not None:
         noise = None
+    coils = whitening_of(kspace, noise, record, None, sigma, kept)
+    if noise is not None and coils.signal:
+        live = coils.live
+        _compare(noise_model(kspace[live], kept), coils, record)
+    return coils
+
+
+def whitening_of(
+    kspace: np.ndarray,
+    noise: np.ndarray | None,
+    record: dict[str, Any],
+    model: NoiseModel | None,
+    sigma: float | None,
+    kept: np.ndarray | None = None,
+) -> CoilTransform:
+    """Return how to whiten k-space (coil, …) by a noise model of all its coils, else as `find_whitening`."""
     if noise is not None and (noise.ndim != 2 or len(noise) != len(kspace)):
         raise InputError(
             f"the noise scan is {noise.shape} and k-space {kspace.shape}; "
@@ -93,18 +109,12 @@ def find_whitening(
     dropped = np.flatnonzero(~live).tolist()
     if dropped:
         log.warning("coils %s measure nothing and are left out", dropped)
-    model = noise_model(kspace[live], kept, None if noise is None else noise[live], sigma)
+    if model is None:
+        everywhere = np.ones(kspace.shape[1:], bool) if kept is None else kept
+        model = noise_model(kspace[live], everywhere, None if noise is None else noise[live], sigma)
+    else:
+        model = replace(model, covariance=model.covariance[np.ix_(live, live)])
     record |= noise_record(live, model)
-    if noise is not None and signal:
-        edge = noise_model(kspace[live], kept)
-        ratio = float(np.median(edge.levels / model.levels))
-        record["noise"]["edge_over_scan"] = float(f"{ratio:.4g}")
-        if ratio < 0.7:
-            log.warning(
-                "the edge of k-space has %.2f times the noise of the noise scan, less than can be: "
-                "was the scan taken with another bandwidth?",
-                ratio,
-            )
     return CoilTransform(live, model.covariance, signal=signal)
 
 
@@ -120,3 +130,15 @@ def noise_record(live: np.ndarray, model: NoiseModel) -> dict[str, Any]:
             "level": [float(f"{level:.4g}") for level in model.levels],
         },
     }
+
+
+def _compare(edge: NoiseModel, coils: CoilTransform, record: dict[str, Any]) -> None:
+    """Tell the record, and warn, of the noise at the edge of k-space against that of the noise scan."""
+    ratio = float(np.median(edge.levels / np.sqrt(np.diagonal(coils.covariance).real)))
+    record["noise"]["edge_over_scan"] = float(f"{ratio:.4g}")
+    if ratio < 0.7:
+        log.warning(
+            "the edge of k-space has %.2f times the noise of the noise scan, less than can be: "
+            "was the scan taken with another bandwidth?",
+            ratio,
+        )

@@ -16,7 +16,8 @@ __all__ = ["refuse_epi", "refuse_partitions", "refuse_trajectory", "refuse_unlab
 def refuse_trajectory(path: Path, encoding: Encoding) -> None:
     if encoding.trajectory != "cartesian":
         raise InputError(
-            f"{path}: its trajectory is {encoding.trajectory}; 2-D Cartesian scans are read, grid it first"
+            f"{path}: its trajectory is {encoding.trajectory}; 2-D Cartesian, radial and spiral scans "
+            "are read; grid it first"
         )
 
 

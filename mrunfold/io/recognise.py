@@ -18,6 +18,7 @@ from mrunfold.io.memory import require_memory
 from mrunfold.io.mrd import find_groups
 from mrunfold.io.scan import Header, Scan
 from mrunfold.io.source import files_of, open_regular
+from mrunfold.io.trajectory import Trajectory, open_along
 from mrunfold.io.twix_file import TwixFile, looks_like_twix
 from mrunfold.registry import Registry
 
@@ -42,7 +43,10 @@ READERS = Registry(
 
 
 def open_scan(
-    path: str | os.PathLike[str], measurement: str | None = None, reader: str | None = None
+    path: str | os.PathLike[str],
+    measurement: str | None = None,
+    reader: str | None = None,
+    trajectory: Trajectory | None = None,
 ) -> Scan:
     """Open raw k-space: fastMRI or ISMRMRD HDF5, twix, BART .cfl/.hdr (or their stem), .npy, .npz, .mat.
 
@@ -50,9 +54,12 @@ def open_scan(
     several.  The centre of k-space is measured and put at N//2 where it is elsewhere, which `header.notes`
     says.  reader: the name of one of READERS, or package.module:Class, a subclass of Scan that is called with
     the path; None: the file is shown to the readers of other packages, then recognised by what is in it.
+    trajectory: where the samples of a .cfl, .npy, .npz or .mat lie, where that is not the grid.
     Raises InputError, one line that says what the file is instead and what to do, for everything else.
     """
     path = Path(path)
+    if trajectory is not None:
+        return open_along(path, trajectory)
     chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
     scan = _opened(path, measurement) if chosen is None else _opened_by(chosen, path, measurement)
     try:
@@ -62,6 +69,8 @@ def open_scan(
         require_memory(
             COPIES * slice_bytes, f"to read a slice of {scan.path.name}", "use a machine with more"
         )
+        if header.trajectory is not None:
+            return scan
         return centred(scan, measure=getattr(scan, "loose", False))
     except BaseException:
         scan.close()
@@ -197,6 +206,7 @@ def _is_stream(start: bytes) -> bool:
 def _open_hdf5(path: Path, measurement: str | None) -> Scan:
     from mrunfold.io.fastmri import FastmriScan
     from mrunfold.io.mrd import MrdScan
+    from mrunfold.io.mrd_trajectory import MrdTrajectoryScan, trajectory_of
 
     with open_h5(path) as file:
         known = layout_of(path, file) is not None
@@ -208,6 +218,8 @@ def _open_hdf5(path: Path, measurement: str | None) -> Scan:
         return LayoutScan(path)
     if kspace:
         return FastmriScan(path)
+    if groups and trajectory_of(path, measurement) is not None:
+        return MrdTrajectoryScan(path, measurement)
     if groups:
         return MrdScan(path, measurement)
     raise InputError(

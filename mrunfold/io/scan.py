@@ -72,6 +72,8 @@ class Header:
     notes: what a reader of the images must know of how the file was read, a sentence each.
     frames: which frame (echo, repetition, …) and place each slice is of, where the scan has frames: then
     `slices` counts the images of all of them, one frame after another.
+    trajectory: what kind of a trajectory samples lie along, None on the grid; matrix is then (readout,
+    interleaf) as stored, and crop the matrix of the image.
     """
 
     format: str
@@ -89,6 +91,7 @@ class Header:
     contrast: dict[str, float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     frames: Frames | None = None
+    trajectory: str | None = None
 
     @property
     def places(self) -> int:
@@ -133,6 +136,10 @@ class Scan(ABC):
 
         It is on the grid of `kspace`, zero where nothing was acquired, and may be of another contrast.
         """
+        return None
+
+    def trajectory(self, index: int) -> np.ndarray | None:
+        """Return where samples lie, (readout, interleaf, 2) in cycles per field of view, None on the grid."""
         return None
 
     def require(self, indices: Iterable[int]) -> None:

@@ -3,12 +3,13 @@
 from mrunfold.masks.acquired import acquired, calibration_region
 from mrunfold.masks.base import Mask
 from mrunfold.masks.cartesian import equispaced, equispaced_fraction, magic, random, seed_from_name
-from mrunfold.masks.draw import KINDS, MASKS, draw
+from mrunfold.masks.draw import INTERLEAVES, KINDS, MASKS, draw
 from mrunfold.masks.gaussian import gaussian, gaussian1d
 from mrunfold.masks.poisson import poisson
 from mrunfold.masks.radial import radial
 
 __all__ = [
+    "INTERLEAVES",
     "KINDS",
     "MASKS",
     "Mask",

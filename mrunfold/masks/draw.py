@@ -14,7 +14,7 @@ from mrunfold.masks.base import Mask
 from mrunfold.masks.grid import checked_accel, checked_shape
 from mrunfold.registry import Registry
 
-__all__ = ["KINDS", "MASKS", "draw"]
+__all__ = ["INTERLEAVES", "KINDS", "MASKS", "draw"]
 
 LINES = {
     "random": "mrunfold.masks.cartesian:random",
@@ -28,7 +28,11 @@ POINTS = {
     "gaussian": "mrunfold.masks.gaussian:gaussian",
     "radial": "mrunfold.masks.radial:radial",
 }
-MASKS = Registry("mask", "mrunfold.masks", LINES | POINTS)
+INTERLEAVES = {
+    "first": "mrunfold.masks.interleaves:first",
+    "every": "mrunfold.masks.interleaves:every",
+}
+MASKS = Registry("mask", "mrunfold.masks", LINES | POINTS | INTERLEAVES)
 # Those that ship.
 KINDS: tuple[str, ...] = tuple(MASKS)
 
@@ -63,6 +67,11 @@ def draw(
         return mask
     if kind in POINTS:
         mask = function(shape, accel, seed=seed, calibration=calibration)
+        return mask
+    if kind in INTERLEAVES:
+        if calibration is not None or center_fraction is not None:
+            raise InputError(f"the {kind} mask keeps interleaves and has no centre to set; leave it out")
+        mask = function(shape, accel, seed=seed)
         return mask
     centre = {"calibration": calibration, "center_fraction": center_fraction}
     given = {name: value for name, value in centre.items() if value is not None}

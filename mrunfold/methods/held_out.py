@@ -73,19 +73,27 @@ class Prediction:
 
 
 def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
-    """Return `problem` (one slice, Cartesian) without `share` of its samples outside the calibration region.
+    """Return `problem` (one slice) without `share` of its samples outside the calibration region.
 
-    Whole lines where the mask is of whole lines, else points; drawn from `seed`.  Raises InputError for an
-    operator without a Cartesian mask, and where fewer than `FEWEST` lines or points can be spared.
+    Whole lines where the mask is of whole lines, interleaves along a trajectory, else points; drawn from
+    `seed`.  Raises InputError for an operator that is not of k-space (`Facts.without`), and where fewer than
+    `FEWEST` of them can be spared.
     """
     A: Any = problem.A
-    found = A.cartesian()
-    if found is None or problem.y.ndim != 3:
-        raise InputError(f"samples can be held out of one Cartesian slice, got {A!r}; leave the check out")
-    mask = found[1].expand(problem.y.shape[-2:]).cpu().numpy() > 0
-    there = _chosen(mask, seed, share)
+    refused = InputError(f"samples can be held out of one slice of k-space, got {A!r}; leave the check out")
+    if problem.y.ndim != 3 or A.batch:
+        raise refused
+    mask = A.observed().any(dim=0).cpu().numpy()
+    there = _interleaves(mask, seed, share) if A.interleaved else _chosen(mask, seed, share)
     keep = torch.from_numpy(~there).to(problem.y.device)
-    kept = replace(problem, y=problem.y * keep, A=replace(A, mask=A.mask * keep), target=None)
+    left = A.without(~keep)
+    if left is None:
+        raise refused
+    kept = replace(problem, y=problem.y * keep, A=left, target=None)
+    if (
+        A.interleaved
+    ):  # an interleaf passes all distances from the centre: each of its samples stands for itself
+        return HeldOut(problem, kept, ~keep, torch.ones(mask.shape, device=problem.y.device))
     weight = torch.from_numpy(_weights(mask, there)).to(problem.y.device)
     return HeldOut(problem, kept, ~keep, weight)
 
@@ -181,6 +189,15 @@ def _chosen(mask: np.ndarray, seed: int, share: float) -> np.ndarray:
     spare = np.flatnonzero(outside)
     there.ravel()[_some(spare, max(FEWEST, round(share * len(spare))), rng, "samples")] = True
     return there
+
+
+def _interleaves(mask: np.ndarray, seed: int, share: float) -> np.ndarray:
+    """Return which samples of a mask (readout, interleaf) are held out: whole interleaves."""
+    spare = np.flatnonzero(mask.any(axis=0))
+    rng = np.random.default_rng(seed)
+    there = np.zeros_like(mask)
+    there[:, _some(spare, max(FEWEST, round(share * len(spare))), rng, "interleaves")] = True
+    return there & mask
 
 
 def _some(spare: np.ndarray, count: int, rng: np.random.Generator, what: str) -> np.ndarray:

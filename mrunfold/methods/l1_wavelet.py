@@ -21,7 +21,8 @@ class L1Wavelet(Method):
 
     lamda: threshold ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); wavelet: one of
     PyWavelets' orthogonal wavelets; max_iter: steps.
-    Takes any complex operator, with any number of map sets; runs SigPy's least squares as its app L1WaveletRecon does.
+    Takes any complex operator, with any number of map sets; runs SigPy's least squares as its app
+    L1WaveletRecon does.
     Lustig et al., Magn. Reson. Med. 58 (2007), eq. 4; Beck and Teboulle, SIAM J. Imaging Sci. 2 (2009).
     """
 

@@ -1,4 +1,4 @@
-"""What the methods that run SigPy's apps share: the operator as SigPy has it, the loop over a batch's items."""
+"""What the methods that run SigPy's apps share: the operator as SigPy has it, the loop over items."""
 
 from __future__ import annotations
 

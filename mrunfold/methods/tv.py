@@ -25,7 +25,8 @@ class TotalVariation(Method):
 
     lamda: weight ≥ 0 in an image whose bright tissue is near 1 (the Problem's units); ‖·‖₁ is over both
     differences of each pixel (anisotropic), which are periodic; max_iter: steps.
-    Takes any complex operator, with any number of map sets; runs SigPy's least squares as its app TotalVariationRecon does.
+    Takes any complex operator, with any number of map sets; runs SigPy's least squares as its app
+    TotalVariationRecon does.
     Block et al., Magn. Reson. Med. 57 (2007); Chambolle and Pock, J. Math. Imaging Vis. 40 (2011).
     """
 

@@ -54,7 +54,7 @@ class Facts(ABC):
         return torch.ones(shape, dtype=torch.bool, device=self._device())
 
     def samples(self, y: Tensor) -> Tensor:
-        """Return how many samples y (*batch, *range.shape) has (*batch,): those that are not 0, as noise is not."""
+        """Return how many samples y (*batch, *range.shape) has (*batch,): those that are not 0."""
         return (y != 0).flatten(start_dim=y.ndim - self.range.ndim).sum(dim=-1)
 
     def coil_gain(self, mixing: Tensor | None = None) -> Tensor:
@@ -80,6 +80,15 @@ class Facts(ABC):
         """Return the sensitivities (*batch, set, coil, y, x) of an operator with coils, None of others."""
         found = self.cartesian()
         return None if found is None else found[0]
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether the axes of y are (coil, readout, interleaf), along a trajectory, not those of a grid."""
+        return False
+
+    def without(self, there: Tensor) -> Any | None:
+        """Return this operator with nothing measured where `there`, bool (y, x); None if not of k-space."""
+        return None
 
     def stacked(self, others: Sequence[Any]) -> Any | None:
         """Return one operator whose batch axis is this one and others of its kind, spaces and no batch.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -127,6 +127,9 @@ class FourierMask(LinearOperator):
             return None
         maps = torch.ones(*self.batch, 1, *self.domain.shape, dtype=self.dtype, device=self.mask.device)
         return maps, self.mask
+
+    def without(self, there: Tensor) -> FourierMask:
+        return replace(self, mask=self.mask * ~there)
 
     def stacked(self, others: Sequence[FourierMask]) -> FourierMask:
         return FourierMask(torch.stack([self.mask, *(A.mask for A in others)]), self.dtype, self.coils)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,15 +24,15 @@ class Nufft(LinearOperator):
     """y_cj = √w_j/√N Σ_s Σ_r maps_sc(r) x_s(r) exp(−2πi k_j·r): x (*batch, set, y, x) → y (*batch, coil, *m).
 
     maps: (set, coil, y, x) complex, Σ_c |maps_sc|² ≤ 1; trajectory: (*m, 2) real, (ky, kx) in cycles per
-    field of view of the maps, so that a fully sampled matrix reaches from −n/2 to n/2; weights: (*m,) real ≥ 0,
-    what each sample counts, 1 for all where None; a sample of weight 0 is not measured.  r is the pixel's
-    index from n//2 over n.  With weights that compensate the density (mrunfold.coils.trajectory) ‖A‖ is
-    about 1, as for `Sense`.
+    field of view of the maps, so that a fully sampled matrix reaches from −n/2 to n/2; weights: (*m,) real
+    ≥ 0, what each sample counts, 1 for all where None; a sample of weight 0 is not measured.  r is the
+    pixel's index from n//2 over n.  With weights that compensate the density (mrunfold.coils.trajectory)
+    ‖A‖² is 1, as for `Sense`, where samples are dense, and below 2 elsewhere.
 
-    The transform is FINUFFT's (Barnett et al., SIAM J. Sci. Comput. 41 (2019)), on the CPU; a tensor of another
-    device goes there and back.  AᴴA, which iterations are made of, is a convolution in torch on the tensor's
-    own device: two FFTs of the doubled grid a coil (Fessler et al., IEEE Trans. Signal Process. 53 (2005),
-    eq. 28).  Pruessmann et al., Magn. Reson. Med. 46 (2001), eq. 1.
+    The transform is FINUFFT's (Barnett et al., SIAM J. Sci. Comput. 41 (2019)), on the CPU; a tensor of
+    another device goes there and back.  AᴴA, which iterations are made of, is a convolution in torch on the
+    tensor's own device: two FFTs of the doubled grid a coil (Fessler et al., IEEE Trans. Signal Process. 53
+    (2005), eq. 28).  Pruessmann et al., Magn. Reson. Med. 46 (2001), eq. 1.
     """
 
     maps: Tensor
@@ -55,7 +55,9 @@ class Nufft(LinearOperator):
         real = self.maps.real.dtype
         weights = self.maps.new_ones(samples, dtype=real) if self.weights is None else self.weights.to(real)
         if tuple(weights.shape) != samples or bool((weights < 0).any()):
-            raise InputError(f"weights are (…) ≥ 0, one for each of {samples} samples, got {tuple(weights.shape)}")
+            raise InputError(
+                f"weights are (…) ≥ 0, one for each of {samples} samples, got {tuple(weights.shape)}"
+            )
         farthest = float((self.trajectory.abs() * (weights > 0)[..., None]).max())
         if not farthest <= max(self.maps.shape[-2:]):
             raise InputError(
@@ -91,6 +93,13 @@ class Nufft(LinearOperator):
 
     def combine(self, images: Tensor) -> Tensor:
         return Coils(self.maps).adjoint(images)
+
+    @property
+    def interleaved(self) -> bool:
+        return True
+
+    def without(self, there: Tensor) -> Nufft:
+        return replace(self, weights=self._w * ~there)
 
     def coil_maps(self) -> Tensor:
         return self.maps
@@ -148,7 +157,7 @@ class Nufft(LinearOperator):
         return math.sqrt(math.prod(self.maps.shape[-2:]))
 
     def _transfer(self) -> Tensor:
-        """Return the spectrum on the doubled grid of h(d) = Σ_j w_j exp(2πi k_j·d)/N, which AᴴA convolves with."""
+        """Return the spectrum, on the doubled grid, of h(d) = Σ_j w_j exp(2πi k_j·d)/N."""
         import finufft
 
         size = self.maps.shape[-2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -113,6 +113,9 @@ class Sense(LinearOperator):
         size = self.maps.shape[-2:]
         maps = self.maps.expand(*self.batch, *self.maps.shape[-4:])
         return maps, self.mask.expand(*self.batch, *size)
+
+    def without(self, there: Tensor) -> Sense:
+        return replace(self, mask=self.mask * ~there)
 
     def stacked(self, others: Sequence[Sense]) -> Sense:
         every, size = (self, *others), self.domain.shape[-2:]

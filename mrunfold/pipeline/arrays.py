@@ -12,6 +12,8 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.arrays import ArrayScan
 from mrunfold.io.centre import centred
+from mrunfold.io.scan import Scan
+from mrunfold.io.trajectory import TrajectoryScan, as_trajectory
 from mrunfold.masks import Mask
 from mrunfold.methods.registry import DEFAULT_METHOD, get_method
 from mrunfold.pipeline.clock import Clock
@@ -74,6 +76,8 @@ def recon(
     map_sets: int | Literal["auto"] = "auto",
     seed: int = 0,
     device: str = "auto",
+    trajectory: Any | None = None,
+    matrix: int | tuple[int, int] | None = None,
     progress: bool | Progress = True,
     **parameters: Any,
 ) -> Recon:
@@ -84,7 +88,10 @@ def recon(
     else is not looked at; maps: complex (coil, readout, phase), sets or slices before it, estimated where
     None; noise: a noise scan (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated
     where both are None; samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, seed, device:
-    as in `ReconSettings`; progress: False for none, or a function of (slices done, slices in all);
+    as in `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where
+    samples lie off the grid: k-space is then (coil, readout, interleaf), the mask one of interleaves; matrix:
+    (y, x) of the image then, by default as far as the trajectory reaches; progress: False for none, or a
+    function of (slices done, slices in all);
     parameters: of the method.  Raises InputError for bad input, in one line that says what to do.
     """
     array, wrap = _taken(kspace)
@@ -98,15 +105,28 @@ def recon(
         target="combined", keep_samples=True, save=("complex", "maps"),
     )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
-    parts = resolve(own, ArrayScan(array).header)
+    opened = _opened(array, _optional(trajectory), matrix)
+    parts = resolve(own, opened.header)
     if parts.mask is not None:  # what is outside of it was not measured, whatever is there
         array = np.where(_fitting(parts.mask, array), array, array.dtype.type(0))
-    scan = centred(ArrayScan(array), measure=True)
+    scan = _opened(array, _optional(trajectory), matrix)
+    scan = scan if trajectory is not None else centred(scan, measure=True)
     one = get_method(method, **parameters)
     job = Job(scan, settings, one, "combined", None, None, choose_device(device), Clock(), parts)
     with progress_lines(progress is False) as lines:
         found = _slices(job, progress if callable(progress) else lines)
     return _gathered(found, job, volume, wrap)
+
+
+def _opened(array: np.ndarray, trajectory: np.ndarray | None, matrix: int | tuple[int, int] | None) -> Scan:
+    if trajectory is None:
+        if matrix is not None:
+            raise InputError(
+                "`matrix` is for k-space along a trajectory; give the trajectory or leave it out"
+            )
+        return ArrayScan(array)
+    size = (matrix, matrix) if isinstance(matrix, int) else matrix
+    return TrajectoryScan(array, as_trajectory(trajectory), size)
 
 
 def _fitting(mask: Mask, array: np.ndarray) -> np.ndarray:

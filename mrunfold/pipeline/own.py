@@ -99,6 +99,8 @@ def _maps(array: np.ndarray, header: Header) -> np.ndarray:
         raise InputError(f"coil maps are complex, got {array.dtype} {array.shape}")
     coils, phase = header.coils, header.matrix[1]
     heights, slices = {header.matrix[0], header.unoversampled}, header.places
+    if header.trajectory is not None:
+        heights, phase = {header.crop[0]}, header.crop[1]
 
     def fits(shape: tuple[int, ...]) -> bool:
         return len(shape) >= 3 and shape[-3] == coils and shape[-2] in heights and shape[-1] == phase

@@ -67,7 +67,7 @@ def reconstruct(
     clock = Clock()
     with contextlib.suppress(OSError):  # what is not there, open_scan says better
         stamp = Stamp.of(Path(path))
-    with open_scan(Path(path), settings.measurement, settings.reader) as scan:
+    with open_scan(Path(path), *settings.opening) as scan:
         with clock("hash"):
             digest = scan_digest(scan.path)
         places = stacks(scan.header, settings.images(scan.header))  # refused before the work

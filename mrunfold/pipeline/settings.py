@@ -11,6 +11,7 @@ from mrunfold.coils.noise import checked_sigma
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.io.arrays import SUFFIXES
 from mrunfold.io.scan import Header
+from mrunfold.io.trajectory import Trajectory
 from mrunfold.methods.registry import DEFAULT_METHOD
 
 __all__ = ["SAVED", "ReconSettings", "parse_slices"]
@@ -38,6 +39,7 @@ class ReconSettings:
     map_sets: of coil maps, "auto" for one or two by what the calibration shows, see `EspiritSettings`;
     device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it; noise: the noise level √E|n|²
     of every coil, in the file's units, None to estimate it or take it from the noise scan;
+    trajectory: a file of where samples lie, matrix: (y, x) of the image then, see `io.trajectory`;
     measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
     keep_samples: write the posterior samples as well, not only maps of their spread; save: of `SAVED`: coil
     maps in recon.h5, the complex image as NIfTI, with `keep_samples` complex samples; the complex image and
@@ -62,6 +64,8 @@ class ReconSettings:
     threads: int | None = None
     noise: float | None = None
     measurement: str | None = None
+    trajectory: str | None = None
+    matrix: tuple[int, int] | None = None
     cache: bool = True
     keep_samples: bool = False
     check: int = 3
@@ -109,9 +113,16 @@ class ReconSettings:
         if isinstance(self.seed, int) and not 0 <= self.seed <= MAX_SEED:
             raise InputError(f"`seed` is an integer from 0 to {MAX_SEED}, or 'name', got {self.seed}")
 
+    @property
+    def opening(self) -> tuple[str | None, str | None, Trajectory | None]:
+        """What `io.open_scan` takes besides the path."""
+        along = None if self.trajectory is None else Trajectory(Path(self.trajectory), self.matrix)
+        return self.measurement, self.reader, along
+
     def record(self) -> dict[str, Any]:
         """Return the settings as the run record holds them, of a path only its last part."""
         record = asdict(self)
+        record["trajectory"] = None if self.trajectory is None else Path(self.trajectory).name
         record["parameters"] = {
             key: Path(value).name if isinstance(value, str) else value
             for key, value in self.parameters.items()

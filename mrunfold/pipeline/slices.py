@@ -17,7 +17,7 @@ from mrunfold.export import sample_name
 from mrunfold.io import crop_image
 from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Header, Scan
-from mrunfold.masks import Mask, acquired, draw
+from mrunfold.masks import INTERLEAVES, Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.methods.held_out import check, checked_slices
 from mrunfold.metrics import sample_interval
@@ -28,6 +28,7 @@ from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.together import Shared, place_of
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, build_problem
+from mrunfold.prepare_trajectory import build_trajectory_problem
 from mrunfold.problem import Problem, TargetKind
 
 __all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "target_kind"]
@@ -117,6 +118,7 @@ def draw_mask(scan: Scan, settings: ReconSettings, own: OwnParts | None = None) 
     if settings.mask == "given":
         raise InputError("settings say that a mask is given, and none is; hand it over as Own(mask=…)")
     assert settings.accel is not None
+    _suits(settings.mask, scan.header)
     # On the grid of the final image: readout oversampling is not something that a mask saves.
     return draw(
         settings.mask,
@@ -126,6 +128,15 @@ def draw_mask(scan: Scan, settings: ReconSettings, own: OwnParts | None = None) 
         calibration=settings.calibration,
         center_fraction=settings.center_fraction,
     )
+
+
+def _suits(kind: str, header: Header) -> None:
+    """Refuse masks of interleaves on the grid, and masks of the grid along a trajectory."""
+    along = header.trajectory is not None
+    if along != (kind in INTERLEAVES):
+        wanted = " or ".join(INTERLEAVES) if along else "random or poisson"
+        what = f"samples lie along a {header.trajectory} trajectory" if along else "k-space is on the grid"
+        raise InputError(f"the {kind} mask cannot be used: {what}; take {wanted}")
 
 
 def _kept(mask: Mask, problem: Problem) -> Mask:
@@ -201,14 +212,10 @@ class Job:
             kspace = self.scan.kspace(index)
             held = self.scan.acquired(index)
             unit = unit_of(kspace)
-            reference = self.scan.reference(index)
-            kspace = in_units(kspace, unit)
-            calibration = in_units(self.scan.calibration(index), unit)
         # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
         mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
         with self.clock("problem"):
-            given = (calibration, in_units(reference, unit))
-            problem = self._problem(index, kspace, held, mask, *given, unit).to(self.device)
+            problem = self._problem(index, mask, held, unit, in_units(kspace, unit)).to(self.device)
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
             result = self.method(problem, seeds=seeds, progress=progress)
@@ -242,37 +249,27 @@ class Job:
         )
         return images.times(unit, f"{self.scan.path}: slice {index}")
 
-    def _problem(
-        self,
-        index: int,
-        kspace: np.ndarray,
-        held: np.ndarray,
-        mask: Mask,
-        calibration: np.ndarray | None,
-        reference: np.ndarray | None,
-        unit: float,
-    ) -> Problem:
-        """Return the problem of slice `index`, whose samples were divided by `unit`."""
+    def _problem(self, index: int, mask: Mask, held: np.ndarray, unit: float, kspace: np.ndarray) -> Problem:
+        """Return the problem of slice `index`, its k-space in `unit` and what the file holds of it given."""
         header = self.scan.header
         noise = self.noise if self.own.noise is None else self.own.noise
         how = _problem_settings(self.settings)
-        shared = None
+        common: dict[str, Any] = {
+            "noise": in_units(noise, unit / self.scan.noise_ratio(index)),
+            "acquired": held,
+            "settings": how.times(1 / unit),
+            "target": self.kind,
+            "maps": self.own.maps_of(place_of(header, index)),
+        }
+        trajectory = self.scan.trajectory(index)
+        if trajectory is not None:
+            return build_trajectory_problem(kspace, trajectory, header.crop, mask.array, **common)
+        common["calibration"] = in_units(self.scan.calibration(index), unit)
+        common["reference"] = in_units(self.scan.reference(index), unit)
         if kspace.any():
             parts = (self.scan, self.settings, how, self.drawn, self.own, noise, unit)
-            shared = self.shared.of(index, *parts)
-        return build_problem(
-            kspace,
-            header,
-            mask,
-            noise=in_units(noise, unit / self.scan.noise_ratio(index)),
-            acquired=held,
-            calibration=calibration,
-            settings=how.times(1 / unit),
-            target=self.kind,
-            reference=reference,
-            maps=self.own.maps_of(place_of(header, index)),
-            shared=shared,
-        )
+            common["shared"] = self.shared.of(index, *parts)
+        return build_problem(kspace, header, mask, **common)
 
     def _checked(self, index: int, problem: Problem, seeds: Seeds, result: Result) -> dict[str, Any] | None:
         """Return what held-out samples say of the method on this slice, None where it is not looked at."""
