@@ -13,7 +13,7 @@ from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES, check_size, find, open_h5, reading
 from mrunfold.io.heap import check_heaps, read_text
 from mrunfold.io.mrd import choose_group, find_groups
-from mrunfold.io.mrd_heads import NOT_IMAGE, VOLUME, flagged, read_heads
+from mrunfold.io.mrd_heads import NOT_IMAGE, flagged, read_heads
 from mrunfold.io.scan import Geometry, right_angles
 from mrunfold.io.trajectory import TrajectoryScan
 
@@ -21,7 +21,7 @@ __all__ = ["MrdTrajectoryScan", "trajectory_of"]
 
 UNIT = 0.5 * (1 + 1e-3)  # a trajectory that reaches no farther is in cycles a pixel
 SAME = 1e-3  # cycles per field of view, by which slices' trajectories may differ
-COUNTERS = (*VOLUME, "slice")
+COUNTERS = ("repetition", "phase", "set", "contrast", "slice")
 
 
 def trajectory_of(path: Path, measurement: str | None) -> str | None:
