@@ -94,7 +94,7 @@ def spread(found: list[Any], count: int | None) -> list[Any]:
 
 
 def mask_of(text: str) -> tuple[str, float]:
-
+    """Return the kind and the acceleration of `poisson:8`."""
     kind, _, accel = text.partition(":")
     try:
         return kind, float(accel)

@@ -25,7 +25,7 @@ from mrunfold.problem import Problem
 SHARES = (1.0, 0.5, 0.2, 0.1)
 FIXED = 8
 MOST = 32
-LAWS = (("poisson", 8.0), ("random", 4.0))
+MASKS = (("poisson", 8.0), ("random", 4.0))
 SLICES = 2
 
 
@@ -62,7 +62,7 @@ def main(*paths: str) -> None:
     print(f"| scan | mask | σ_y | {' | '.join(head)} | {FIXED} steps |\n|{'---|' * (len(SHARES) + 4)}")
     for path in map(Path, paths):
         slices = [full for full, _ in zip(full_slices(path), range(SLICES), strict=False)]
-        for kind, accel in LAWS:
+        for kind, accel in MASKS:
             problems = [problem_of(full, kind, accel) for full in slices]
             cells = []
             for share, most in (*((share, MOST) for share in SHARES), (0.0, FIXED)):

@@ -29,7 +29,7 @@ from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem
 
 CHOICES = {"principal combination real": 0.0, "as mrunfold takes it": phase.VANISHING}
-LAWS = (("poisson", 8.0), ("random", 4.0))
+MASKS = (("poisson", 8.0), ("random", 4.0))
 SEEDS = (0, 1)
 SLICES = 4
 # Once round four neighbours: places of (y, x) and of the next one.
@@ -78,9 +78,9 @@ def count(paths: list[Path]) -> None:
     for path in paths:
         slices = [full for full, _ in zip(full_slices(path), range(SLICES), strict=False)]
         found = [
-            [windings(problem_of(full, vanishing, *law, seed)) for vanishing in CHOICES.values()]
+            [windings(problem_of(full, vanishing, *one, seed)) for vanishing in CHOICES.values()]
             for full in slices
-            for law in LAWS
+            for one in MASKS
             for seed in SEEDS
         ]
         print(

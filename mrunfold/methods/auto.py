@@ -45,7 +45,7 @@ class Auto(Method):
         list(self._methods())  # refuses what cannot be
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
-        methods = list(self._methods())
+        methods = self._different(list(self._methods()))
         missed, why, checked = self._missed(methods, problem, seeds, progress)
         best = min(range(len(methods)), key=missed.__getitem__)
         result = methods[best](problem, seeds)
@@ -73,6 +73,15 @@ class Auto(Method):
                 yield from (get_method(name, lamda=lamda) for lamda in self.lamdas)
             else:
                 yield get_method(name)
+
+    def _different(self, methods: list[Method]) -> list[Method]:
+        """Return the methods without a second run of unfold where its weights take one evaluation anyway."""
+        from mrunfold.networks.weights import load_weights
+
+        learned = [method for method in methods if method.name == "unfold"]
+        if len(learned) < 2 or load_weights(self.weights)[0].passes > 1:
+            return methods
+        return [method for method in methods if method not in learned or method is learned[0]]
 
     def _missed(
         self,
