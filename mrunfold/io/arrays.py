@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
 __all__ = ["ArrayScan", "open_array", "read_arrays", "read_part"]
@@ -23,13 +24,20 @@ NAMED = ("kspace", "k_space", "ksp", "kdata", "rawdata")
 class ArrayScan(Scan):
     """k-space that is in memory or mapped from a file: complex (slice, coil, readout, phase).
 
+    Frames, if any, follow one another along the first axis.
     Nothing is known of it but its numbers: no field of view, no oversampling, no noise scan.
     Raises InputError for another number of axes, real numbers and an empty array.
     """
 
     loose = True  # nothing says where the centre of k-space is
 
-    def __init__(self, kspace: np.ndarray, path: Path | str = "array", notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kspace: np.ndarray,
+        path: Path | str = "array",
+        notes: Sequence[str] = (),
+        frames: Frames | None = None,
+    ) -> None:
         if kspace.ndim != 4 or kspace.dtype.kind != "c" or 0 in kspace.shape:
             raise InputError(
                 f"k-space is complex (slice, coil, readout, phase), got {kspace.dtype} {kspace.shape}; give "
@@ -45,6 +53,7 @@ class ArrayScan(Scan):
             unoversampled=readout,
             crop=(readout, phase),
             notes=tuple(notes),
+            frames=frames,
         )
 
     def kspace(self, index: int) -> np.ndarray:

@@ -250,6 +250,9 @@ class CentredScan(Scan):
     def noise(self) -> np.ndarray | None:
         return self._scan.noise()
 
+    def noise_ratio(self, index: int) -> float:
+        return self._scan.noise_ratio(index)
+
     def reference(self, index: int) -> np.ndarray | None:
         return self._scan.reference(index)
 

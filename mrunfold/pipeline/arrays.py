@@ -12,6 +12,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.arrays import ArrayScan
 from mrunfold.io.centre import centred
+from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Scan
 from mrunfold.io.trajectory import TrajectoryScan, as_trajectory
 from mrunfold.masks import Mask
@@ -21,6 +22,7 @@ from mrunfold.pipeline.own import Own, resolve
 from mrunfold.pipeline.progress import progress_lines
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.slices import Job, SliceImages, choose_device
+from mrunfold.pipeline.together import by_place
 
 __all__ = ["Recon", "recon"]
 
@@ -31,11 +33,11 @@ Progress = Callable[[float, int], None]
 class Recon:
     """A reconstruction; every array is of the kind that k-space was, NumPy or torch.
 
-    image: complex64 (y, x), or (slice, y, x) for k-space with slices; std: float32, of |image| over the
-    samples, None without; samples: complex64 (draw, *image), None without; maps: complex64 (coil, y, x) of
-    the image, with an axis of sets before the coils where there are several, (slice, …) with slices; sigma:
-    √E|n|², mean over coils, in k-space's units, one a slice; scale: what k-space was divided by, once
-    whitened; record: what was done and found.
+    image: complex64 (y, x), (slice, y, x) or (frame, slice, y, x), as k-space is; std: float32, of |image|
+    over the samples, None without; samples: complex64 (draw, *image), None without; maps: complex64 (coil, y,
+    x) of the image, with an axis of sets before the coils where there are several, slices and frames before
+    all; sigma: √E|n|², mean over coils, in k-space's units, of each slice of each frame; scale: what k-space
+    was divided by, once whitened; record: what was done and found.
     """
 
     image: Any
@@ -56,9 +58,11 @@ class Recon:
         from mrunfold.pipeline.picture import image_html
 
         image = np.abs(_numpy(self.image))
+        image = image.reshape(-1, *image.shape[-2:]) if image.ndim == 4 else image
         shown = image if image.ndim == 2 else image[len(image) // 2]
         spread = None if self.std is None else _numpy(self.std)
-        if spread is not None and spread.ndim == 3:
+        if spread is not None and spread.ndim > 2:
+            spread = spread.reshape(-1, *spread.shape[-2:])
             spread = spread[len(spread) // 2]
         return image_html(shown, spread, f"{self.record['method']}, {tuple(self.image.shape)}")
 
@@ -74,6 +78,7 @@ def recon(
     samples: int = 0,
     coils: int | float | Literal["auto", "all"] = "auto",
     map_sets: int | Literal["auto"] = "auto",
+    per_frame: bool = False,
     seed: int = 0,
     device: str = "auto",
     trajectory: Any | None = None,
@@ -83,48 +88,58 @@ def recon(
 ) -> Recon:
     """Reconstruct k-space given as an array, as `mrunfold recon` does a file.
 
-    kspace: complex (coil, readout, phase) or (slice, coil, readout, phase), NumPy or torch, centre at N//2,
-    zero where nothing was measured; mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what
-    else is not looked at; maps: complex (coil, readout, phase), sets or slices before it, estimated where
-    None; noise: a noise scan (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated
-    where both are None; samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, seed, device:
-    as in `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where
-    samples lie off the grid: k-space is then (coil, readout, interleaf), the mask one of interleaves; matrix:
-    (y, x) of the image then, by default as far as the trajectory reaches; progress: False for none, or a
-    function of (slices done, slices in all);
-    parameters: of the method.  Raises InputError for bad input, in one line that says what to do.
+    kspace: complex (coil, readout, phase), (slice, coil, readout, phase) or (frame, slice, coil, readout,
+    phase), frames being echoes, repetitions and the like; NumPy or torch, centre at N//2, zero where nothing
+    was measured; mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what else is not looked at;
+    maps: complex (coil, readout, phase), sets or slices before it, estimated where None; noise: a noise scan
+    (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated where both are None;
+    samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, per_frame, seed, device: as in
+    `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where samples
+    lie off the grid: k-space is then (coil, readout, interleaf), the mask one of interleaves; matrix: (y, x)
+    of the image then, by default as far as the trajectory reaches; progress: False for none, or a function of
+    (slices done, slices in all); parameters: of the method.  Raises InputError for bad input, in one line
+    that says what to do.
     """
     array, wrap = _taken(kspace)
-    volume = array.ndim == 4
-    array = array if volume else array[None]
+    lead = array.shape[:-3]
+    array = array.reshape(-1, *array.shape[-3:])
+    frames = None if len(lead) < 2 else Frames.grid([{"frame": n} for n in range(lead[0])], lead[1])
     if samples:
         parameters["samples"] = samples
     settings = ReconSettings(
         mask="acquired" if mask is None else "given", maps="torch" if maps is None else "given", noise=sigma,
         method=method, parameters=parameters, coils=coils, map_sets=map_sets, seed=seed, device=device,
+        per_frame=per_frame,
         target="combined", keep_samples=True, save=("complex", "maps"),
     )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
-    opened = _opened(array, _optional(trajectory), matrix)
+    opened = _opened(array, frames, _optional(trajectory), matrix)
     parts = resolve(own, opened.header)
     if parts.mask is not None:  # what is outside of it was not measured, whatever is there
         array = np.where(_fitting(parts.mask, array), array, array.dtype.type(0))
-    scan = _opened(array, _optional(trajectory), matrix)
+    scan = _opened(array, frames, _optional(trajectory), matrix)
     scan = scan if trajectory is not None else centred(scan, measure=True)
     one = get_method(method, **parameters)
     job = Job(scan, settings, one, "combined", None, None, choose_device(device), Clock(), parts)
     with progress_lines(progress is False) as lines:
         found = _slices(job, progress if callable(progress) else lines)
-    return _gathered(found, job, volume, wrap)
+    return _gathered(found, job, lead, wrap)
 
 
-def _opened(array: np.ndarray, trajectory: np.ndarray | None, matrix: int | tuple[int, int] | None) -> Scan:
+def _opened(
+    array: np.ndarray,
+    frames: Frames | None,
+    trajectory: np.ndarray | None,
+    matrix: int | tuple[int, int] | None,
+) -> Scan:
     if trajectory is None:
         if matrix is not None:
             raise InputError(
                 "`matrix` is for k-space along a trajectory; give the trajectory or leave it out"
             )
-        return ArrayScan(array)
+        return ArrayScan(array, frames=frames)
+    if frames is not None:
+        raise InputError("k-space along a trajectory has no axis of frames; call recon with one at a time")
     size = (matrix, matrix) if isinstance(matrix, int) else matrix
     return TrajectoryScan(array, as_trajectory(trajectory), size)
 
@@ -138,21 +153,29 @@ def _fitting(mask: Mask, array: np.ndarray) -> np.ndarray:
 
 
 def _slices(job: Job, progress: Progress) -> list[SliceImages]:
-    total, found = len(job.scan), []
-    for index in range(total):
-        progress(index, total)
+    total = len(job.scan)
+    found: dict[int, SliceImages] = {}
+    for number, index in enumerate(by_place(job.scan.header, range(total))):
+        progress(number, total)
 
-        def within(fraction: float, index: int = index) -> None:
-            progress(index + min(fraction, 0.999), total)
+        def within(fraction: float, number: int = number) -> None:
+            progress(number + min(fraction, 0.999), total)
 
-        found.append(job.reconstruct(index, progress=within))
+        found[index] = job.reconstruct(index, progress=within)
     progress(total, total)
-    return found
+    return [found[index] for index in range(total)]
 
 
-def _gathered(found: list[SliceImages], job: Job, volume: bool, wrap: Callable[[np.ndarray], Any]) -> Recon:
+def _gathered(
+    found: list[SliceImages], job: Job, lead: tuple[int, ...], wrap: Callable[[np.ndarray], Any]
+) -> Recon:
     def stacked(arrays: list[np.ndarray], axis: int = 0) -> Any:
-        return wrap(np.stack(arrays, axis=axis) if volume else arrays[0])
+        one = arrays[0].shape
+        return wrap(np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, *one[axis:]))
+
+    def nested(values: list[float]) -> Any:
+        array = np.array(values).reshape(lead)
+        return array.tolist()
 
     draws = [one.complex_samples for one in found if one.complex_samples is not None]
     spread = [one.uncertainty["std"].astype(np.float32) for one in found if one.uncertainty]
@@ -175,8 +198,8 @@ def _gathered(found: list[SliceImages], job: Job, volume: bool, wrap: Callable[[
         stacked(spread) if spread else None,
         stacked(draws, axis=1) if draws else None,
         stacked([one[0] if sets == 1 else one for one in maps]),
-        sigma if volume else sigma[0],
-        scale if volume else scale[0],
+        nested(sigma),
+        nested(scale),
         record,
     )
 
@@ -184,9 +207,9 @@ def _gathered(found: list[SliceImages], job: Job, volume: bool, wrap: Callable[[
 def _taken(kspace: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
     """Return k-space as a complex array, and what makes arrays of its own kind."""
     array = _numpy(kspace)
-    if array.dtype.kind != "c" or array.ndim not in (3, 4):
+    if array.dtype.kind != "c" or array.ndim not in (3, 4, 5):
         raise InputError(
-            f"recon expects complex k-space (coil, readout, phase) or (slice, coil, readout, phase), got "
+            "recon expects complex k-space (coil, readout, phase), before it slices or (frame, slice), got "
             f"{array.dtype} {array.shape}; one coil is k[None], (real, imaginary) pairs are "
             "k[..., 0] + 1j * k[..., 1]"
         )

@@ -32,7 +32,9 @@ class Own:
 
 @dataclass(frozen=True)
 class OwnParts:
-    """The same in the project's axes; maps: (slice or 1, set, coil, readout, phase); noise: (coil, samples).
+    """The same in the project's axes; noise: (coil, samples).
+
+    maps: (slice, set, coil, readout, phase), of every image, or of one frame's slices, or of one for all.
 
     record: what the run record says of them: shapes, and names and sha256 of files.
     """
@@ -42,11 +44,13 @@ class OwnParts:
     noise: np.ndarray | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
-    def maps_of(self, index: int) -> np.ndarray | None:
-        """Return the maps of a slice, (set, coil, readout, phase), or None."""
-        if self.maps is None:
-            return None
-        return self.maps[index if len(self.maps) > 1 else 0]
+    def maps_of(self, header: Header, index: int) -> np.ndarray | None:
+        """Return the maps of image `index`, (set, coil, readout, phase), or None."""
+        if self.maps is None or len(self.maps) == 1:
+            return None if self.maps is None else self.maps[0]
+        if header.frames is not None and len(self.maps) == header.places:
+            return self.maps[header.frames.place[index]]
+        return self.maps[index]
 
 
 def resolve(own: Own, header: Header) -> OwnParts:
@@ -98,7 +102,7 @@ def _maps(array: np.ndarray, header: Header) -> np.ndarray:
     if array.dtype.kind != "c":
         raise InputError(f"coil maps are complex, got {array.dtype} {array.shape}")
     coils, phase = header.coils, header.matrix[1]
-    heights, slices = {header.matrix[0], header.unoversampled}, header.places
+    heights, slices = {header.matrix[0], header.unoversampled}, {header.places, header.slices}
     if header.trajectory is not None:
         heights, phase = {header.crop[0]}, header.crop[1]
 
@@ -111,9 +115,9 @@ def _maps(array: np.ndarray, header: Header) -> np.ndarray:
         if lead == ():
             found.append(array[None, None])
         elif len(lead) == 1:
-            found += [array[:, None]] if lead[0] == slices > 1 else []
+            found += [array[:, None]] if lead[0] in slices - {1} else []
             found += [array[None]] if lead[0] <= 2 else []
-        elif lead[0] in (1, slices):
+        elif lead[0] in {1} | slices:
             found.append(array)
     bart = array.reshape(array.shape + (1,) * (5 - array.ndim)) if array.ndim <= 5 else array
     if not found and bart.ndim == 5 and bart.shape[2] == 1 and fits((bart.shape[3], *bart.shape[:2])):
@@ -122,7 +126,7 @@ def _maps(array: np.ndarray, header: Header) -> np.ndarray:
         found.append(array.transpose(2, 0, 1)[None, None])
     if len(found) != 1:
         raise InputError(
-            f"the maps are {array.shape} and the scan has {slices} slices, {coils} coils and k-space "
+            f"the maps are {array.shape} and the scan has {header.places} slices, {coils} coils and k-space "
             f"{header.matrix[0]}×{phase}; give (coil, readout, phase), (set, coil, readout, phase) or "
             "(slice, set, coil, readout, phase)"
         )

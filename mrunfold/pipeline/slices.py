@@ -25,7 +25,7 @@ from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.magnitude import complex_image, floor_record, magnitude, noise_share, target_magnitude
 from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings
-from mrunfold.pipeline.together import Shared, place_of
+from mrunfold.pipeline.together import Shared
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.prepare_trajectory import build_trajectory_problem
@@ -259,7 +259,7 @@ class Job:
             "acquired": held,
             "settings": how.times(1 / unit),
             "target": self.kind,
-            "maps": self.own.maps_of(place_of(header, index)),
+            "maps": self.own.maps_of(header, index),
         }
         trajectory = self.scan.trajectory(index)
         if trajectory is not None:

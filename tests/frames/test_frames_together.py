@@ -92,3 +92,37 @@ def test_sigpy_knows_one_frame():
     block = kspace_of(noise=0.0)[0][:, 4:28, 2:26]
     with pytest.raises(InputError, match="made by torch"):
         maps_from_block(np.stack([block, block]), SHAPE, EspiritSettings(backend="sigpy"))
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_arrays_with_frames_give_what_the_file_gives(path, tmp_path, per_frame):
+    import h5py
+
+    import mrunfold
+    from mrunfold.io import open_scan
+
+    how = SETTINGS | {"save": (), "coils": "all", "target": "combined", "per_frame": per_frame}
+    summary = reconstruct(path, tmp_path / "out", ReconSettings(**how))
+    with open_scan(path) as scan:
+        kspace = np.stack([scan.kspace(index) for index in range(len(scan))])
+    frames = kspace.reshape(len(DECAY), 2, *kspace.shape[1:])
+    found = mrunfold.recon(
+        frames, method="sense", coils="all", map_sets=1, per_frame=per_frame, progress=False
+    )
+    assert found.image.shape == (len(DECAY), 2, *SHAPE)
+    assert found.maps.shape == (len(DECAY), 2, COILS, *SHAPE)
+    assert np.shape(found.sigma) == (len(DECAY), 2)
+    with h5py.File(summary.folder / "recon.h5") as file:
+        expected = file["reconstruction"][()].reshape(found.image.shape)
+    np.testing.assert_allclose(found.magnitude, expected, atol=1e-5 * expected.max())
+
+
+def test_maps_of_slices_serve_every_frame():
+    import mrunfold
+
+    kspace = np.stack([kspace_of(d, seed=n) for n, d in enumerate(DECAY)])
+    ours = simulated_maps(COILS, SHAPE, torch.Generator().manual_seed(0)).numpy()
+    turned = np.stack([ours, 1j * ours])  # of each slice
+    found = mrunfold.recon(kspace, maps=turned[:, None], sigma=NOISE, method="zero_filled", progress=False)
+    for frame in range(len(DECAY)):
+        np.testing.assert_allclose(found.maps[frame], turned, atol=1e-5)

@@ -172,7 +172,7 @@ def test_what_does_not_fit_is_said(kspace, options, words):
 
 
 @pytest.mark.parametrize(
-    "array", [np.ones((5, 64, 48)), np.ones((64, 48), complex), np.ones((1,) * 5, complex)]
+    "array", [np.ones((5, 64, 48)), np.ones((64, 48), complex), np.ones((1,) * 6, complex)]
 )
 def test_only_kspace_is_reconstructed(array):
     with pytest.raises(InputError, match=r"\(coil, readout, phase\)"):
