@@ -15,13 +15,25 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.scan import FRAME_TOLERANCE, Geometry, Header, right_angles
 
-__all__ = ["Stack", "View", "lps_to_ras", "radiological_view", "slice_affine", "stacks", "together", "turned"]
+__all__ = [
+    "Planes",
+    "Stack",
+    "View",
+    "lps_to_ras",
+    "planes_of",
+    "radiological_view",
+    "slice_affine",
+    "stacks",
+    "together",
+    "turned",
+]
 
 # A step between slices may differ so much, in mm and as a fraction, from the mean of those before it: headers
 # round, and scanners place slices to some hundredths of a millimetre.
 JITTER_MM, JITTER_FRACTION = 0.2, 0.15
 SPACING_TOLERANCE = 1e-2
 SAME_MM, SAME_DIRECTION = 0.05, 1e-3  # slices of other frames may lie so far apart, and be turned
+SHEAR_PIXELS = 0.5  # that the last slice of a stack may lie aside for its planes to be cut across
 LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))  # towards + and − of the LPS axes
 
 
@@ -67,6 +79,21 @@ class View:
         turned = image.T if self.transpose else image
         turned = turned[::-1] if self.flip_rows else turned
         return turned[:, ::-1] if self.flip_columns else turned
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The three planes of a volume of turned images, as radiologists look at them.
+
+    axes: of each axis of RAS the axis (0 column, 1 row, 2 slice) of the volume nearest to it, and 1 where the
+    two run the same way, −1 where they do not; own: which plane the images are: 0 axial, 1 coronal,
+    2 sagittal; edges: what lies at (top, bottom, left, right) of the axial, coronal and sagittal plane, None
+    where images are all there is to look at: where places are unknown, with one slice, in a sheared stack.
+    """
+
+    axes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    own: int
+    edges: tuple[tuple[str, str, str, str], ...] | None
 
 
 def slice_affine(
@@ -252,6 +279,35 @@ def turned(affine: np.ndarray, view: View, shape: tuple[int, int]) -> np.ndarray
     if view.flip_columns:
         origin, columns = origin + columns * (lengths[1] - 1), -columns
     return np.stack([columns, rows, affine[:, 2], origin], axis=1)
+
+
+def planes_of(affine: np.ndarray | None, shape: tuple[int, int, int]) -> Planes:
+    """Return the planes of a volume of turned images; affine: from (column, row, slice, 1) to LPS in mm.
+
+    shape: (columns, rows, slices).  The same conventions as `radiological_view`: the patient's right on the
+    left; anterior at the top, or the head; in sagittal planes anterior on the left.
+    """
+    if affine is None:
+        return Planes(((0, -1), (1, -1), (2, 1)), 0, None)
+    steps = lps_to_ras(np.vstack([affine[:3], [0, 0, 0, 1]]))[:3, :3]
+    directions = steps / np.linalg.norm(steps, axis=0)
+    normal = np.cross(directions[:, 0], directions[:, 1])
+    across = int(np.argmax(np.abs(normal)))  # the axis of RAS that the slices follow
+    others = [axis for axis in range(3) if axis != across]
+    # Turned images have their columns nearest to the first of the two that are left, rows to the second.
+    order = {others[0]: 0, others[1]: 1, across: 2}
+    axes = tuple((order[k], 1 if directions[k, order[k]] > 0 else -1) for k in range(3))
+    aside = steps[:, 2] - normal * (normal @ steps[:, 2])
+    straight = float(np.linalg.norm(aside)) * (shape[2] - 1) <= SHEAR_PIXELS * np.linalg.norm(steps[:, 0])
+    edges = None
+    if shape[2] > 1 and straight:
+        lps = directions * np.array([[-1.0], [-1.0], [1.0]])
+        towards = [lps[:, axis] * sign for axis, sign in axes]  # of each axis of RAS, in LPS
+        edges = tuple(
+            (_letter(towards[up]), _letter(-towards[up]), _letter(towards[left]), _letter(-towards[left]))
+            for left, up in ((0, 1), (0, 2), (1, 2))
+        )
+    return Planes(axes, 2 - across, edges)  # type: ignore[arg-type]
 
 
 def _letter(direction: np.ndarray) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.export import ZERO_FILLED, Reconstruction, open_reconstruction, radiological_view
-from mrunfold.export.geometry import Stack, View, turned
+from mrunfold.export.geometry import Planes, Stack, View, planes_of, turned
+from mrunfold.io.frames import frame_words
 from mrunfold.metrics import score
 from mrunfold.review.words import metrics_note, missing, provenance
 
@@ -27,35 +28,51 @@ SAME = ("mask", "accel", "calibration", "center_fraction", "seed")
 @dataclass(frozen=True)
 class Panel:
     """A panel of a case: key: reference, zero_filled, recon, recon2, …, error, std or film; frames: volumes
-    (slice, readout, phase); role: `image` in the common window, `map` in that over the gain."""
+    (slice, readout, phase), of each frame of the scan `samples` of them; role: `image` in the common window,
+    `map` in that over the gain; between: keys of the two panels whose difference it is."""
 
     key: str
     title: str
     role: str
     frames: tuple[np.ndarray, ...]
     note: str = ""
+    samples: int = 1
+    between: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One stack of one scan: panels, and what is said beside them.
+    """One stack of one scan, or several of one place, its frames: panels, and what is said beside them.
 
-    places: slices of the scan, in the order shown; lps: (4, 4) from (column, row, place, 1) as shown to LPS
-    in mm, None where unknown; window: what is shown as white at first; top: the largest value of an image.
+    places: slices of the scan of each frame, in the order shown; lps: (4, 4) from (column, row, place, 1) as
+    shown to LPS in mm, None where unknown; window: what is shown as white at first; top: the largest value of
+    an image; labels: of each frame, none where there is one.
     """
 
     title: str
     panels: tuple[Panel, ...]
     view: View
-    places: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
     voxel_mm: tuple[float, float, float]
     lps: np.ndarray | None
     window: float
     top: float
+    labels: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     metrics: tuple[tuple[str, dict[str, float]], ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows and slices as shown."""
+        rows, columns = self.view(self.panels[0].frames[0][0]).shape
+        return columns, rows, len(self.places[0])
+
+    @property
+    def planes(self) -> Planes:
+        """The planes that can be cut of it."""
+        return planes_of(self.lps, self.shape)
 
 
 @dataclass
@@ -137,32 +154,36 @@ def _cases(group: _Group, title: str) -> list[Case]:
     brightest = reference if reference is not None else _by_key(panels, "recon").frames[0]
     top = max(float(p.frames[0].max()) for p in panels if p.role == "image")
     found = []
-    stacks = first.stacks
-    for number, one in enumerate(stacks, start=1):
-        geometry = first.header.geometry and first.header.geometry.take(one.slices)
+    keys = {p.key for p in panels} | (set() if first.header.geometry is None else {"planes"})
+    sets = first.series
+    for number, frames in enumerate(sets, start=1):
+        geometry = first.header.geometry and first.header.geometry.take(frames[0].slices)
         view = radiological_view(geometry)
-        places = list(one.slices)
-        cut = tuple(
-            Panel(p.key, p.title, p.role, tuple(f[places] for f in p.frames), noted.get(p.title, p.note))
-            for p in panels
-        )
+        places = [list(one.slices) for one in frames]
+        cut = tuple(_cut(p, places, noted.get(p.title, p.note)) for p in panels)
         found.append(
             Case(
-                title=title if len(stacks) == 1 else f"{title} · stack {number} of {len(stacks)}",
+                title=title if len(sets) == 1 else f"{title} · stack {number} of {len(sets)}",
                 panels=cut,
                 view=view,
-                places=tuple(first.slices[i] for i in places),
-                voxel_mm=one.voxel_mm,
-                lps=_shown_affine(one, view, first.header.crop),
-                window=float(np.percentile(brightest[places], WINDOW)) or top or 1.0,
+                places=tuple(tuple(first.slices[i] for i in at) for at in places),
+                voxel_mm=frames[0].voxel_mm,
+                lps=_shown_affine(frames[0], view, first.header.crop),
+                window=float(np.percentile(brightest[np.concatenate(places)], WINDOW)) or top or 1.0,
                 top=top or 1.0,
+                labels=tuple(frame_words(first.label(one)) for one in frames) if len(frames) > 1 else (),
                 words=provenance(group.results),
                 flags=tuple(dict.fromkeys(flag for r in group.results for flag in r.flags)),
-                missing=missing({p.key for p in panels}, first.method),
+                missing=missing(keys, first.method),
                 metrics=tuple(scores),
             )
         )
     return found
+
+
+def _cut(panel: Panel, places: Sequence[list[int]], note: str) -> Panel:
+    """Return the part of a panel that has these slices: of each frame of the scan all samples."""
+    return replace(panel, frames=tuple(volume[at] for at in places for volume in panel.frames), note=note)
 
 
 def _panels(group: _Group) -> list[Panel]:
@@ -184,13 +205,19 @@ def _panels(group: _Group) -> list[Panel]:
     recon = _by_key(panels, "recon").frames[0]
     if reference is not None:
         panels.append(
-            Panel("error", "Error, |reconstruction − reference|", "map", (np.abs(recon - reference),))
+            Panel(
+                "error",
+                "Error, |reconstruction − reference|",
+                "map",
+                (np.abs(recon - reference),),
+                between=("recon", "reference"),
+            )
         )
     if "std" in first.names:
         panels.append(Panel("std", "Uncertainty, standard deviation", "map", (load(first, "std"),)))
     if first.samples:
         frames = tuple(load(first, name) for name in first.samples)
-        panels.append(Panel("film", "Posterior samples", "image", frames))
+        panels.append(Panel("film", "Posterior samples", "image", frames, samples=len(frames)))
     return panels
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Overlay", "presets", "relative_spread"]
+__all__ = ["FLOOR", "OBJECT", "SIDE", "Overlay", "presets", "relative_spread"]
 
+# The page divides by the same rule, in `assets/volumes.js`: only what follows is in it.
 SIDE = 5  # pixels: the signal around is the mean of a square of this side
 FLOOR = 0.05  # of the window: below it there is no signal to be relative to
 OBJECT = 0.15  # of the window: what lies above is of the object

@@ -21,6 +21,7 @@ from mrunfold.io.tables import FORMULA, safe_cell
 from mrunfold.review.cases import WINDOW, Case, Panel, Progress, load
 from mrunfold.review.page import asset, case_data, html
 from mrunfold.review.plan import Planned, plan
+from mrunfold.review.volumes import Volume
 
 __all__ = ["HIGHEST", "KEY_COLUMNS", "QUESTIONS", "Study", "write_study"]
 
@@ -109,7 +110,7 @@ def _page(
     progress: Progress | None,
 ) -> str:
     """Return the page for readers, as HTML; what is shown again is in it once."""
-    volumes: list[bytes] = []
+    volumes: list[Volume] = []
     items: list[dict[str, Any]] = []
     for number, (planned, code) in enumerate(zip(cases, codes, strict=True), start=1):
         if planned.repeats is None:
@@ -127,8 +128,9 @@ def _page(
         "cases": items,
     }
     body = asset("assets/study.html").replace("@STUDY@", escape(name))
-    scripts, styles = ("assets/viewer.js", "assets/study.js"), ("assets/page.css", "assets/study.css")
-    return html(body, data, volumes, scripts, styles, versions(["mrunfold"])["mrunfold"] or "unknown")
+    scripts = ("assets/volumes.js", "assets/panel.js", "assets/viewer.js", "assets/study.js")
+    styles = ("assets/page.css", "assets/study.css")
+    return html(body, data, volumes, scripts, styles, versions(["mrunfold"])["mrunfold"] or "unknown").text
 
 
 def _check(final: Path, questions: Sequence[str]) -> None:
@@ -203,7 +205,7 @@ def _case(folder: Path, rows: Sequence[dict[str, Any]], code: str) -> Case:
         title=code,
         panels=tuple(panels),
         view=view,
-        places=tuple(range(len(panels[0].frames[0]))),
+        places=(tuple(range(len(panels[0].frames[0]))),),
         voxel_mm=stack.voxel_mm,
         lps=None,
         window=max(float(np.percentile(p.frames[0], WINDOW)) for p in panels) or 1.0,

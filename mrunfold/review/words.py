@@ -19,6 +19,7 @@ WANTED = {
     "RESULT ZF`.",
     "std": "Uncertainty: reconstruct with `--samples 8`.",
     "film": "Samples as a film: reconstruct with `--samples 8 --keep-samples`.",
+    "planes": "Three planes: the raw file does not say where its slices lie.",
 }
 
 

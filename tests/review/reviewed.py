@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.export import header_facts
+from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Geometry, Header
 from mrunfold.pipeline.volume import open_writer
 
@@ -14,12 +15,27 @@ DIGEST = "ab" * 32
 AXIAL = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))  # readout to posterior, phase to left
 
 
-def header(shape: tuple[int, int, int], frame=None, pixel_mm=(1.5, 1.0), step=4.0) -> Header:
-    """frame: read, phase and normal directions in LPS, None for unknown."""
+def header(
+    shape: tuple[int, int, int],
+    frame=None,
+    pixel_mm=(1.5, 1.0),
+    step=4.0,
+    volumes: tuple[int, ...] | None = None,
+    apart_mm: tuple[float, ...] | None = None,
+) -> Header:
+    """frame: read, phase and normal directions in LPS, None for unknown; volumes: of each slice the volume;
+    apart_mm: by how much each of them lies farther along the normal, None: all in one place."""
     geometry = None
+    counted = tuple(volumes[:i].count(v) for i, v in enumerate(volumes or ()))
+    labels = tuple({"repetition": float(v)} for v in sorted(set(volumes or ())))
     if frame is not None:
         read, phase, normal = (np.asarray(v, float) for v in frame)
-        positions = np.arange(shape[0])[:, None] * step * normal + np.array([3.0, -20.0, 11.0])
+        places = np.arange(shape[0])
+        if volumes is not None:
+            places = np.array(counted, float)
+            if apart_mm is not None:
+                places += np.array([apart_mm[v] for v in volumes]) / step
+        positions = places[:, None] * step * normal + np.array([3.0, -20.0, 11.0])
         geometry = Geometry(positions, read, phase, normal)
     return Header(
         format="mrd",
@@ -33,13 +49,23 @@ def header(shape: tuple[int, int, int], frame=None, pixel_mm=(1.5, 1.0), step=4.
         slice_mm=step,
         geometry=geometry,
         contrast={},
+        frames=None if volumes is None else Frames(labels, volumes, counted),
     )
 
 
 def write_result(
-    folder: Path, volumes: dict[str, np.ndarray], method: str = "unfold", frame=None, **changes
+    folder: Path,
+    volumes: dict[str, np.ndarray],
+    method: str = "unfold",
+    frame=None,
+    frames=None,
+    apart_mm=None,
+    **changes,
 ) -> Path:
-    """Write recon.h5 with these datasets (slice, readout, phase) and the attributes of a real one."""
+    """Write recon.h5 with these datasets (slice, readout, phase) and the attributes of a real one.
+
+    frames: of each slice the volume of the scan that it is of, None where there is one.
+    """
     folder.mkdir(parents=True)
     shape = volumes["reconstruction"].shape
     settings = {
@@ -56,7 +82,7 @@ def write_result(
         "mrunfold_version": "0.1.0",
         "input_sha256": DIGEST,
         "input_format": "mrd",
-        "header": header_facts(header(shape, frame), range(shape[0])),
+        "header": header_facts(header(shape, frame, volumes=frames, apart_mm=apart_mm), range(shape[0])),
         "method": method,
         "weights_sha256": "cd" * 32 if method == "unfold" else "none",
         "settings": settings,

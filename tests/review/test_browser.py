@@ -134,12 +134,12 @@ def test_the_overlay_covers_what_is_above_the_threshold(view):
 def test_samples_are_a_film(view):
     volumes = phantom()
     view.press("\ue014")  # arrow to the right
-    assert state(view, "frame") == 1
+    assert state(view, "sample") == 1
     np.testing.assert_allclose(
         shown(view, "film"), grey(volumes["sample_02"][2], 0, state(view, "high")), atol=4
     )
     view.press(" ")
-    view.wait("window.mrunfold.state.frame !== 1")
+    view.wait("window.mrunfold.state.sample !== 1")
     view.press(" ")
     assert view.run("return document.getElementById('play').textContent") == "Play"
 
@@ -149,9 +149,18 @@ def test_everything_can_be_reached_by_tab_and_fits(view):
         "return [...document.querySelectorAll('aside input, aside select, aside button')]"
         ".filter((e) => e.getClientRects().length).map((e) => e.id || e.name)"
     )
-    assert {"slice", "low", "high", "gain", "overlay", "threshold", "frame", "play", "reset", "print"} <= set(
-        controls
-    )
+    assert {
+        "slice",
+        "low",
+        "high",
+        "gain",
+        "overlay",
+        "threshold",
+        "sample",
+        "play",
+        "reset",
+        "print",
+    } <= set(controls)
     reached = {}
     for _ in range(len(set(controls)) + 3):  # the browser's own stops between the last and the first
         view.press("tab")

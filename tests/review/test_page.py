@@ -5,31 +5,24 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import json
 import re
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
+from pagevolumes import alphabet_of, bytes_of, nifti_of, page_data
 from reviewed import AXIAL, DIGEST, phantom, write_result, zero_filled
+from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from mrunfold.cli import main
 from mrunfold.errors import InputError
+from mrunfold.export.geometry import planes_of
 from mrunfold.metrics import psnr
-from mrunfold.review.write import write_view
+from mrunfold.review.page import WIDEST
+from mrunfold.review.write import folder_beside, write_view
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def page_data(text: str) -> dict:
-    return json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])
-
-
-def volume(text: str, number: int) -> nibabel.Nifti1Image:
-    data = re.search(rf'id="volume-{number}">(.*?)</script>', text, re.S)[1]
-    return nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(data)))
 
 
 def written(folder: Path, *results: Path, **options) -> str:
@@ -53,19 +46,23 @@ def test_panels_hold_the_images(both):
         "reference": volumes["target"],
         "zero_filled": zeros["reconstruction"],
         "recon": volumes["reconstruction"],
-        "error": np.abs(volumes["reconstruction"] - volumes["target"]),
         "std": volumes["std"],
     }
-    assert [p["key"] for p in case["panels"]] == [*expected, "film"]
+    panels = {p["key"]: p for p in case["panels"]}
+    assert list(panels) == ["reference", "zero_filled", "recon", "error", "std", "film"]
     top = max(volumes[n].max() for n in volumes if n != "std")
-    for panel in case["panels"][:-1]:
-        image = volume(text, panel["volume"])
+    for key, images in expected.items():
+        image = nifti_of(text, panels[key]["volume"])
         values = image.get_fdata().transpose(2, 1, 0)  # column, row, slice → slice, row, column
-        quantum = (top if panel["role"] == "image" else expected[panel["key"]].max()) / 4095
         # Readout runs to posterior and phase to the left: as stored, nothing is turned.
-        np.testing.assert_allclose(values, expected[panel["key"]], atol=0.51 * quantum)
+        if key == "std":  # half a level of its root
+            np.testing.assert_allclose(values**0.5, images**0.5, atol=0.51 * images.max() ** 0.5 / 95)
+        else:
+            np.testing.assert_allclose(values, images, atol=0.51 * top / 4095)
         assert image.header.get_zooms() == (1.0, 1.5, 4.0)
-    film = volume(text, case["panels"][-1]["volume"]).get_fdata().transpose(3, 2, 1, 0)
+    # The page takes the error from the images that it holds anyway.
+    assert (panels["error"]["volume"], panels["error"]["between"]) == (None, ["recon", "reference"])
+    film = nifti_of(text, panels["film"]["volume"]).get_fdata().transpose(3, 2, 1, 0)
     np.testing.assert_allclose(film, [volumes[f"sample_{n:02d}"] for n in (1, 2, 3)], atol=0.51 * top / 4095)
     assert case["edges"] == ["A", "P", "R", "L"]
 
@@ -87,7 +84,7 @@ def test_images_are_turned_as_radiologists_expect(tmp_path, frame, turn, edges):
     stored = phantom()["reconstruction"]  # noise has no symmetry
     text = written(tmp_path, write_result(tmp_path / "r", {"reconstruction": stored}, frame=frame))
     (case,) = page_data(text)["cases"]
-    shown = volume(text, 0).get_fdata().transpose(2, 1, 0)
+    shown = nifti_of(text, 0).get_fdata().transpose(2, 1, 0)
     np.testing.assert_allclose(shown, turn(stored), atol=1e-3)
     assert "".join(case["edges"]) == edges
     # The place that the page computes for the centre pixel is the header's.
@@ -108,7 +105,7 @@ def test_a_result_brings_its_own_zero_filled_panel(tmp_path):
         assert keys == ["reference", "zero_filled", "recon", "error", "std", "film"]
         assert not any("Zero-filled" in line for line in case["missing"])
         assert [name for name, _ in case["metrics"]] == ["Zero-filled", "unfold"]
-        shown = volume(text, case["panels"][1]["volume"]).get_fdata().transpose(2, 1, 0)
+        shown = nifti_of(text, case["panels"][1]["volume"]).get_fdata().transpose(2, 1, 0)
         np.testing.assert_allclose(shown, expected, atol=0.51 * case["top"] / 4095)
 
 
@@ -158,7 +155,8 @@ def test_the_policy_lets_nothing_in_but_the_page_itself(both):
         if tag == "script":  # what the first one unpacks and runs
             bodies += re.findall(r'<script type="text/plain" class="run">(.*?)</script>', where, re.S)
             bundle = re.search(r'id="niivue">([^<]+)<', where)[1]
-            bodies.append(gzip.decompress(base64.b64decode(bundle)).decode("utf-8"))
+            packed = bytes_of(bundle, alphabet_of(text), page_data(text)["bundle"])
+            bodies.append(gzip.decompress(packed).decode("utf-8"))
         hashes = {base64.b64encode(hashlib.sha256(b.encode()).digest()).decode() for b in bodies}
         assert set(re.findall(r"'sha256-([^']+)'", rules[rule])) == hashes
     assert "Copyright (c) 2021, Niivue" in text
@@ -242,3 +240,138 @@ def test_the_browser_is_opened_unless_told_not_to(tmp_path, monkeypatch):
     for extra in (["--no-open"], ["--overwrite"]):
         assert CliRunner().invoke(main.app, ["view", str(result), *extra]).exit_code == 0
     assert opened == [(tmp_path / "r.view.html").as_uri()]
+
+
+def scan_of(slices: int, side: int) -> dict[str, np.ndarray]:
+    """A scan of a real size: a head, noise of 3 % in the reference, samples that differ smoothly."""
+    rng = np.random.default_rng(0)
+    y, x = np.meshgrid(*(np.linspace(-1, 1, side),) * 2, indexing="ij")
+    head = (0.6 + 0.4 * np.cos(9 * x) * np.cos(7 * y)) * ((y / 0.9) ** 2 + (x / 0.75) ** 2 < 1)
+    target = np.stack([head * (1 - 0.01 * n) for n in range(slices)]).astype(np.float32)
+
+    def noise(level: float, width: float) -> np.ndarray:
+        white = rng.standard_normal(target.shape, np.float32)
+        smooth = gaussian_filter(white, (0, width, width)) if width else white
+        return smooth * level / smooth.std()
+
+    samples = [np.abs(target + noise(0.02, 0.8)) for _ in range(8)]
+    volumes = {"reconstruction": np.mean(samples, axis=0), "std": np.std(samples, axis=0, ddof=1)}
+    volumes |= {"target": np.abs(target + noise(0.03, 0)), "zero_filled": np.abs(target + noise(0.1, 1))}
+    return volumes | {"sample_01": samples[0], "sample_02": samples[1]}
+
+
+@pytest.mark.slow  # pytest -m slow tests/review/test_page.py
+def test_forty_slices_with_a_map_make_a_page_under_six_megabytes(tmp_path):
+    """Reconstruction and map stay in the page, what does not fit lies in the folder beside it, whole."""
+    volumes = scan_of(40, 256)
+    result = write_result(tmp_path / "r", volumes, frame=AXIAL)
+    text = written(tmp_path, result)
+    assert len(text.encode()) < WIDEST == 6_000_000
+    folder = folder_beside(tmp_path / "page.html")
+    files = {p.name: p.read_text() for p in folder.iterdir()}
+    (case,) = page_data(text)["cases"]
+    inside = {
+        p["key"]: page_data(text)["volumes"][p["volume"]]["file"] is None
+        for p in case["panels"]
+        if not p["between"]
+    }
+    assert inside["recon"]
+    assert inside["std"]
+    assert not all(inside.values())
+    assert len(files) == list(inside.values()).count(False)
+    # The last slices of a volume in the folder, decoded here: they are those of the result.
+    number = next(p["volume"] for p in case["panels"] if p["key"] == "film")
+    shown = nifti_of(text, number, files=files).get_fdata()
+    assert shown.shape == (256, 256, 40, 2)
+    np.testing.assert_allclose(shown[..., 39, 1].T, volumes["sample_02"][39], atol=0.51 * case["top"] / 4095)
+    # Only then does the policy allow scripts from beside the page.
+    assert re.search(r"script-src [^;]*'self' file:", text)
+
+
+def test_a_page_that_fits_has_no_folder_and_loses_that_of_an_earlier_one(tmp_path, monkeypatch):
+    result = write_result(tmp_path / "r", phantom())
+    folder = folder_beside(tmp_path / "page.html")
+    monkeypatch.setattr("mrunfold.review.page.WIDEST", 0)
+    text = written(tmp_path, result)
+    assert len(list(folder.iterdir())) == len(page_data(text)["volumes"]) > 0
+    with pytest.raises(InputError, match="overwrite"):
+        written(tmp_path, result)
+    text = written(tmp_path, result, overwrite=True, one_file=True)
+    assert not folder.exists()
+    assert {v["file"] for v in page_data(text)["volumes"]} == {None}
+    assert "'self'" not in text[: text.index("</head>")]
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrunfold.review.page.WIDEST", 0)
+    folder = folder_beside(tmp_path / "page.html")
+    folder.mkdir()
+    (folder / "mine.txt").write_text("keep")
+    with pytest.raises(InputError):
+        written(tmp_path, write_result(tmp_path / "r", phantom()), overwrite=True)
+    assert (folder / "mine.txt").read_text() == "keep"
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("frame", [AXIAL, None])
+def test_volumes_of_one_place_are_frames_of_one_case(tmp_path, frame):
+    volumes = phantom(6, (24, 20))
+    result = write_result(tmp_path / "r", volumes, frame=frame, frames=(0, 1, 2, 0, 1, 2))
+    text = written(tmp_path, result)
+    (case,) = page_data(text)["cases"]
+    assert case["places"] == [[0, 3], [1, 4], [2, 5]]
+    assert case["labels"] == ["repetition 0", "repetition 1", "repetition 2"]
+    assert case["shape"] == [20, 24, 2]
+    panels = {p["key"]: p for p in case["panels"]}
+    assert [(panels[k]["frames"], panels[k]["samples"]) for k in ("recon", "film")] == [(3, 1), (3, 3)]
+    film = nifti_of(text, panels["film"]["volume"]).get_fdata()
+    # Volume 2, sample 3, second slice: the fifth of the scan.
+    np.testing.assert_allclose(film[..., 1, 1 * 3 + 2].T, volumes["sample_03"][4], atol=2e-3)
+
+
+@pytest.mark.parametrize("frames", [(0, 0, 1, 1), (0, 0, 1)])
+def test_volumes_of_other_places_or_sizes_are_cases_of_their_own(tmp_path, frames):
+    """Two volumes beside each other, and two that begin in the same place with 2 and 1 slices."""
+    count = len(frames)
+    apart = (0.0, 50.0) if count == 4 else (0.0, 0.0)
+    result = write_result(
+        tmp_path / "r", phantom(count, (24, 20)), frame=AXIAL, frames=frames, apart_mm=apart
+    )
+    cases = page_data(written(tmp_path, result))["cases"]
+    assert [c["places"] for c in cases] == [[[0, 1]], [[2, 3][: count - 2]]]
+
+
+SEEN = {
+    "axial": (((0, 1, 0), (1, 0, 0), (0, 0, 1)), 0),
+    "axial, from the head": (((0, 1, 0), (1, 0, 0), (0, 0, -1)), 0),
+    "sagittal": (((0, 0, -1), (0, 1, 0), (1, 0, 0)), 2),
+    "coronal": (((0, 0, 1), (-1, 0, 0), (0, -1, 0)), 1),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_the_three_planes_have_the_edges_that_radiologists_expect(tmp_path, name):
+    frame, own = SEEN[name]
+    text = written(tmp_path, write_result(tmp_path / "r", phantom(), frame=frame))
+    (case,) = page_data(text)["cases"]
+    assert case["plane"] == own
+    assert ["".join(edges) for edges in case["planes"]] == ["APRL", "SIRL", "SIAP"]
+    # Along each axis of RAS the volume's axis and sign, by the case's own affine to LPS.
+    steps = np.asarray(case["lps"])[:3, :3] * [[-1], [-1], [1]]
+    for ras, (axis, sign) in enumerate(case["axes"]):
+        assert int(np.argmax(np.abs(steps[ras]))) == axis
+        assert np.sign(steps[ras, axis]) == sign
+
+
+def test_one_slice_or_no_place_has_no_planes(tmp_path):
+    flat = written(tmp_path, write_result(tmp_path / "one", phantom(1), frame=AXIAL))
+    unknown = written(tmp_path, write_result(tmp_path / "r", phantom()), overwrite=True)
+    assert [page_data(text)["cases"][0]["planes"] for text in (flat, unknown)] == [None, None]
+    assert any(line.startswith("Three planes") for line in page_data(unknown)["cases"][0]["missing"])
+
+
+def test_a_sheared_stack_is_not_cut_across():
+    affine = np.diag([1.0, 1.0, 4.0, 1.0])
+    assert planes_of(affine, (20, 24, 5)).edges is not None
+    affine[0, 2] = 0.5  # each slice half a pixel beside the one before
+    assert planes_of(affine, (20, 24, 5)).edges is None

@@ -1,6 +1,5 @@
 "use strict";
 
-const page = JSON.parse(document.getElementById("page-data").textContent);
 const find = (id) => document.getElementById(id);
 const viewer = new Viewer(find("grid"), page.cases, describe);
 window.mrunfold = viewer;

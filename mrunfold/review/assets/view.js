@@ -1,11 +1,12 @@
 "use strict";
 
-const page = JSON.parse(document.getElementById("page-data").textContent);
 const find = (id) => document.getElementById(id);
 const short = (value) => Number(value).toPrecision(3);
-let film = null;
 
 const viewer = new Viewer(find("grid"), page.cases, describe);
+const film = new Film(viewer, describeFilm);
+const KINDS = { slice: "slices", frame: "frames", sample: "samples" };
+viewer.failed = cannot;
 window.mrunfold = viewer;
 
 function fillList(id, lines, tag = "li") {
@@ -13,6 +14,11 @@ function fillList(id, lines, tag = "li") {
   list.replaceChildren();
   for (const line of lines) element(tag, list, "", line);
   list.closest("section").hidden = lines.length === 0;
+}
+
+function fillSelect(id, options) {
+  find(id).replaceChildren();
+  for (const [value, text] of options) element("option", find(id), "", text).value = value;
 }
 
 function describeCase(item) {
@@ -32,16 +38,21 @@ function describeCase(item) {
   find("metrics-section").hidden = item.metrics.length === 0;
   const keys = new Set(item.panels.map((p) => p.key));
   find("overlay-controls").hidden = !keys.has("std");
-  find("film-controls").hidden = !keys.has("film");
+  find("frame-control").hidden = viewer.frames < 2;
+  find("sample-control").hidden = viewer.samples < 2;
+  fillSelect("plays", film.kinds().map((kind) => [kind, KINDS[kind]]));
+  film.plays = film.kinds().at(-1) ?? "slice"; // frames before slices, samples before frames
+  find("film-controls").hidden = film.kinds().length === 0;
+  fillSelect("cut", [["", "none"], ...item.panels.map((p) => [p.key, p.title])]);
+  find("cut-control").hidden = !item.planes;
   find("difference-control").hidden = !keys.has("reference");
-  find("preset").replaceChildren();
-  for (const name of Object.keys(item.presets)) element("option", find("preset"), "", name).value = name;
+  fillSelect("preset", Object.keys(item.presets).map((name) => [name, name]));
   find("gain-control").hidden = !item.panels.some((p) => p.role === "map");
 }
 
 function describe(state, item) {
   const count = item.shape[2];
-  const where = item.places[state.slice];
+  const where = item.places[Math.min(state.frame, item.places.length - 1)][state.slice];
   let text = `slice ${state.slice + 1} of ${count} (number ${where} of the scan, from 0)`;
   if (state.crosshair && item.lps) {
     const at = [state.column, state.row, state.slice, 1];
@@ -62,21 +73,24 @@ function describe(state, item) {
   set("low", percent(state.low), short(state.low));
   set("high", percent(state.high), short(state.high));
   const part = (value) => `${(100 * value).toFixed(1)} %`;
-  set("threshold", (100 * state.threshold) / (item.overlay_top || 1), part(state.threshold));
+  const most = item.overlay ? item.overlay.top : 0;
+  set("threshold", (100 * state.threshold) / (most || 1), part(state.threshold));
   set("opacity", 100 * state.opacity, `${Math.round(100 * state.opacity)} %`);
   find("bar").hidden = !state.overlay;
-  find("bar-top").textContent = part(item.overlay_top);
+  find("bar-top").textContent = part(most);
   find("invert").checked = state.invert;
   find("difference").checked = state.difference;
-  if (state.measure && state.measure.slice === state.slice && state.measure.kind === "distance") {
-    find("measured").textContent = `${lengthOf(state.measure, item).toFixed(1)} mm`;
-  } else find("measured").textContent = "";
+  const seen = viewer.panels.some((panel) => panel.measured(state, item));
+  const length = seen && state.measure.kind === "distance" ? lengthOf(state.measure, item) : null;
+  find("measured").textContent = length === null ? "" : `${length.toFixed(1)} mm`;
   find("gain").value = state.gain;
   find("overlay").checked = state.overlay;
   find("frame").max = viewer.frames - 1;
-  set("frame", state.frame, `${state.frame + 1} of ${viewer.frames}`);
+  set("frame", state.frame, item.labels[state.frame] ?? "");
+  find("sample").max = viewer.samples - 1;
+  set("sample", state.sample, `${state.sample + 1} of ${viewer.samples}`);
+  find("cut").value = state.cut ?? "";
   find("case").value = state.case;
-  if (document.title !== page.title) document.title = page.title;
 }
 
 // What dragging does: window, distance or region.
@@ -85,20 +99,32 @@ function tool(kind) {
   for (const radio of document.getElementsByName("tool")) radio.checked = radio.value === kind;
 }
 
-function play(on) {
-  if (film) clearInterval(film);
-  film = on && viewer.frames > 1
-    ? setInterval(() => viewer.update({ frame: viewer.state.frame + 1 }), 400) : null;
-  find("play").textContent = film ? "Pause" : "Play";
-  find("play").setAttribute("aria-pressed", String(Boolean(film)));
+function describeFilm() {
+  find("play").textContent = film.playing ? "Pause" : "Play";
+  find("play").setAttribute("aria-pressed", String(film.playing));
+  find("plays").value = film.plays;
+  find("speed").value = film.speed;
+  find("speed-value").textContent = `${film.speed} a second`;
+}
+
+function cannot(error) {
+  find("status").textContent = `This browser cannot show the images: ${error.message}`;
+  document.title = "cannot show";
+  throw error;
 }
 
 async function openCase(number) {
-  play(false);
+  film.play(false);
   const wanted = (number + page.cases.length) % page.cases.length;
-  describeCase(page.cases[wanted]);
+  viewer.state.cut = null;
   await viewer.open(wanted);
+  describeCase(viewer.item);
+  describeFilm();
+  describe(viewer.state, viewer.item);
 }
+
+const goTo = (number) => openCase(number).catch(cannot);
+const cut = (key) => viewer.cutPlanes(key || null).catch(cannot);
 
 function onKey(event) {
   if (belongsToField(event)) return;
@@ -106,7 +132,7 @@ function onKey(event) {
   let change = commonKey(event, state, item);
   if (!change && !(event.ctrlKey || event.metaKey || event.altKey)) {
     const gains = [1, 2, 5, 10];
-    const step = item.overlay_top / 20;
+    const step = item.overlay ? item.overlay.top / 20 : 0;
     const more = {
       g: { gain: gains[(gains.indexOf(state.gain) + 1) % gains.length] },
       u: { overlay: !state.overlay },
@@ -114,15 +140,17 @@ function onKey(event) {
       Escape: { measure: null, alone: null },
       t: { threshold: state.threshold - step, overlay: true },
       T: { threshold: state.threshold + step, overlay: true },
-      ArrowLeft: { frame: state.frame - 1 }, ArrowRight: { frame: state.frame + 1 },
     };
     change = more[event.key] ?? null;
-    if (event.key === " ") play(!film);
+    if (event.key === " ") film.play(!film.playing);
+    else if (event.key === "ArrowLeft") film.step(-1);
+    else if (event.key === "ArrowRight") film.step(1);
+    else if (event.key === "m") cut(state.cut === null ? state.alone ?? "recon" : null);
     else if (event.key === "l") tool("distance");
     else if (event.key === "o") tool("region");
     else if (event.key === "w") tool("window");
-    else if (event.key === "n") openCase(state.case + 1);
-    else if (event.key === "p") openCase(state.case - 1);
+    else if (event.key === "n") goTo(state.case + 1);
+    else if (event.key === "p") goTo(state.case - 1);
     else if (event.key === "r") viewer.reset();
     else if (event.key === "?" || event.key === "h") find("help").showModal();
     else if (!change) return;
@@ -137,14 +165,14 @@ function wire() {
     element("option", find("case"), "", item.title).value = number;
   }
   find("case-control").hidden = page.cases.length < 2;
-  find("case").addEventListener("change", (e) => openCase(Number(e.target.value)));
+  find("case").addEventListener("change", (e) => goTo(Number(e.target.value)));
   const number = (e) => Number(e.target.value);
   const on = (id, change) => find(id).addEventListener("input", (e) => viewer.update(change(number(e), e)));
   on("slice", (v) => ({ slice: v }));
   on("low", (v) => ({ low: (v * viewer.item.top) / 100 }));
   on("high", (v) => ({ high: (v * viewer.item.top) / 100 }));
   on("gain", (v) => ({ gain: v }));
-  on("threshold", (v) => ({ threshold: (v * viewer.item.overlay_top) / 100, overlay: true }));
+  on("threshold", (v) => ({ threshold: (v * viewer.item.overlay.top) / 100, overlay: true }));
   on("overlay", (_, e) => ({ overlay: e.target.checked }));
   on("opacity", (v) => ({ opacity: v / 100, overlay: true }));
   on("invert", (_, e) => ({ invert: e.target.checked }));
@@ -157,7 +185,11 @@ function wire() {
     radio.addEventListener("change", () => tool(radio.value));
   }
   on("frame", (v) => ({ frame: v }));
-  find("play").addEventListener("click", () => play(!film));
+  on("sample", (v) => ({ sample: v }));
+  find("cut").addEventListener("change", (e) => cut(e.target.value));
+  find("play").addEventListener("click", () => film.play(!film.playing));
+  find("plays").addEventListener("change", (e) => film.change({ plays: e.target.value }));
+  find("speed").addEventListener("input", (e) => film.change({ speed: number(e) }));
   find("reset").addEventListener("click", () => viewer.reset());
   find("print").addEventListener("click", () => window.print());
   find("help-button").addEventListener("click", () => find("help").showModal());
@@ -166,8 +198,4 @@ function wire() {
 }
 
 wire();
-openCase(0).catch((error) => {
-  find("status").textContent = `This browser cannot show the images (${error.message}); it needs WebGL 2.`;
-  document.title = "cannot show";
-  throw error;
-});
+goTo(0).then(() => { document.title = page.title; });
