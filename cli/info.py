@@ -134,6 +134,7 @@ def _image(header: Header) -> str:
 def _sampling(acquired: np.ndarray, header: Header) -> str:
     """Say what was acquired inside the padding, and the fully sampled centre of it."""
     from mrunfold.masks import calibration_region
+    from mrunfold.masks.partial import partial_axes
 
     left, right = header.padding or (0, header.matrix[1])
     inside = acquired[:, left:right]
@@ -148,6 +149,8 @@ def _sampling(acquired: np.ndarray, header: Header) -> str:
         return "nothing"
     if (lines := _lines(inside)) is not None:
         return lines + zeros
+    if partial := partial_axes(acquired):
+        return "; ".join(map(str, partial)) + zeros
     region = calibration_region(acquired)
     centre = f"fully sampled centre {_size(region)}" if min(region) else "no fully sampled centre"
     return f"1 of {inside.size / inside.sum():.3g} samples, {centre}{zeros}"

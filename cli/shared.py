@@ -15,6 +15,8 @@ Command = TypeVar("Command", bound=Callable[..., None])
 METHOD_LINES = {
     "zero_filled": "inverse FFT of what was sampled, coils combined",
     "sense": "regularised least squares (conjugate gradients)",
+    "homodyne": "partial Fourier: one side counted twice, smooth phase",
+    "pocs": "partial Fourier: smooth phase and data in turn",
     "l1_wavelet": "compressed sensing: few wavelet coefficients (SigPy)",
     "tv": "compressed sensing: small total variation (SigPy)",
     "tikhonov": "least squares about a flat image; for photographs",

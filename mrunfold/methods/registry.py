@@ -19,6 +19,8 @@ METHODS = Registry(
     {
         "zero_filled": "mrunfold.methods.zero_filled:ZeroFilled",
         "sense": "mrunfold.methods.sense:LeastSquares",
+        "homodyne": "mrunfold.methods.partial_fourier:Homodyne",
+        "pocs": "mrunfold.methods.partial_fourier:Pocs",
         "l1_wavelet": "mrunfold.methods.l1_wavelet:L1Wavelet",
         "tv": "mrunfold.methods.tv:TotalVariation",
         "tikhonov": "mrunfold.methods.tikhonov:Tikhonov",
