@@ -40,7 +40,9 @@ def main(data: Path, out: Path) -> None:
         for fraction in FRACTIONS:
             keep = np.zeros(full.kspace.shape[1:], bool)
             keep[:, : round(keep.shape[1] * fraction)] = True
-            problem = build_problem(full.kspace, full.header, acquired(keep), target="combined")
+            everything = np.ones(keep.shape, bool)
+            mask = acquired(keep)
+            problem = build_problem(full.kspace, full.header, mask, acquired=everything, target="combined")
             judge = Judge.of(full.kspace, problem)
             images = [get_method(method)(problem).mean for method in METHODS]
             rows.append([Path(name).stem, f"{fraction:.4g}", *(f"{judge.psnr(x):.2f}" for x in images)])
@@ -54,7 +56,6 @@ def main(data: Path, out: Path) -> None:
             axis[place].imshow(values, cmap="gray", vmin=0, vmax=top)
             axis[place].axis("off")
         axes[0][place].set_title(title, fontsize=9)
-    axes[1][0].set_title("error, times 5", fontsize=9)
     figure.tight_layout(pad=0.3)
     figure.savefig(out, dpi=110)
 

@@ -1,7 +1,7 @@
 """Draw and score radial and spiral scans: python docs/pictures/trajectories.py DATA OUT.png.
 
 DATA: the folder with kspace/, measured scans.  Each is reconstructed from all its interleaves, a third and a
-tenth; what is scored against is the least squares image of all.  Classical methods have the best of three
+tenth; what is scored against is the least squares image of all.  Classical methods have the better of two
 weights; BART's `pics -t` is run beside where `bart` is installed.  The table is printed.
 """
 
@@ -28,8 +28,8 @@ from mrunfold.metrics import psnr
 from mrunfold.prepare_trajectory import build_trajectory_problem
 from mrunfold.problem import Problem
 
-WEIGHTS = (0.001, 0.004, 0.015)
-BART_WEIGHTS = (0.001, 0.004, 0.015)
+WEIGHTS = (0.002, 0.01)
+BART_WEIGHTS = (0.002, 0.01)
 PARTS = (1, 3, 10)
 
 

@@ -24,7 +24,8 @@ CONTENTS = {
         "concepts/samplers", "concepts/operators", "concepts/bring-your-own", "concepts/training", "notation",
     ],
     "Use": [
-        "concepts/files", "concepts/twix", "concepts/trajectories", "concepts/frames",
+        "concepts/files", "concepts/twix", "concepts/trajectories",
+        "concepts/partial-fourier", "concepts/frames",
         "concepts/your-data", "concepts/check", "concepts/batch",
         "concepts/evaluating", "evaluation-traps", "concepts/restoration",
         "scaling", "reliability", "runtime",

@@ -89,9 +89,11 @@ def _seed(name: str) -> int:
 
 def _from_mat(path: Path, coils: int, sigma: float, shading: float | None) -> FullSlice:
     content = _read_mat(path)
-    name = next((n for n in ("raw", "data", "kdata", "Img") if n in content), None)
+    name = next((n for n in ("raw", "data", "kdata", "kdata1", "Img") if n in content), None)
     if name is None:
-        raise InputError(f"{path.name} has none of raw, data, kdata (k-space) or Img (a complex image)")
+        raise InputError(
+            f"{path.name} has none of raw, data, kdata, kdata1 (k-space) or Img (a complex image)"
+        )
     data = np.squeeze(np.asarray(content[name])).astype(np.complex64)
     if name == "Img":
         return scanned(data, path.stem, coils, sigma, shading)
