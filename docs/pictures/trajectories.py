@@ -91,7 +91,7 @@ def bart_pics(problem: Problem, scan: Along, kept: np.ndarray, weight: float) ->
         write_cfl(stem / "t", flat[:, lines].transpose(2, 0, 1).astype(np.complex64))
         write_cfl(stem / "y", y[:, :, lines].transpose(1, 2, 0)[None])
         write_cfl(stem / "s", maps.numpy().transpose(2, 3, 1, 0)[:, :, None, :, :])
-        how = ["bart", "pics", "-l1", f"-r{weight}", "-i60", "-t", "t", "y", "s", "x"]
+        how = ["bart", "pics", "-l1", f"-r{weight}", "-i60", "-e", "-t", "t", "y", "s", "x"]
         subprocess.run(how, cwd=folder, check=True, capture_output=True)
         image = read_cfl(stem / "x.cfl")
     image = image.reshape(*scan.matrix, -1)
@@ -121,7 +121,7 @@ def methods(problem: Problem, scan: Along, kept: np.ndarray) -> dict[str, list[C
 
 def scored(image: np.ndarray, truth: np.ndarray | None) -> float:
     """Return PSNR after the scale that fits best, which programs choose differently; NaN without a truth."""
-    if truth is None:
+    if truth is None or not np.isfinite(image).all():
         return float("nan")
     scale = float((image * truth).sum() / max((image**2).sum(), 1e-12))
     return psnr(truth, scale * image, data_range=float(truth.max()))

@@ -54,7 +54,7 @@ class MrdTrajectoryScan(TrajectoryScan):
             check_size(path, data, data.size)
             check_heaps(path, data)
             heads = read_heads(path, data)
-            images = _images(path, heads)
+            images = _images(path, heads, encoding)
             kspace, points = _read(path, data, heads, images)
         matrix = (encoding.encoded.matrix[0], encoding.encoded.matrix[1])
         if np.abs(points).max() <= UNIT:
@@ -76,7 +76,7 @@ def _encoding(path: Path, group: h5py.Group) -> Encoding:
     return parse_encoding(path, read_text(path, find(path, group, "xml"), MAX_XML_BYTES))
 
 
-def _images(path: Path, heads: dict[str, np.ndarray]) -> list[np.ndarray]:
+def _images(path: Path, heads: dict[str, np.ndarray], encoding: Encoding) -> list[np.ndarray]:
     """Return the numbers of the imaging acquisitions of each image, in the order measured."""
     flags = heads["flags"].astype(np.uint64)
     use = ~np.any([flagged(flags, name) for name in NOT_IMAGE], axis=0)
@@ -92,8 +92,8 @@ def _images(path: Path, heads: dict[str, np.ndarray]) -> list[np.ndarray]:
             raise InputError(f"{path}: its acquisitions have not all {words}; write them alike")
     if heads["trajectory_dimensions"][chosen[0]] < 2:
         raise InputError(
-            f"{path}: the header names a trajectory and the acquisitions carry none; write `traj` (kx, ky) "
-            "into each, or give k-space and trajectory as arrays to mrunfold.recon"
+            f"{path}: its trajectory is {encoding.trajectory} and the acquisitions carry none; write `traj` (kx, "
+            "ky) into each, or give k-space and trajectory as arrays to mrunfold.recon"
         )
     keys = np.stack([heads[f"idx.{name}"][chosen] for name in COUNTERS], axis=1)
     unique, which = np.unique(keys, axis=0, return_inverse=True)
