@@ -76,21 +76,31 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
             FORMATS.get(header.format, header.format)
             + (f", {header.acquisition}" if header.acquisition else ""),
         ),
-        ("slices", str(header.places)),
-        *([("frames", frames_words(header.frames))] if header.frames else []),
+        ("slices", str(header.images.places)),
+        *([("frames", frames_words(header.images.frames))] if header.images.frames else []),
         ("coils", str(header.coils)),
-        ("k-space", f"{_size(header.matrix)} (readout × {'phase' if points is None else 'interleaf'})"),
+        ("k-space", _kspace(scan) if points is None else f"{_size(header.matrix)} (readout × interleaf)"),
         *([] if points is None else [("trajectory", _along(points, acquired, header))]),
-        ("oversampling", _oversampling(header)),
-        ("image", _image(header)),
+        ("oversampling", _oversampling(header.images)),
+        ("image", _image(header.images)),
         *([("acquired", _sampling(acquired, header))] if points is None else []),
         ("noise scan", "none" if noise is None else f"{noise.shape[1]} samples a coil"),
         ("own images", "none" if reference is None else f"{_size(reference.shape)}"),
-        ("geometry", _geometry(header)),
+        ("geometry", _geometry(header.images)),
         *(("note", note) for note in header.notes),
         *([("settings", _settings(header))] if header.contrast else []),
         ("data crimes", "none found" if not flags else "; ".join(flags)),
     ]
+
+
+def _kspace(scan: Scan) -> str:
+    from mrunfold.io.hybrid import HybridScan
+
+    if isinstance(scan, HybridScan):
+        source = scan.source
+        size = _size((*source.header.matrix, source.partitions))
+        return f"3-D, {size} (readout × phase × partition)"
+    return f"{_size(scan.header.matrix)} (readout × phase)"
 
 
 def _size(size: tuple[int, ...]) -> str:
@@ -136,6 +146,8 @@ def _sampling(acquired: np.ndarray, header: Header) -> str:
     from mrunfold.masks import calibration_region
     from mrunfold.masks.partial import partial_axes
 
+    if header.region is not None:
+        return _points(acquired, header.region)
     left, right = header.padding or (0, header.matrix[1])
     inside = acquired[:, left:right]
     zeros = (
@@ -154,6 +166,19 @@ def _sampling(acquired: np.ndarray, header: Header) -> str:
     region = calibration_region(acquired)
     centre = f"fully sampled centre {_size(region)}" if min(region) else "no fully sampled centre"
     return f"1 of {inside.size / inside.sum():.3g} samples, {centre}{zeros}"
+
+
+def _points(acquired: np.ndarray, region: np.ndarray) -> str:
+    """Say what was acquired of two phase encodings, bool (phase, partition), of the region of a full scan."""
+    from mrunfold.masks import calibration_region
+
+    share = "" if region.all() else f", of which a full scan has {100 * region.mean():.0f} %"
+    size = f"{_size(acquired.shape)} (phase × partition){share}"
+    if acquired[region].all():
+        return f"all samples of {size}"
+    centre = calibration_region(acquired)
+    words = f"fully sampled centre {_size(centre)}" if min(centre) else "no fully sampled centre"
+    return f"1 of {region.sum() / max(1, acquired.sum()):.3g} samples of {size}, {words}"
 
 
 def _lines(acquired: np.ndarray) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterable, Iterator
@@ -18,9 +19,9 @@ from mrunfold.coils.cache import cache_folder, cached_maps
 from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.espirit import EspiritSettings
 from mrunfold.coils.given import white_maps
-from mrunfold.coils.rss import effective_coils
+from mrunfold.coils.rss import rss_noise
 from mrunfold.coils.together import Together, find_together
-from mrunfold.coils.transform import CoilTransform, find_whitening
+from mrunfold.coils.transform import CoilTransform, OfVolume, find_whitening
 from mrunfold.errors import InputError
 from mrunfold.operators import FourierMask, LinearOperator, Sense, ifft2c
 from mrunfold.problem import Problem, TargetKind, rescale
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from mrunfold.io.scan import Header
     from mrunfold.masks import Mask
 
-__all__ = ["AUTO_COILS", "ProblemSettings", "Steps", "build_problem", "find_shared"]
+__all__ = [
+    "AUTO_COILS", "ProblemSettings", "Steps", "build_problem", "compressed_coils", "find_shared",
+    "kept_samples",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ def build_problem(
     reference: np.ndarray | None = None,
     maps: np.ndarray | None = None,
     shared: Together | None = None,
+    volume: OfVolume | None = None,
 ) -> Problem:
     """Return the problem of one slice, y (coil, y, x), from k-space (coil, readout, phase) and a mask.
 
@@ -82,40 +87,39 @@ def build_problem(
     Maps, covariance, σ_y and scale come from samples that are both acquired and in the mask; the target is
     None unless all k-space inside its padding was acquired.  maps: the user's in their place, (set, coil, y,
     x) of the file's coils, which are not compressed; shared: noise and maps found from all frames of this
-    place (`find_shared`), in their place too.  An all-zero slice gives y = 0, scale 1, uniform maps.
+    place (`find_shared`), in their place too; volume: what all slices of a 3-D scan have in common.  An
+    all-zero slice gives y = 0, scale 1, uniform maps.
     Raises InputError for NaN, shapes that do not fit and too small a calibration region.
     """
-    settings = settings or ProblemSettings()
-    run = Steps()
+    settings, run = settings or ProblemSettings(), Steps()
     with run("data crimes"):
         from mrunfold.io.crimes import data_crimes
 
         held = _checked(kspace, header, acquired)
-        flags = tuple(data_crimes(kspace, held, header))
+        flags = tuple(data_crimes(kspace, held, header)) if volume is None or volume.crimes else ()
     with run("oversampling"):
         full, held = _on_final_grid(kspace, held, header, settings, run.record)
     with run("mask"):
-        keep = _kept(mask, held, header, full.shape[1:], not kspace.any())
+        keep = kept_samples(mask, held, header, full.shape[1:], not kspace.any())
         measured = np.where(keep, full, np.complex64(0))
-    apart = _calibration_apart(calibration, keep, header, settings)
-    with run("noise"):
-        coils = _whitening(*_with_centre(apart, measured, keep), noise, run.record, settings, shared)
-        white = coils.apply(measured)
-    block = None
-    if len(white) > 1 and coils.signal and maps is None and shared is None:
-        with run("calibration"):
-            centre = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
-            coils, block = _calibrated(*centre, coils, settings, run.record)
-            white = coils.apply(measured)
+    if volume is None:
+        given = (noise, calibration, maps is not None, shared)
+        coils, white, ready = _from_slice(run, measured, keep, header, settings, *given)
+    else:
+        coils, white, ready = volume.coils, volume.coils.apply(measured), volume.maps
+        run.record |= copy.deepcopy(volume.record)
     with run("maps"):
-        own = None if maps is None else white_maps(maps, coils, white.shape[1:], header.matrix[0])
-        A = _operator(white, keep, block, settings, run.record, own, shared)
+        if maps is not None:
+            ready = white_maps(maps, coils, (white.shape[1], white.shape[2]), header.matrix[0])
+            run.record["maps"] = "given"
+        A = _operator(white, keep, ready, run.record)
     with run("scale"):
-        y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0))
+        common = None if volume is None else volume.scale
+        y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0), common)
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    known = (A.coil_gain(back), back, _rss_noise(coils, held, header, run.record))
+    known = (A.coil_gain(back), back, rss_noise(coils, held, header, run.record))
     return Problem(
         y, A, sigma_y, scale, image, "none" if image is None else target, *known, flags, run.record
     )
@@ -143,7 +147,7 @@ def find_shared(
     for kspace, held, ratio in frames:
         full, kept = _on_final_grid(kspace, _checked(kspace, header, held), header, settings, {})
         one = acquired(kept) if mask is None else mask
-        keep = _kept(one, kept, header, full.shape[1:], not kspace.any())
+        keep = kept_samples(one, kept, header, full.shape[1:], not kspace.any())
         pieces.append((np.where(keep, full, np.complex64(0)) / np.float32(ratio), keep))
     few = settings.compression == "auto" and header.coils <= AUTO_COILS
     folder = cache_folder() if settings.cache == "auto" else settings.cache
@@ -165,6 +169,30 @@ def _whitening(
     return shared.coils
 
 
+def _from_slice(
+    run: Steps, measured: np.ndarray, keep: np.ndarray, header: Header, settings: ProblemSettings,
+    noise: np.ndarray | None, calibration: np.ndarray | None, own: bool, shared: Together | None,
+) -> tuple[CoilTransform, np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Return coils, k-space in them (coil, y, x) and maps (set, coil, y, x), of this slice or its frames."""
+    apart = _calibration_apart(calibration, keep, header, settings)
+    with run("noise"):
+        coils = _whitening(*_with_centre(apart, measured, keep), noise, run.record, settings, shared)
+        white = coils.apply(measured)
+    if shared is not None or len(white) == 1 or not coils.signal or own:
+        return coils, white, None if shared is None else shared.maps
+    with run("calibration"):
+        centre = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
+        coils, block = _calibrated(*centre, coils, settings, run.record)
+        white = coils.apply(measured)
+    if len(white) == 1:
+        return coils, white, None
+    with run("maps"):
+        folder = cache_folder() if settings.cache == "auto" else settings.cache
+        maps, said = cached_maps(block, (white.shape[1], white.shape[2]), settings.espirit, folder)
+        run.record["maps"] = said
+    return coils, white, maps
+
+
 def _calibrated(
     white: np.ndarray,
     keep: np.ndarray,
@@ -176,7 +204,14 @@ def _calibrated(
     espirit = settings.espirit
     block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
     record["calibration"] = list(block.shape[1:])
-    few = settings.compression == "auto" and len(white) <= AUTO_COILS
+    return compressed_coils(coils, block, settings, record)
+
+
+def compressed_coils(
+    coils: CoilTransform, block: np.ndarray, settings: ProblemSettings, record: dict[str, Any]
+) -> tuple[CoilTransform, np.ndarray]:
+    """Return coils and their calibration block (coil, …), both compressed where `settings` ask for it."""
+    few = settings.compression == "auto" and len(block) <= AUTO_COILS
     if settings.compression is None or few:
         return coils, block
     return coils.compressed(block, settings.compression, record)
@@ -221,8 +256,10 @@ class Steps:
     def __call__(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.record["steps"].append(name)
-        self.record["seconds"][name] = round(time.perf_counter() - start, 4)
+        if name not in self.record["steps"]:
+            self.record["steps"].append(name)
+        spent = self.record["seconds"].get(name, 0.0) + time.perf_counter() - start
+        self.record["seconds"][name] = round(spent, 4)
 
 
 def _checked(kspace: np.ndarray, header: Header, acquired: np.ndarray | None) -> np.ndarray:
@@ -268,7 +305,9 @@ def _rows(array: np.ndarray, wanted: int) -> np.ndarray:
     return array[np.clip(rows, 0, stored - 1)]
 
 
-def _kept(mask: Mask, held: np.ndarray, header: Header, shape: tuple[int, ...], zero: bool) -> np.ndarray:
+def kept_samples(
+    mask: Mask, held: np.ndarray, header: Header, shape: tuple[int, ...], zero: bool
+) -> np.ndarray:
     """Return which samples enter, bool (y, x): in the mask and acquired; all of the mask in a zero slice."""
     array = np.asarray(mask.array)
     if array.shape != shape and array.shape == tuple(header.matrix):
@@ -288,33 +327,19 @@ def _kept(mask: Mask, held: np.ndarray, header: Header, shape: tuple[int, ...], 
 
 
 def _operator(
-    white: np.ndarray,
-    keep: np.ndarray,
-    block: np.ndarray | None,
-    settings: ProblemSettings,
-    record: dict[str, Any],
-    own: np.ndarray | None = None,
-    shared: Together | None = None,
+    white: np.ndarray, keep: np.ndarray, maps: np.ndarray | None, record: dict[str, Any]
 ) -> LinearOperator:
     mask = torch.from_numpy(keep.astype(np.float32))
-    if own is not None:
-        record |= {"maps": "given", "map_sets": len(own)}
-    elif shared is not None:
-        own = shared.maps
-    if own is not None:
-        return Sense(torch.from_numpy(own), mask)
-    if len(white) == 1:
+    if len(white) == 1 and maps is None:
         record["maps"] = "one coil"
         return FourierMask(mask)
-    maps = None
-    if block is not None:
-        folder = cache_folder() if settings.cache == "auto" else settings.cache
-        maps, record["maps"] = cached_maps(block, (white.shape[1], white.shape[2]), settings.espirit, folder)
+    if maps is not None:
         record["map_sets"] = len(maps)
         record["support"] = round(float((maps != 0).any(axis=(0, 1)).mean()), 4)
     if maps is None or not maps.any():
         # Neither zero k-space nor pure noise has a support; A = 0 would leave methods nothing to step by.
-        log.warning("no coil maps can be found (no signal): they are taken as uniform")
+        level = logging.INFO if "volume" in record else logging.WARNING  # some slices lie beside the object
+        log.log(level, "no coil maps can be found (no signal): they are taken as uniform")
         record["maps"] = "uniform"
         maps = np.full((1, *white.shape), len(white) ** -0.5, np.complex64)
     return Sense(torch.from_numpy(maps), mask)
@@ -324,10 +349,9 @@ def _target(
     kind: TargetKind, full: np.ndarray, held: np.ndarray, header: Header, coils: CoilTransform,
     A: LinearOperator, scale: Tensor, reference: np.ndarray | None,
 ) -> Tensor | None:  # fmt: skip
-    left, right = header.padding or (0, held.shape[1])
     if kind == "none":
         return None
-    if not held[:, max(left, 0) : right].all():
+    if not held[header.complete((held.shape[0], held.shape[1]))].all():
         return _from_reference(reference, held.shape, scale) if kind == "rss" else None
     if kind == "rss":
         images = ifft2c(torch.from_numpy(full))
@@ -348,35 +372,3 @@ def _from_reference(reference: np.ndarray | None, shape: tuple[int, ...], scale:
     y, x = (n // 2 - m // 2 for n, m in zip(shape, reference.shape, strict=True))
     image[y : y + reference.shape[0], x : x + reference.shape[1]] = reference
     return torch.from_numpy(image)[None] / scale
-
-
-def _rss_noise(coils: CoilTransform, held: np.ndarray, header: Header, record: dict[str, Any]) -> Tensor:
-    """Return (√Σ_c σ_c², effective coils, share of k-space) of a fully sampled scan, and tell the record.
-
-    The Fourier transform is unitary and so is the removal of oversampling: noise of an image's pixel is that
-    of a sample, less where k-space is zero filled.
-    """
-    share = _sampled_share(held, header.padding)
-    rms = float(np.sqrt(np.trace(coils.covariance).real * share)) if coils.signal else 0.0
-    effective = effective_coils(coils.covariance)
-    record["noise"] |= {
-        "rss_rms": float(f"{rms:.4g}"),
-        "effective_coils": float(f"{effective:.4g}"),
-        "share_of_kspace": float(f"{share:.4g}"),
-    }
-    return torch.tensor([rms, effective, share])
-
-
-def _sampled_share(held: np.ndarray, padding: tuple[int, int] | None) -> float:
-    """Return the share of k-space that full sampling would fill: the rectangle around what is held.
-
-    Where that has gaps and the file says its padding, the lines are those within the padding.
-    """
-    rows, lines = (np.flatnonzero(held.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return 1.0
-    box = held[rows[0] : rows[-1] + 1, lines[0] : lines[-1] + 1]
-    width = box.shape[1]
-    if padding is not None and not box.all():
-        width = max(width, min(padding[1], held.shape[1]) - max(padding[0], 0))
-    return box.shape[0] * width / held.size

@@ -12,7 +12,7 @@ from torch import Tensor
 from mrunfold.errors import InputError
 from mrunfold.operators import LinearOperator, stack
 
-__all__ = ["Problem", "TargetKind", "collate", "rescale"]
+__all__ = ["Problem", "TargetKind", "collate", "rescale", "scale_of"]
 
 TargetKind = Literal["combined", "rss", "none"]
 
@@ -67,18 +67,28 @@ class Problem:
         return torch.linalg.vector_norm(coils, dim=-3, keepdim=True) * scale
 
 
-def rescale(y: Tensor, A: LinearOperator, sigma_y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def rescale(
+    y: Tensor, A: LinearOperator, sigma_y: Tensor, common: float | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return (y / scale, σ_y / scale, scale), scale = 99th percentile of |Aᴴy| per item, 1 where that is 0.
 
     y: (*batch, *range); sigma_y: (*batch,).  Only acquired samples enter, so a scanner could do the same.
+    common: the scale of all slices of a volume, where it was found over several of them (`scale_of`).
     """
     ndim = A.range.ndim
-    magnitude = A.adjoint(y).abs().flatten(start_dim=y.ndim - ndim)
-    rank = max(1, round(0.99 * magnitude.shape[-1]))
-    scale = magnitude.kthvalue(rank, dim=-1).values
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    if common is None:
+        scale = scale_of(A.adjoint(y).abs().flatten(start_dim=y.ndim - ndim))
+    else:
+        scale = torch.full(y.shape[: y.ndim - ndim], common, device=y.device)
     item = (...,) + (None,) * ndim
     return y / scale[item], sigma_y / scale, scale
+
+
+def scale_of(magnitude: Tensor) -> Tensor:
+    """Return the 99th percentile of |Aᴴy| (*batch, pixel) over its pixels, (*batch,), 1 where it is 0."""
+    rank = max(1, round(0.99 * magnitude.shape[-1]))
+    scale = magnitude.kthvalue(rank, dim=-1).values
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
 def collate(problems: Sequence[Problem]) -> Problem:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from mrunfold.batch.plan import Volume
+from mrunfold.errors import InputError
 from mrunfold.export import peak_memory_mb
 from mrunfold.io import atomic_path, open_scan, sha256_of
 from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.base import Method
 from mrunfold.pipeline import ReconSettings
 from mrunfold.pipeline.clock import Clock
-from mrunfold.pipeline.loop import SliceProgress, plan_slices, write_slices
+from mrunfold.pipeline.loop import plan_slices, write_slices
+from mrunfold.pipeline.progress import SliceProgress
+from mrunfold.pipeline.split import split_for
 
 __all__ = ["Work", "reconstruct_volume"]
 
@@ -44,15 +53,18 @@ def reconstruct_volume(
     system refuses; what was at `volume.final` stays then.
     """
     clock = Clock()
-    with open_scan(volume.path, *work.settings.opening) as scan:
+    with open_scan(volume.path, *work.settings.opening) as opened:
+        scan = split_for(opened, work.settings)
         job, done = plan_slices(scan, work.settings, work.method, work.device, clock)
         about = {"settings_digest": work.digest, "weights_sha256": work.weights_sha256 or "none"}
         if work.protocol_digest is not None:
             about["protocol_digest"] = work.protocol_digest
-        with atomic_path(volume.final) as part:
-            write_slices(part, job, done, digest, about=about, progress=progress)
+        positions = _positions(volume, digest, work)
+        with _unless_refused(positions), atomic_path(volume.final) as part:
+            write_slices(part, job, done, digest, about=about, progress=progress, work=positions)
             unchanged(volume.path, stamp, digest)
             written = sha256_of(part)
+        shutil.rmtree(positions, ignore_errors=True)
     spent = sum(clock.seconds.values())
     on_cuda = work.device.type == "cuda"
     return {
@@ -67,3 +79,24 @@ def reconstruct_volume(
         "threads": torch.get_num_threads(),
         "flags": list(done.flags),
     }
+
+
+def _positions(volume: Volume, digest: str, work: Work) -> Path:
+    """Return the folder of what is done of a 3-D scan, of this content under these settings; others go."""
+    key = hashlib.sha256(f"{digest} {work.digest}".encode()).hexdigest()[:16]
+    mine = volume.final.with_name(f".{volume.name}.{key}.positions")
+    name = re.compile(re.escape(f".{volume.name}.") + r"[0-9a-f]{16}\.positions")
+    for other in volume.final.parent.iterdir():
+        if name.fullmatch(other.name) and other != mine:
+            shutil.rmtree(other, ignore_errors=True)
+    return mine
+
+
+@contextmanager
+def _unless_refused(positions: Path) -> Iterator[None]:
+    """Remove what is done of a 3-D scan that cannot be reconstructed; an interruption leaves it."""
+    try:
+        yield
+    except InputError:
+        shutil.rmtree(positions, ignore_errors=True)
+        raise

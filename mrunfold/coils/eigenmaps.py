@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["covariance_kernels", "eigen_maps"]
+__all__ = ["covariance_kernels", "eigen_maps", "kernels_at"]
 
 PIXELS_AT_ONCE = 1 << 14
 
 
-def covariance_kernels(window: Tensor, kernel_width: int, threshold: float) -> Tensor:
+def covariance_kernels(window: Tensor, kernel_width: int | Sequence[int], threshold: float) -> Tensor:
     """Return the autocorrelation of the calibration kernels, (coil, coil, 2k−1, 2k−1), complex.
 
     window: calibration k-space (coil, h, w), with any zeros that are to count, or (frame, coil, h, w), whose
-    patches are rows of one matrix; kernel_width: k, at most h and w; threshold: singular values of the
+    patches are rows of one matrix; kernel_width: k, at most h and w, or that of each axis: three of them for
+    (coil, d, h, w) of a 3-D scan, with an axis more in the result; threshold: singular values of the
     calibration matrix below this share of the largest are noise.
 
     With P = V Vᴴ the projection on the row space of the calibration matrix, whose rows are the k×k patches of
     all coils: W_cd(Δ) = Σ_{q − q' = Δ} P_{(c,q),(d,q')} / k².
     Uecker et al., Magn. Reson. Med. 71 (2014) 990–1001, eq. 13 to 17.
     """
-    coils, k = window.shape[-3], kernel_width
-    patches = window.unfold(-2, k, 1).unfold(-2, k, 1)  # (…, coil, rows, columns, k, k)
-    matrix = patches.movedim(-5, -3).reshape(-1, coils * k * k)
-    projection = _row_space(matrix, threshold).reshape(coils, k * k, coils, k * k)
+    widths = (kernel_width,) * 2 if isinstance(kernel_width, int) else tuple(kernel_width)
+    axes, taps = len(widths), math.prod(widths)
+    coils = window.shape[-axes - 1]
+    patches = window
+    for k in widths:
+        patches = patches.unfold(-axes, k, 1)  # (…, coil, places of each axis, k of each axis)
+    matrix = patches.movedim(-2 * axes - 1, -axes - 1).reshape(-1, coils * taps)
+    projection = _row_space(matrix, threshold).reshape(coils, taps, coils, taps)
     pairs = projection.permute(0, 2, 1, 3).reshape(coils, coils, -1)  # (coil, coil, q·q')
-    at = torch.arange(k, device=window.device)
-    shift = at[:, None] - at + k - 1  # (k, k): index of Δ along one axis
-    side = 2 * k - 1
-    index = shift[:, None, :, None] * side + shift[None, :, None, :]
-    sums = torch.zeros(coils, coils, side * side, dtype=pairs.dtype, device=pairs.device)
-    return sums.index_add_(2, index.reshape(-1), pairs).reshape(coils, coils, side, side) / k**2
+    sides = [2 * k - 1 for k in widths]
+    index = torch.zeros((1,) * 2 * axes, dtype=torch.long, device=window.device)
+    for axis, k in enumerate(widths):
+        at = torch.arange(k, device=window.device)
+        shape = [1] * 2 * axes
+        shape[axis] = shape[axes + axis] = k
+        shift = (at[:, None] - at + k - 1).reshape(shape)  # index of Δ along one axis
+        index = index * sides[axis] + shift
+    sums = torch.zeros(coils, coils, math.prod(sides), dtype=pairs.dtype, device=pairs.device)
+    return sums.index_add_(2, index.reshape(-1), pairs).reshape(coils, coils, *sides) / taps
+
+
+def kernels_at(kernels: Tensor, place: int, size: int) -> Tensor:
+    """Return the kernels of the slice at `place` of `size` along their first axis: (coil, coil, Δy, Δx).
+
+    kernels: of a 3-D scan (coil, coil, Δ, Δy, Δx).  G(r) is a sum over all three, see `eigen_maps`: what is
+    summed along one axis for a place along it is that sum for two.
+    """
+    wave = _waves(size, size, kernels.shape[2], kernels)[place]
+    return torch.einsum("cdzyx,z->cdyx", kernels, wave)
 
 
 def _row_space(matrix: Tensor, threshold: float) -> Tensor:
@@ -59,10 +79,10 @@ def eigen_maps(
     coarse grid holds its eigenvectors well, and two steps at every pixel make them exact.  The phase of each
     set is that at which its component along the set's principal coil combination is real.
     """
-    coils, side = kernels.shape[0], kernels.shape[-1]
+    coils, sides = kernels.shape[0], kernels.shape[-2:]
     coarse = tuple(min(n, max(96, n // 3)) for n in shape)
-    waves = [_waves(n, n, side, kernels) for n in shape]
-    grid = [_waves(n, m, side, kernels) for n, m in zip(shape, coarse, strict=True)]
+    waves = [_waves(n, n, side, kernels) for n, side in zip(shape, sides, strict=True)]
+    grid = [_waves(n, m, side, kernels) for n, m, side in zip(shape, coarse, sides, strict=True)]
     start = _coarse_vectors(_covariance(kernels, *grid), sets, iterations)  # (set, pixel, coil)
     start = start.transpose(1, 2).reshape(sets * coils, *coarse)
     both = torch.stack([start.real, start.imag])

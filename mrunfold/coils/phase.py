@@ -7,7 +7,7 @@ import torch
 
 from mrunfold.operators import ifft2c
 
-__all__ = ["smooth_phase"]
+__all__ = ["OBJECT", "common_reference", "smooth_phase", "turned"]
 
 GRID = 64  # places an axis at which combinations are judged
 APART = 4  # every so many of them is a candidate
@@ -25,17 +25,27 @@ def smooth_phase(maps: Array, block: Array) -> Array:
     of a ring of coils can in the middle of the head, and the phase of the maps, and so of the image, would
     wind about that point.  Then v is the map of that place of the object whose |vᴴs| has the largest minimum.
     """
-    data = block.reshape(len(block), -1).astype(np.complex128)
-    principal = np.linalg.eigh(data @ data.conj().T)[1][:, -1]
     seen = _object_maps(maps, block)
-    reference = principal
-    if seen.size and _least(principal[:, None], seen.reshape(len(maps), -1))[0] < VANISHING:
-        candidates = seen[:, ::APART, ::APART].reshape(len(maps), -1)
-        candidates = candidates[:, np.abs(candidates).any(axis=0)]
-        if candidates.size:
-            worst = _least(candidates, seen.reshape(len(maps), -1))
-            reference = candidates[:, worst.argmax()]
-    projection = np.tensordot(reference.conj().astype(np.complex64), maps, axes=1)  # (y, x)
+    candidates = seen[:, ::APART, ::APART].reshape(len(maps), -1)
+    return turned(maps, common_reference(block, seen.reshape(len(maps), -1), candidates))
+
+
+def common_reference(block: Array, seen: Array, candidates: Array) -> Array:
+    """Return v (coil,) of `smooth_phase`: the principal component of `block` (coil, …), or a candidate.
+
+    seen, candidates: maps at places of the object (coil, place), 0 elsewhere.
+    """
+    data = block.reshape(len(block), -1).astype(np.complex128)
+    principal: Array = np.linalg.eigh(data @ data.conj().T)[1][:, -1]
+    if not seen.size or _least(principal[:, None], seen)[0] >= VANISHING:
+        return principal
+    candidates = candidates[:, np.abs(candidates).any(axis=0)]
+    return candidates[:, _least(candidates, seen).argmax()] if candidates.size else principal
+
+
+def turned(maps: Array, reference: Array) -> Array:
+    """Return maps (coil, …) turned so that the combination `reference` (coil,) of them is real."""
+    projection = np.tensordot(reference.conj().astype(np.complex64), maps, axes=1)
     size = np.abs(projection)
     turn = np.divide(projection.conj(), size, out=np.ones_like(projection), where=size > 0)
     return maps * turn

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from mrunfold.errors import InputError
 
-__all__ = ["effective_coils", "expected_rss"]
+if TYPE_CHECKING:
+    from mrunfold.coils.transform import CoilTransform
+    from mrunfold.io.scan import Header
+
+__all__ = ["effective_coils", "expected_rss", "rss_noise"]
 
 NODES = 1024
 MANY = 32  # effective coils from which two moments give the mean to 1e-5
@@ -56,3 +64,39 @@ def _mean_over_rms(share: np.ndarray, coils: float) -> np.ndarray:
     per_coil = np.maximum(noise / coils, 1e-12)
     scale = np.exp(gammaln(coils + 0.5) - gammaln(coils))
     return scale * np.sqrt(per_coil) * hyp1f1(-0.5, coils, -share / per_coil)
+
+
+def rss_noise(coils: CoilTransform, held: np.ndarray, header: Header, record: dict[str, Any]) -> Tensor:
+    """Return (√Σ_c σ_c², effective coils, share of k-space) of a fully sampled scan, and tell the record.
+
+    The Fourier transform is unitary and so is the removal of oversampling: noise of an image's pixel is that
+    of a sample, less where k-space is zero filled.
+    """
+    share = _sampled_share(held, header)
+    rms = float(np.sqrt(np.trace(coils.covariance).real * share)) if coils.signal else 0.0
+    effective = effective_coils(coils.covariance)
+    record["noise"] |= {
+        "rss_rms": float(f"{rms:.4g}"),
+        "effective_coils": float(f"{effective:.4g}"),
+        "share_of_kspace": float(f"{share:.4g}"),
+    }
+    return torch.tensor([rms, effective, share])
+
+
+def _sampled_share(held: np.ndarray, header: Header) -> float:
+    """Return the share of k-space that full sampling would fill: the rectangle around what is held.
+
+    Where that has gaps and the file says its padding, the lines are those within the padding.  Of two phase
+    encodings it is the header's region.
+    """
+    if header.region is not None:
+        return float(header.region.mean())
+    padding = header.padding
+    rows, lines = (np.flatnonzero(held.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return 1.0
+    box = held[rows[0] : rows[-1] + 1, lines[0] : lines[-1] + 1]
+    width = box.shape[1]
+    if padding is not None and not box.all():
+        width = max(width, min(padding[1], held.shape[1]) - max(padding[0], 0))
+    return box.shape[0] * width / held.size

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from mrunfold.coils.compression import apply_matrix, compression_matrix
-from mrunfold.coils.noise import NoiseModel, live_coils, noise_model, unwhitening, whiten
+from mrunfold.coils.noise import DEAD, NoiseModel, live_coils, noise_model, unwhitening, whiten
 from mrunfold.errors import InputError
 
-__all__ = ["CoilTransform", "find_whitening", "noise_record", "whitening_of"]
+__all__ = [
+    "CoilTransform", "OfVolume", "find_whitening", "noise_record", "volume_whitening", "whitening_of",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
+
+EMPTY = 1e-5  # of the strongest slice
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,55 @@ class CoilTransform:
         )
         record["coils"] |= {"virtual": len(matrix), "energy": round(energy, 4)}
         return replace(self, compression=matrix), virtual
+
+
+@dataclass(frozen=True)
+class OfVolume:
+    """What a slice of a 3-D scan has in common with the others, in place of what it would show by itself.
+
+    coils: whitening and compression; maps: its own, (set, coil, y, x) of the compressed coils, None for one
+    coil or the user's; scale: what y is divided by; record: of the noise, the coils and the calibration;
+    crimes: whether this slice is looked at for data crimes.
+    """
+
+    coils: CoilTransform
+    maps: np.ndarray | None
+    scale: float
+    record: dict[str, Any]
+    crimes: bool = True
+
+
+def volume_whitening(
+    slices: Sequence[np.ndarray],
+    kept: np.ndarray,
+    noise: np.ndarray | None,
+    record: dict[str, Any],
+    sigma: float | None = None,
+) -> CoilTransform:
+    """Return how to whiten a 3-D scan, of which `slices` (coil, y, x) are some; else as `find_whitening`.
+
+    A transform along one axis leaves white noise as it was, so that all slices have the same.  Without a
+    noise scan it is estimated in each of `slices`, and the mean over the quietest quarter of them is taken:
+    those that the object does not reach have no signal at the edge of k-space.
+    """
+    energy = np.array([[float(np.linalg.norm(coil)) for coil in one] for one in slices])  # (slice, coil)
+    strongest = slices[int(energy.sum(axis=1).argmax())]
+    if noise is not None or sigma is not None or not energy.any():
+        return find_whitening(strongest, kept, noise, record, sigma)
+    rms = np.sqrt((energy**2).sum(axis=0))
+    live = rms > DEAD * rms.max()
+    if not live.all():
+        log.warning("coils %s measure nothing and are left out", np.flatnonzero(~live).tolist())
+    # Slices with nothing but rounding errors, as simulated ones beside the object, have no noise to measure.
+    size = np.linalg.norm(energy, axis=1)
+    there = np.flatnonzero(size > EMPTY * size.max()).tolist()
+    models = [noise_model(slices[i][live], kept) for i in there]
+    quiet = sorted(models, key=lambda model: float(np.median(model.levels)))[: -(-len(models) // 4)]
+    covariance = np.mean([model.covariance for model in quiet], axis=0)
+    model = replace(quiet[0], covariance=covariance, samples=sum(m.samples for m in quiet))
+    record |= noise_record(live, model)
+    record["noise"]["slices"] = len(quiet)
+    return CoilTransform(live, covariance)
 
 
 def find_whitening(

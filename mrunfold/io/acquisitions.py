@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mrunfold.io.mrd_frames import frames_of
 from mrunfold.io.mrd_gaps import refuse_incomplete
 from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines
 from mrunfold.io.mrd_samples import calibration_differs, refuse_echoes, reversed_counts_back
+from mrunfold.io.mrd_volume import AcquisitionVolume
 from mrunfold.io.scan import Geometry, Header, Scan, refuse_not_finite
 
 __all__ = ["AcquisitionScan"]
@@ -36,8 +37,9 @@ class AcquisitionScan(Scan):
 
     Lines lie at encode step 1, its central value at N//2; imaging lines win over calibration lines of the
     same place, averages are averaged, reversed readouts turned round.  Repetitions, phases, sets, diffusion
-    weightings and contrasts are frames, `labels` has the counters of each image.  k-space of Siemens
-    scanners is conjugated.  Raises InputError for 3-D and non-Cartesian acquisitions, a header that makes no
+    weightings and contrasts are frames, `labels` has the counters of each image, or of each volume of a 3-D
+    scan (`volume`).  k-space of Siemens
+    scanners is conjugated.  Raises InputError for non-Cartesian acquisitions, a header that makes no
     sense, and sizes that cannot be true.
     """
 
@@ -71,12 +73,20 @@ class AcquisitionScan(Scan):
         self._siemens = encoding.siemens
         self._bandwidth = encoding.noise_bandwidth
         self.header = _header(self._kind, self._lines, encoding, frames, notes + said)
+        if self._lines.partitions > 1:
+            self.volume = AcquisitionVolume(self, self._lines, encoding)
+            return
         needed = 8 * self.header.coils * self.header.matrix[0] * self.header.matrix[1]
         if needed > MAX_SLICE_BYTES:
             raise InputError(
                 f"{self.path}: a slice of {self.header.coils} coils, {self.header.matrix}, "
                 f"needs {needed / 1e9:.3g} GB; the header is damaged or the file must be split"
             )
+
+    @property
+    def conjugated(self) -> bool:
+        """Whether k-space is conjugated as it is read."""
+        return self._siemens
 
     @property
     def loose(self) -> bool:
@@ -135,16 +145,19 @@ class AcquisitionScan(Scan):
         readout, phase = self.header.matrix
         kspace = np.zeros((self.header.coils, readout, phase), np.complex64)
         counts = np.zeros((readout, phase), np.float32)
-        for block in np.array_split(chosen, -(-len(chosen) // BLOCK)):
-            for number, row in zip(block, self._rows(block, self.header.coils), strict=True):
-                source, target = self._lines.span(number, readout)
-                if self._lines.reverse[number]:
-                    row = row[:, ::-1]
-                line = self._lines.line[number]
-                kspace[:, target, line] += row[:, source]
-                counts[target, line] += 1
+        for number, target, row in self.rows_of(chosen):
+            line = self._lines.line[number]
+            kspace[:, target, line] += row
+            counts[target, line] += 1
         kspace /= np.maximum(counts, 1)
         return np.conj(kspace, out=kspace) if self._siemens else kspace
+
+    def rows_of(self, chosen: np.ndarray) -> Iterator[tuple[int, slice, np.ndarray]]:
+        """Yield acquisitions, numbers rising: the number, its place along the readout, its samples."""
+        for block in np.array_split(chosen, -(-len(chosen) // BLOCK)):
+            for number, row in zip(block, self._rows(block, self.header.coils), strict=True):
+                source, target = self._lines.span(number, self.header.matrix[0])
+                yield int(number), target, (row[:, ::-1] if self._lines.reverse[number] else row)[:, source]
 
     def acquired(self, index: int) -> np.ndarray:
         mask = np.zeros(self.header.matrix, dtype=bool)
@@ -193,7 +206,7 @@ def _header(
         # By field of view: a reconSpace matrix larger than that is interpolation, which is not done here.
         ratio = [min(r / e, 1.0) for r, e in zip(recon.fov, encoded.fov, strict=True)]
         pixel = (encoded.fov[0] / readout, encoded.fov[1] / phase)
-        slice_mm = recon.fov[2]
+        slice_mm = recon.fov[2] if lines.partitions == 1 else encoded.fov[2] / lines.partitions
     crop = tuple(max(1, min(n, round(n * r))) for n, r in zip((readout, phase), ratio, strict=False))
     first, last = int(lines.line[lines.order].min()), int(lines.line[lines.order].max())
     if encoding.step1 is not None:
@@ -231,7 +244,7 @@ def _geometry(lines: Lines, encoding: Encoding) -> tuple[Geometry | None, tuple[
     if not encoding.metres or not geometry.positions.any():
         return geometry, said
     # Lengths are in metres; positions may be too, which the distance of slices tells.
-    thickness = encoding.recon.fov[2] if encoding.recon.fov else 0.0
+    thickness = encoding.recon.fov[2] if encoding.recon.fov else 0.0  # of a 3-D scan that of the slab
     steps = np.linalg.norm(np.diff(geometry.positions, axis=0), axis=1)
     step = float(np.median(steps)) if len(steps) else 0.0
     if thickness and 0.3 * thickness <= step <= 10 * thickness:

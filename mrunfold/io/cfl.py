@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.cfl_volume import CflVolume
 from mrunfold.io.frames import Frames
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
@@ -26,13 +27,14 @@ MAX_HEADER_BYTES = 1 << 20
 
 
 class CflScan(Scan):
-    """A BART file of 2-D k-space: two of dimensions 0–2, coils in 3, slices in 13.
+    """A BART file of k-space: two or all of dimensions 0–2, coils in 3, slices in 13.
 
     Echoes (5) and time (10, 11) are frames, averages (14) are averaged where they have samples; all other
     dimensions are 1.
     Two in 0 and 1 are readout and phase; in 1 and 2, as BART has a slice of a 3-D scan, both are phase
-    encodings and the first takes the place of the readout.  The header says nothing of field of view,
-    oversampling or padding.  Raises InputError for other dimensions and for a size that is not the file's.
+    encodings and the first takes the place of the readout; all three are a 3-D scan (`volume`).  The header
+    says nothing of field of view, oversampling or padding.  Raises InputError for other dimensions and for a
+    size that is not the file's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,8 +47,13 @@ class CflScan(Scan):
         expected, size = 8 * math.prod(dims), self.path.stat().st_size
         if size != expected:
             raise InputError(f"{self.path}: has {size} bytes where its .hdr says {expected}; it is truncated")
-        self._shape = _plane(self.path, dims)  # (readout, phase)
         coils = dims[COIL]
+        if all(n > 1 for n in dims[:3]):
+            _refuse_frames(self.path, dims)
+            self.volume = CflVolume(self.path, dims[:3], coils, dims[SLICE])  # type: ignore[arg-type]
+            self.header = self.volume.header
+            return
+        self._shape = _plane(self.path, dims)  # (readout, phase)
         if (one := 8 * coils * math.prod(self._shape)) > MAX_SLICE_BYTES:
             raise InputError(f"{self.path}: one slice needs {one / 1e9:.3g} GB; split it")
         labels = (
@@ -168,14 +175,14 @@ def _plane(path: Path, dims: tuple[int, ...]) -> tuple[int, int]:
     encoded = [n for n in dims[:3] if n > 1]
     if len(encoded) == 2:
         return encoded[0], encoded[1]
-    if len(encoded) < 2:
-        raise InputError(f"{path}: dimensions {dims[:4]} are no 2-D k-space (readout, phase, 1, coil)")
-    if dims[COIL] == 1:
+    raise InputError(f"{path}: dimensions {dims[:4]} are no 2-D k-space (readout, phase, 1, coil)")
+
+
+def _refuse_frames(path: Path, dims: tuple[int, ...]) -> None:
+    """Raise InputError where a 3-D scan has more than coils and volumes in dimension 13."""
+    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in (0, 1, 2, COIL, SLICE)]
+    if others:
         raise InputError(
-            f"{path}: dimensions {dims[:4]} are 3-D k-space of one coil to BART; if dimension 2 is coils, "
-            "`bart transpose 2 3 in out`; if it is slices, `bart transpose 2 13 in out`"
+            f"{path}: a 3-D scan whose BART dimension {others[0]} is {dims[others[0]]}; only coils (3) and "
+            f"volumes (13) are read of a 3-D scan, take one with `bart slice {others[0]} 0 in out`"
         )
-    raise InputError(
-        f"{path}: dimensions {dims[:4]} are 3-D k-space; for slices of a fully sampled one, "
-        "`bart fft -u -i 4 in tmp; bart transpose 2 13 tmp out`"
-    )

@@ -63,6 +63,7 @@ class Encoding:
     encoded: Space
     recon: Space
     step1: Limits | None = None
+    step2: Limits | None = None
     trajectory: str = "cartesian"
     noise_bandwidth: float = 1.0
     encodings: int = 1
@@ -100,6 +101,7 @@ def parse_encoding(path: Path, text: bytes | str, which: int = 0) -> Encoding:
     recon = _space(node) if (node := chosen.optional("reconSpace")) else encoded
     limits = chosen.optional("encodingLimits")
     step1 = limits.optional("kspace_encoding_step_1") if limits else None
+    step2 = limits.optional("kspace_encoding_step_2") if limits else None
     system = root.optional("acquisitionSystemInformation")
     bandwidth = system.number("relativeReceiverNoiseBandwidth") if system else None
     vendor = system.optional("systemVendor") if system else None
@@ -108,6 +110,7 @@ def parse_encoding(path: Path, text: bytes | str, which: int = 0) -> Encoding:
         encoded=encoded,
         recon=recon,
         step1=_limits(step1) if step1 else None,
+        step2=_limits(step2) if step2 and encoded.matrix[2] > 1 else None,
         trajectory=_trajectory(chosen.optional("trajectory")),
         noise_bandwidth=bandwidth or 1.0,
         encodings=len(encodings),

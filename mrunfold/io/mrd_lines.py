@@ -17,7 +17,7 @@ from mrunfold.io.encoding import Encoding
 from mrunfold.io.mrd_gaps import incomplete_slices, unreached
 from mrunfold.io.mrd_heads import FLAGS, NOT_IMAGE, VECTORS, VOLUME, diffusion_apart, flagged
 from mrunfold.io.mrd_place import line_numbers, placed
-from mrunfold.io.mrd_refusals import refuse_epi, refuse_partitions, refuse_trajectory, refuse_unlabelled
+from mrunfold.io.mrd_refusals import refuse_epi, refuse_trajectory, refuse_unlabelled
 from mrunfold.io.scan import Geometry, right_angles
 
 __all__ = ["FLAGS", "Lines", "geometry_of", "sort_lines"]
@@ -34,7 +34,8 @@ SAME_DIRECTION = 1e-3  # headers round
 class Lines:
     """Sorted acquisitions; arrays are indexed by the acquisition's number in the file unless said otherwise.
 
-    line: phase-encoding line; start, stop: samples kept of the readout, once turned round; centre: that of
+    line: phase-encoding line; partition: of the second phase encoding, 0 in a 2-D scan; partitions: how many
+    there are; start, stop: samples kept of the readout, once turned round; centre: that of
     k-space among all its samples, once turned round; order: numbers of all that are used, which: slice of
     each of `order`; labels: the counters of each slice; averages: how many acquisitions a place commonly has;
     average: its counter; calibration: numbers of those that coil maps alone are made of, and their counter
@@ -46,6 +47,8 @@ class Lines:
     coils: int
     samples: np.ndarray
     line: np.ndarray
+    partition: np.ndarray
+    partitions: int
     start: np.ndarray
     stop: np.ndarray
     centre: np.ndarray
@@ -71,7 +74,8 @@ class Lines:
 
     def averages_of(self, index: int) -> int:
         """Return how many acquisitions a line of one slice commonly has."""
-        _, repeats = np.unique(self.line[self.of_slice(index)], return_counts=True)
+        mine = self.of_slice(index)
+        _, repeats = np.unique(self.line[mine] * self.partitions + self.partition[mine], return_counts=True)
         return int(np.median(repeats))
 
     def calibration_of(self, index: int, phase: int) -> np.ndarray:
@@ -131,25 +135,25 @@ def sort_lines(
     use, apart, doubles = _calibration(flags, heads, use, keys, space, all_apart)
     use, coils = _coils(path, heads["active_channels"], keys, use, notes)
     order = np.flatnonzero(use)
-    refuse_partitions(path, heads["idx.kspace_encode_step_2"][order], encoding, notes)
     refuse_epi(path, flags, keys, order)
     refuse_unlabelled(path, heads["idx.kspace_encode_step_1"][order], keys[order])
-    line, loose = line_numbers(path, heads["idx.kspace_encode_step_1"], encoding, order)
+    line, partition, partitions, loose = line_numbers(path, heads, encoding, order, notes)
     reverse = flagged(flags, "reverse")
     start, stop, centre = placed(path, heads, encoding.encoded.matrix[0], reverse, order)
-    apart = _apart(apart, heads, coils, encoding, encoding_of, space, line, notes)
+    apart = _apart(apart, heads, coils, encoding, encoding_of, space, (line, partition), notes)
     unique, which = _images_of(keys[order])
     labels = tuple(dict(zip(KEY, map(int, key), strict=True)) for key in unique)
     if (unique[:, :-1] != unique[0, :-1]).any():
         log.info("%s: repetitions, phases, sets or contrasts are frames", path.name)
-    incomplete: dict[int, str] = {}
-    if not loose:
-        incomplete = incomplete_slices(_by_image(which, line[order]), encoding.encoded.matrix[1])
-        notes += [*incomplete.values(), *unreached(line[order], encoding)]
+    two = not loose and partitions == 1
+    incomplete = incomplete_slices(_by_image(which, line[order]), encoding.encoded.matrix[1]) if two else {}
+    notes += [*incomplete.values(), *([] if loose else unreached(line[order], encoding))]
     lines = Lines(
         coils=coils,
         samples=heads["number_of_samples"],
         line=line,
+        partition=partition,
+        partitions=partitions,
         start=start,
         stop=stop,
         centre=centre,
@@ -160,7 +164,7 @@ def sort_lines(
         which=which,
         labels=labels,
         noise=_noise(np.flatnonzero(flagged(flags, "noise")), heads["active_channels"], coils, notes),
-        averages=_commonly(which, line[order]),
+        averages=_commonly(which, line[order] * partitions + partition[order]),
         average=heads["idx.average"],
         calibration=apart,
         slice_counter=heads["idx.slice"],
@@ -235,7 +239,9 @@ def _calibration(
     apart = only if all_apart else only & ~inside
     use = use & ~apart
     _, place = np.unique(
-        np.column_stack([keys, heads["idx.kspace_encode_step_1"]]), axis=0, return_inverse=True
+        np.column_stack([keys, heads["idx.kspace_encode_step_1"], heads["idx.kspace_encode_step_2"]]),
+        axis=0,
+        return_inverse=True,
     )
     place = place.reshape(-1)
     imaging = np.full(int(place.max()) + 1, -1)
@@ -251,10 +257,13 @@ def _apart(
     encoding: Encoding,
     encoding_of: Callable[[int], Encoding],
     space: int,
-    line: np.ndarray,
+    places: tuple[np.ndarray, np.ndarray],
     notes: list[str],
 ) -> np.ndarray:
-    """Return the numbers of separate calibration lines that lie on the images' grid; sets their `line`."""
+    """Return the numbers of separate calibration lines on the images' grid; sets their `places`.
+
+    places: line and partition of all acquisitions.
+    """
     kept: list[np.ndarray] = []
     for other in np.unique(heads["encoding_space_ref"][apart]).tolist():
         numbers = np.flatnonzero(apart & (heads["encoding_space_ref"] == other))
@@ -265,10 +274,14 @@ def _apart(
         elif (heads["active_channels"][numbers] != coils).any():
             notes.append(f"{what} have another number of coils and are not used")
         else:
-            phase = encoding.encoded.matrix[1]
-            middle = its.step1.center if its.step1 else its.encoded.matrix[1] // 2
-            line[numbers] = heads["idx.kspace_encode_step_1"][numbers] - middle + phase // 2
-            kept.append(numbers[(line[numbers] >= 0) & (line[numbers] < phase)])
+            inside = np.ones(len(numbers), dtype=bool)
+            for axis, limits in ((1, its.step1), (2, its.step2)):
+                size, steps = encoding.encoded.matrix[axis], heads[f"idx.kspace_encode_step_{axis}"]
+                middle = limits.center if limits else its.encoded.matrix[axis] // 2
+                place = places[axis - 1]
+                place[numbers] = steps[numbers] - middle + size // 2
+                inside &= (place[numbers] >= 0) & (place[numbers] < size)
+            kept.append(numbers[inside])
             notes.append(f"{what} are a scan of their own: they make the coil maps and are not in the image")
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, dtype=np.int64)
 

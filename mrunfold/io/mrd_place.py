@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.errors import InputError
-from mrunfold.io.encoding import Encoding
+from mrunfold.io.encoding import Encoding, Limits
 
 __all__ = ["line_numbers", "placed"]
 
@@ -16,21 +16,46 @@ log = logging.getLogger(__name__)
 
 
 def line_numbers(
-    path: Path, step: np.ndarray, encoding: Encoding, order: np.ndarray
+    path: Path,
+    heads: dict[str, np.ndarray],
+    encoding: Encoding,
+    order: np.ndarray,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray, int, bool]:
+    """Return each acquisition's line and partition, how many of these there are, and whether it is loose.
+
+    loose: a central line of the header had to be disregarded.
+    There is one partition, and 0 everywhere, where no acquisition has a second phase encoding.
+    """
+    steps = heads["idx.kspace_encode_step_1"], heads["idx.kspace_encode_step_2"]
+    partitions = encoding.encoded.matrix[2]
+    line, loose = _numbers(path, steps[0], encoding.encoded.matrix[1], encoding.step1, order, "lines")
+    if int(np.ptp(steps[1][order])) == 0:
+        if partitions > 1:
+            notes.append(
+                f"the header announces {partitions} partitions and no acquisition has a second phase "
+                "encoding: read as 2-D"
+            )
+        return line, np.zeros_like(steps[1]), 1, loose
+    what = "partitions of a 3-D scan"
+    partition, also = _numbers(path, steps[1], partitions, encoding.step2, order, what)
+    return line, partition, partitions, loose or also
+
+
+def _numbers(
+    path: Path, step: np.ndarray, count: int, limits: Limits | None, order: np.ndarray, what: str
 ) -> tuple[np.ndarray, bool]:
-    """Return each acquisition's line, and whether the header's central line had to be disregarded."""
-    phase = encoding.encoded.matrix[1]
-    centre = encoding.step1.center if encoding.step1 else phase // 2
-    line = step - centre + phase // 2
+    centre = limits.center if limits else count // 2
+    line = step - centre + count // 2
     first, last = int(line[order].min()), int(line[order].max())
-    if first >= 0 and last < phase:
+    if first >= 0 and last < count:
         return line, False
-    if last - first < phase:
-        return line - (first if first < 0 else last - phase + 1), True
-    outside = (line[order] < 0) | (line[order] >= phase)
+    if last - first < count:
+        return line - (first if first < 0 else last - count + 1), True
+    outside = (line[order] < 0) | (line[order] >= count)
     raise InputError(
         f"{path}: encode step {int(step[order][outside][0])} with centre {centre} lies outside the "
-        f"encoded matrix of {phase} lines; the encoding limits are wrong"
+        f"encoded matrix of {count} {what}; the encoding limits are wrong"
     )
 
 

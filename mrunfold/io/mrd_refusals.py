@@ -1,4 +1,4 @@
-"""ISMRMRD acquisitions that are no 2-D Cartesian images, told by the acquisitions themselves."""
+"""ISMRMRD acquisitions that are no Cartesian images, told by the acquisitions themselves."""
 
 from __future__ import annotations
 
@@ -10,29 +10,14 @@ from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
 from mrunfold.io.mrd_heads import flagged
 
-__all__ = ["refuse_epi", "refuse_partitions", "refuse_trajectory", "refuse_unlabelled"]
+__all__ = ["refuse_epi", "refuse_trajectory", "refuse_unlabelled"]
 
 
 def refuse_trajectory(path: Path, encoding: Encoding) -> None:
     if encoding.trajectory != "cartesian":
         raise InputError(
-            f"{path}: its trajectory is {encoding.trajectory}; 2-D Cartesian, radial and spiral scans "
-            "are read; grid it first"
-        )
-
-
-def refuse_partitions(path: Path, step: np.ndarray, encoding: Encoding, notes: list[str]) -> None:
-    """Refuse a second phase encoding; a header that announces one nobody acquired is passed over."""
-    partitions = encoding.encoded.matrix[2]
-    if len(found := np.unique(step)) > 1:
-        raise InputError(
-            f"{path}: a 3-D scan of {max(partitions, len(found))} partitions (second phase encoding); 2-D "
-            "Cartesian scans are read, inverse-transform the partitions and write them as slices"
-        )
-    if partitions > 1:
-        notes.append(
-            f"the header announces {partitions} partitions and no acquisition has a second phase encoding: "
-            "read as 2-D"
+            f"{path}: its trajectory is {encoding.trajectory}; Cartesian, radial and spiral scans are read; "
+            "grid it first"
         )
 
 
@@ -47,7 +32,7 @@ def refuse_epi(path: Path, flags: np.ndarray, keys: np.ndarray, order: np.ndarra
     if ((backwards > 0) & (backwards < np.bincount(which))).any():
         raise InputError(
             f"{path}: an EPI scan, whatever its header calls it: lines of both readout directions in one "
-            "image, and phase-correction lines; 2-D Cartesian scans are read, correct and grid it first"
+            "image, and phase-correction lines; Cartesian scans are read, correct and grid it first"
         )
 
 

@@ -66,7 +66,13 @@ def refuse_echoes(path: Path, lines: Lines, rows: Rows) -> list[str]:
 
     Returns a note where they are alike: these are averages.
     """
-    place = np.stack([lines.which, lines.line[lines.order], lines.average[lines.order]], axis=1)
+    found_at = (
+        lines.which,
+        lines.line[lines.order],
+        lines.partition[lines.order],
+        lines.average[lines.order],
+    )
+    place = np.stack(found_at, axis=1)
     _, first, inverse, counts = np.unique(
         place, axis=0, return_index=True, return_inverse=True, return_counts=True
     )
@@ -101,9 +107,9 @@ def reversed_counts_back(lines: Lines, rows: Rows) -> bool | None:
     pairs = []
     for index in range(len(lines.labels)):
         numbers = lines.of_slice(index)
-        by_line = {int(lines.line[n]): int(n) for n in numbers[~lines.reverse[numbers]]}
+        at = {(int(lines.line[n]), int(lines.partition[n])): int(n) for n in numbers[~lines.reverse[numbers]]}
         for n in numbers[lines.reverse[numbers]].tolist():
-            near = [by_line[k] for k in (lines.line[n] - 1, lines.line[n] + 1) if k in by_line]
+            near = [at[k] for s in (-1, 1) if (k := (lines.line[n] + s, lines.partition[n])) in at]
             pairs += [(n, m) for m in near if lines.samples[n] == lines.samples[m]]
         if len(pairs) >= PAIRS:
             break
@@ -131,8 +137,10 @@ def _central(lines: Lines, pairs: np.ndarray) -> np.ndarray:
     """Return those pairs of acquisitions (pair, 2) that lie nearest to the middle of all lines."""
     if not len(pairs):
         return pairs
-    middle = np.median(lines.line[lines.order])
-    return pairs[np.argsort(np.abs(lines.line[pairs[:, 0]] - middle), kind="stable")[:PAIRS]]
+    away = np.zeros(len(pairs))
+    for place in (lines.line, lines.partition):
+        away += np.abs(place[pairs[:, 0]] - np.median(place[lines.order]))
+    return pairs[np.argsort(away, kind="stable")[:PAIRS]]
 
 
 def _bright(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

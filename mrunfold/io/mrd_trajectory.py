@@ -92,8 +92,8 @@ def _images(path: Path, heads: dict[str, np.ndarray], encoding: Encoding) -> lis
             raise InputError(f"{path}: its acquisitions have not all {words}; write them alike")
     if heads["trajectory_dimensions"][chosen[0]] < 2:
         raise InputError(
-            f"{path}: its trajectory is {encoding.trajectory} and the acquisitions carry none; write `traj` (kx, "
-            "ky) into each, or give k-space and trajectory as arrays to mrunfold.recon"
+            f"{path}: its trajectory is {encoding.trajectory} and its acquisitions carry none; write `traj` "
+            "(kx, ky) into each, or give k-space and trajectory as arrays to mrunfold.recon"
         )
     keys = np.stack([heads[f"idx.{name}"][chosen] for name in COUNTERS], axis=1)
     unique, which = np.unique(keys, axis=0, return_inverse=True)

@@ -13,6 +13,7 @@ import h5py
 from mrunfold.errors import InputError
 from mrunfold.io.centre import centred
 from mrunfold.io.hdf5 import find, open_h5, reading
+from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.layouts import LayoutScan, layout_of
 from mrunfold.io.memory import require_memory
 from mrunfold.io.mrd import find_groups
@@ -20,6 +21,7 @@ from mrunfold.io.scan import Header, Scan
 from mrunfold.io.source import files_of, open_regular
 from mrunfold.io.trajectory import Trajectory, open_along
 from mrunfold.io.twix_file import TwixFile, looks_like_twix
+from mrunfold.io.volume_centre import centred_volume
 from mrunfold.registry import Registry
 
 __all__ = ["READERS", "holds_raw_data", "open_scan"]
@@ -63,13 +65,16 @@ def open_scan(
     chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
     scan = _opened(path, measurement) if chosen is None else _opened_by(chosen, path, measurement)
     try:
+        whole = scan.volume is not None
+        if scan.volume is not None:
+            scan = HybridScan(centred_volume(scan.volume))
         header = scan.header
         slice_bytes = 8 * header.coils * header.matrix[0] * header.matrix[1]
         # What a file declares need not be on the disk: a sparse file has any size.
         require_memory(
             COPIES * slice_bytes, f"to read a slice of {scan.path.name}", "use a machine with more"
         )
-        if header.trajectory is not None:
+        if whole or header.trajectory is not None:
             return scan
         return centred(scan, measure=getattr(scan, "loose", False))
     except BaseException:

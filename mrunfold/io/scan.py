@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.frames import Frames
 
-__all__ = ["Geometry", "Header", "Scan", "refuse_not_finite", "right_angles"]
+if TYPE_CHECKING:
+    from mrunfold.io.volumes import VolumeSource
+
+__all__ = ["Geometry", "Header", "Scan", "Split", "refuse_not_finite", "right_angles"]
+
+Split = Literal["readout", "partition"]
 
 # Directions may be so far from right angles and length 1: headers round, some to two digits.
 FRAME_TOLERANCE = 1e-2
@@ -74,6 +80,10 @@ class Header:
     `slices` counts the images of all of them, one frame after another.
     trajectory: what kind of a trajectory samples lie along, None on the grid; matrix is then (readout,
     interleaf) as stored, and crop the matrix of the image.
+    region: bool (readout, phase), the samples that a complete scan of this kind has, where `padding` cannot
+    say it (partial matrices of two phase encodings, corners that are left out); None: all inside the padding.
+    output: header of the images that are written, where they are not the slices themselves, as of a 3-D scan
+    that is split along its readout; None: they are.
     """
 
     format: str
@@ -92,11 +102,28 @@ class Header:
     notes: tuple[str, ...] = ()
     frames: Frames | None = None
     trajectory: str | None = None
+    region: np.ndarray | None = field(default=None, compare=False, repr=False)
+    output: Header | None = None
 
     @property
     def places(self) -> int:
         """How many slices each frame has."""
         return self.slices if self.frames is None else self.frames.places
+
+    @property
+    def images(self) -> Header:
+        """The header of the images that are written: their number, size and place."""
+        return self if self.output is None else self.output
+
+    def complete(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return which samples of k-space `shape` (readout, phase) a complete scan has, bool."""
+        if self.region is not None:
+            return self.region
+        inside = np.ones(shape, dtype=bool)
+        if self.padding is not None:
+            left, right = self.padding
+            inside[:, : max(left, 0)] = inside[:, right:] = False
+        return inside
 
 
 class Scan(ABC):
@@ -108,6 +135,7 @@ class Scan(ABC):
 
     path: Path
     header: Header
+    volume: VolumeSource | None = None  # of a 3-D scan: `open_scan` makes slices of it, nothing here is read
 
     @classmethod
     def recognises(cls, path: Path, start: bytes) -> bool:
@@ -142,6 +170,10 @@ class Scan(ABC):
         """Return where samples lie, (readout, interleaf, 2) in cycles per field of view, None on the grid."""
         return None
 
+    def ready(self, index: int, progress: Callable[[float], None] = lambda fraction: None) -> None:
+        """Do what must be done before slice `index` can be read; progress: called with the fraction done."""
+        return None
+
     def require(self, indices: Iterable[int]) -> None:
         """Raise InputError, before any work, where one of these slices cannot be reconstructed."""
         for index in indices:
@@ -150,6 +182,14 @@ class Scan(ABC):
     def reference(self, index: int) -> np.ndarray | None:
         """Return the file's own reconstruction of that slice, float32 (crop), or None."""
         return None
+
+    def split(self, along: Split) -> Scan:
+        """Return the scan with its slices along another axis, which only 3-D scans have.
+
+        readout: each position of the readout is a slice, with two phase encodings; partition: the second
+        phase encoding, which must be complete, is transformed.
+        """
+        return self
 
     @abstractmethod
     def close(self) -> None: ...

@@ -89,6 +89,7 @@ class TwixScan(AcquisitionScan):
             "an EPI scan: lines of both readout directions and phase-correction lines": back.any()
             and not back.all()
             and flag(mask, "PHASCOR").any(),
+            "a 3-D scan (two phase encodings)": len(np.unique(mdh["Counter"]["Par"][is_image(mdh)])) > 1,
             "several slices measured at once (SMS)": together > 1 or flag(mask, "SLICE_ACCEL_REFSCAN").any(),
         }
         kind = next((text for text, is_so in found.items() if is_so), None)

@@ -3,7 +3,7 @@
 from mrunfold.masks.acquired import acquired, calibration_region
 from mrunfold.masks.base import Mask
 from mrunfold.masks.cartesian import equispaced, equispaced_fraction, magic, random, seed_from_name
-from mrunfold.masks.draw import INTERLEAVES, KINDS, MASKS, draw
+from mrunfold.masks.draw import INTERLEAVES, KINDS, LINES, MASKS, draw
 from mrunfold.masks.gaussian import gaussian, gaussian1d
 from mrunfold.masks.poisson import poisson
 from mrunfold.masks.radial import radial
@@ -11,6 +11,7 @@ from mrunfold.masks.radial import radial
 __all__ = [
     "INTERLEAVES",
     "KINDS",
+    "LINES",
     "MASKS",
     "Mask",
     "acquired",

@@ -14,7 +14,7 @@ from mrunfold.masks.base import Mask
 from mrunfold.masks.grid import checked_accel, checked_shape
 from mrunfold.registry import Registry
 
-__all__ = ["INTERLEAVES", "KINDS", "MASKS", "draw"]
+__all__ = ["INTERLEAVES", "KINDS", "LINES", "MASKS", "draw"]
 
 LINES = {
     "random": "mrunfold.masks.cartesian:random",

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mrunfold.export import ZERO_FILLED, sample_name
+from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Scan
 from mrunfold.methods.base import Method
+from mrunfold.pipeline.assemble import write_positions
 from mrunfold.pipeline.clock import Clock
+from mrunfold.pipeline.datasets import datasets
 from mrunfold.pipeline.memory import check_memory
 from mrunfold.pipeline.own import Own, resolve
+from mrunfold.pipeline.progress import SliceProgress, within
 from mrunfold.pipeline.report import Done, provenance
-from mrunfold.pipeline.settings import ReconSettings
-from mrunfold.pipeline.slices import Job, SliceImages, draw_mask, target_kind
+from mrunfold.pipeline.settings import ReconSettings, slices_for
+from mrunfold.pipeline.slices import Job, draw_mask, target_kind
 from mrunfold.pipeline.together import by_place
 from mrunfold.pipeline.volume import VolumeWriter, open_writer
 
-__all__ = ["SliceProgress", "plan_slices", "write_slices"]
-
-SliceProgress = Callable[[float, int], None]
+__all__ = ["plan_slices", "write_slices"]
 
 
 def plan_slices(
@@ -39,12 +42,14 @@ def plan_slices(
     Raises InputError for slices, masks and targets that the scan does not have.
     """
     check_memory(scan, settings)
-    indices = settings.images(scan.header)
+    outputs = settings.images(scan.header.images)
+    indices = slices_for(scan.header, outputs)
     scan.require(indices)
     kind = target_kind(scan, settings, indices[0])
     parts = resolve(own or Own(), scan.header)
     drawn = draw_mask(scan, settings, parts)
-    return Job(scan, settings, method, kind, drawn, scan.noise(), device, clock, parts), Done(indices)
+    job = Job(scan, settings, method, kind, drawn, scan.noise(), device, clock, parts)
+    return job, Done(indices, outputs)
 
 
 def write_slices(
@@ -56,51 +61,50 @@ def write_slices(
     references: bool = False,
     about: Mapping[str, Any] | None = None,
     progress: SliceProgress | None = None,
+    work: Path | None = None,
 ) -> None:
     """Reconstruct the slices of `done.indices` into the file `path`, one in memory at a time.
 
     The file holds `reconstruction` float32 (slice, readout, phase), cropped, as fastMRI's submissions do,
     `std`, `quantile_05` and `quantile_95` where samples were drawn, and where it came from as attributes.
     digest: sha256 of the raw file; references: write target, zero-filled and complex images and the
-    mask too; about: further attributes; progress: called with (slices done, slices in all).
+    mask too; about: further attributes; progress: called with (slices done, slices in all).  Of a 3-D scan
+    that is split along its readout, slices are its positions; work: folder that keeps those that are done, so
+    that a later call with the same folder goes on; None: beside `path`, gone with an error.
     """
-    total = len(done.indices)
-    with open_writer(path, total, job.scan.header.crop) as writer:
-        for number, place in enumerate(by_place(job.scan.header, done.indices)):
-            index = done.indices[place]
-            within = None if progress is None else partial(_within, progress, number, total)
-            if within is not None:
-                within(0.0)
-            images = job.reconstruct(index, zero_filled=references, progress=within)
-            with job.clock("write"):
-                writer.put("reconstruction", place, images.recon)
-                if references and images.target is not None:
-                    writer.put("target", place, images.target)
-                if images.zero_filled is not None and job.method.name != ZERO_FILLED:
-                    # What a method began with, for readers to compare with, without a second run.
-                    writer.put(ZERO_FILLED, place, images.zero_filled)
-                for name, values in images.maps():
-                    writer.put(name, place, values)
-                if references:
-                    _put_complex(writer, place, images, job.settings)
-            done.add(place, images)
-        done.sort()
-        if progress is not None:
-            progress(total, total)
+    shown = job.scan.header.images
+    with open_writer(path, len(done.outputs), shown.crop) as writer:
+        if job.scan.header.output is None:
+            _write_each(writer, job, done, references, progress)
+        else:
+            with contextlib.ExitStack() as stack:
+                if work is None:
+                    work = path.with_name(f".{path.name}.positions")
+                    stack.callback(shutil.rmtree, work, ignore_errors=True)
+                write_positions(writer, job, done, work, references, progress)
         writer.describe({**provenance(job, done, digest), **(about or {})})
 
 
-def _put_complex(writer: VolumeWriter, place: int, images: SliceImages, settings: ReconSettings) -> None:
-    """Write what there is besides magnitudes: the complex image and its samples, mask, coil maps."""
-    writer.put_array("image", place, images.image)
-    writer.put_array("mask", place, images.mask.array)
-    if "complex" in settings.save and images.complex_samples is not None:
-        for number, one in enumerate(images.complex_samples):
-            writer.put_array(f"complex_{sample_name(number)}", place, one)
-    if images.coil_maps is not None:
-        writer.put_array("maps", place, images.coil_maps)
-
-
-def _within(progress: SliceProgress, place: int, total: int, fraction: float) -> None:
-    # A slice counts as done when it is written, not before.
-    progress(place + min(fraction, 0.999), total)
+def _write_each(
+    writer: VolumeWriter, job: Job, done: Done, references: bool, progress: SliceProgress | None
+) -> None:
+    total = len(done.indices)
+    # Of a 3-D scan one volume after another; else all frames of a place before the next.
+    whole = isinstance(job.scan, HybridScan)
+    order = range(total) if whole else by_place(job.scan.header, done.indices)
+    for number, place in enumerate(order):
+        index = done.indices[place]
+        inside = None if progress is None else partial(within, progress, number, total)
+        if inside is not None:
+            inside(0.0)
+        images = job.reconstruct(index, zero_filled=references, progress=inside)
+        with job.clock("write"):
+            found, others = datasets(images, job, references)
+            for name, image in found.items():
+                writer.put(name, place, image)
+            for name, array in others.items():
+                writer.put_array(name, place, array)
+        done.add(place, images)
+    done.sort()
+    if progress is not None:
+        progress(total, total)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["ProgressLines", "progress_lines"]
+__all__ = ["ProgressLines", "SliceProgress", "progress_lines", "within"]
+
+SliceProgress = Callable[[float, int], None]  # (slices done, slices in all)
 
 FIRST, GROWTH, LONGEST = 2.0, 1.5, 60.0  # seconds to the first line, and how the time between lines grows
 
@@ -41,6 +43,11 @@ class ProgressLines:
             left = datetime.timedelta(seconds=round(elapsed / done * (total - done)))
             words += f", {elapsed / done:.1f} s each, {left} left"
         print(words, file=self._stream or sys.stderr, flush=True)
+
+
+def within(progress: SliceProgress, place: int, total: int, fraction: float) -> None:
+    """Report the fraction of a slice that is done; it counts as done when it is written, not before."""
+    progress(place + min(fraction, 0.999), total)
 
 
 @contextmanager

@@ -28,11 +28,13 @@ PURPOSE = "research, not for diagnosis"
 class Done:
     """What is kept of the slices that are done: facts of each, images of the middle one only.
 
-    indices: slices of the scan, in the order of the volume; flags: an ordered set; middle: the images that
-    the preview shows.
+    indices: slices of the scan, in the order of the volume; outputs: images of the volume, the same unless
+    slices are positions of a 3-D scan's readout; flags: an ordered set; middle: the images that the preview
+    shows.
     """
 
     indices: list[int]
+    outputs: list[int]
     middle: SliceImages | None = None
     flags: dict[str, None] = field(default_factory=dict)
     slices: list[dict[str, Any]] = field(default_factory=list)
@@ -41,7 +43,7 @@ class Done:
     @property
     def shown(self) -> int:
         """Place in the volume of the slice that the preview shows."""
-        return len(self.indices) // 2
+        return len(self.outputs) // 2
 
     @property
     def check(self) -> dict[str, Any]:
@@ -56,11 +58,15 @@ class Done:
 
     def add(self, place: int, images: SliceImages) -> None:
         """Take note of the slice at `place` of the volume."""
-        self.flags.update(dict.fromkeys(images.flags))
-        self.slices.append(images.record)
-        self.with_target &= images.target is not None
+        self.note(images.flags, images.record, images.target is not None)
         if place == self.shown:
             self.middle = images
+
+    def note(self, flags: tuple[str, ...], record: dict[str, Any], with_target: bool) -> None:
+        """Take note of what is known of one more slice."""
+        self.flags.update(dict.fromkeys(flags))
+        self.slices.append(record)
+        self.with_target &= with_target
 
     def sort(self) -> None:
         """Bring what is kept of slices into the order of the volume: they may be worked on in another."""
@@ -88,11 +94,11 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
         "mrunfold_version": versions(["mrunfold"])["mrunfold"] or "unknown",
         "input_sha256": digest,
         "input_format": job.scan.header.format,
-        "header": header_facts(job.scan.header, done.indices),
+        "header": header_facts(job.scan.header.images, done.outputs),
         "method": job.method.name,
         "weights_sha256": done.slices[0]["method"].get("weights_sha256") or "none",
         "settings": job.settings.record(),
-        "slices": done.indices,
+        "slices": done.outputs,
         "mask": _mask_facts(job, done),
         "target_kind": job.kind,
         "units": "magnitude in the input file's own scale",
@@ -112,7 +118,7 @@ def _floors(done: Done) -> list[float] | None:
 
 def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None) -> dict[str, Any]:
     """Return what record.json holds; no path, host or person is in it."""
-    header = job.scan.header
+    header = job.scan.header.images
     on_cuda = job.device.type == "cuda"
     return {
         "purpose": PURPOSE,
@@ -157,17 +163,17 @@ def _seconds_per_slice(clock: Clock, count: int) -> float:
 
 def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview:
     """Return the preview of the middle slice; `scores` of the volume, None without a reference."""
-    images, header = done.images, job.scan.header
+    images, header = done.images, job.scan.header.images
     given = ", ".join(f"{key}={value}" for key, value in job.settings.record()["parameters"].items())
     parameters = f" ({given})" if given else ""
     heading = (
-        f"{job.scan.path.name} · {_place(header, done.indices[done.shown])} · "
+        f"{job.scan.path.name} · {_place(header, done.outputs[done.shown])} · "
         f"{job.method.name}{parameters} · {PURPOSE}"
     )
     captions, labels = [str(images.mask), f"magnitude: {job.kind}"], []
     if scores is not None and scores["psnr"] is not None and images.target is not None:
         captions[1] += (
-            f" · all {len(done.indices)} slices: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f} "
+            f" · all {len(done.outputs)} slices: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f} "
             f"against {job.kind} of the full data ({RULE})"
         )
         for name, image in (("zero-filled", images.zero_filled), ("reconstruction", images.recon)):

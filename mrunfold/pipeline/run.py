@@ -19,12 +19,14 @@ from mrunfold.io.scan import Header
 from mrunfold.io.source import Stamp, unchanged
 from mrunfold.methods.registry import get_method
 from mrunfold.pipeline.clock import Clock
-from mrunfold.pipeline.loop import SliceProgress, plan_slices, write_slices
+from mrunfold.pipeline.loop import plan_slices, write_slices
 from mrunfold.pipeline.own import Own
+from mrunfold.pipeline.progress import SliceProgress
 from mrunfold.pipeline.report import Done, make_preview, run_record
 from mrunfold.pipeline.scores import score_volume
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.slices import Job, choose_device
+from mrunfold.pipeline.split import split_for
 from mrunfold.pipeline.volume import read_slices
 from mrunfold.review import write_preview
 
@@ -67,19 +69,21 @@ def reconstruct(
     clock = Clock()
     with contextlib.suppress(OSError):  # what is not there, open_scan says better
         stamp = Stamp.of(Path(path))
-    with open_scan(Path(path), *settings.opening) as scan:
+    with open_scan(Path(path), *settings.opening) as opened:
+        scan = split_for(opened, settings)
         with clock("hash"):
             digest = scan_digest(scan.path)
-        places = stacks(scan.header, settings.images(scan.header))  # refused before the work
-        check_nifti(scan.header.crop, places)
+        shown = scan.header.images
+        places = stacks(shown, settings.images(shown))  # refused before the work
+        check_nifti(shown.crop, places)
         job, done = plan_slices(scan, settings, method, device, clock, own)
         with result_folder(final, overwrite) as folder:
             write_slices(folder / "recon.h5", job, done, digest, references=True, progress=progress)
             with clock("export"):
                 named = {"reconstruction": "recon", **{name: name for name in done.images.uncertainty}}
-                _write_stacks(folder, places, scan.header, named)
+                _write_stacks(folder, places, shown, named)
                 if "complex" in settings.save:
-                    _write_stacks(folder, places, scan.header, {"image": "recon_complex"}, np.complex64)
+                    _write_stacks(folder, places, shown, {"image": "recon_complex"}, np.complex64)
                 scores = _scores(job, done, folder / "recon.h5")
                 write_preview(folder / "preview.png", make_preview(job, done, scores))
             with clock("hash"):
@@ -118,6 +122,6 @@ def _scores(job: Job, done: Done, path: Path) -> dict[str, Any] | None:
     """Return the volume's scores where a mask was drawn over slices that are all fully sampled."""
     if job.drawn is None or not done.with_target:
         return None
-    places = range(len(done.indices))
+    places = range(len(done.outputs))
     target = partial(read_slices, path, "target", places)
     return score_volume(target, partial(read_slices, path, "reconstruction", places))

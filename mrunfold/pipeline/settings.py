@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from mrunfold.io.scan import Header
 from mrunfold.io.trajectory import Trajectory
 from mrunfold.methods.registry import DEFAULT_METHOD
 
-__all__ = ["SAVED", "ReconSettings", "parse_slices"]
+__all__ = ["SAVED", "ReconSettings", "parse_slices", "slices_for"]
 
 SAVED = ("complex", "mask", "maps")
 
@@ -179,3 +180,15 @@ def parse_slices(text: str | None, count: int, what: str = "slices") -> list[int
     if not found or len(set(found)) != len(found):
         raise InputError(wanted)
     return found
+
+
+def slices_for(header: Header, outputs: Sequence[int]) -> list[int]:
+    """Return the slices of the scan that make up the images `outputs`: these, mostly.
+
+    Of a 3-D scan that is split along its readout each image has pixels of all positions of its volume.
+    """
+    if header.output is None:
+        return list(outputs)
+    each, along = header.crop[1], header.images.crop[0]
+    volumes = dict.fromkeys(output // each for output in outputs)
+    return [index for volume in volumes for index in range(volume * along, (volume + 1) * along)]

@@ -24,9 +24,10 @@ from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.magnitude import complex_image, floor_record, magnitude, noise_share, target_magnitude
 from mrunfold.pipeline.own import OwnParts
-from mrunfold.pipeline.settings import ReconSettings
+from mrunfold.pipeline.settings import ReconSettings, slices_for
 from mrunfold.pipeline.together import Shared
 from mrunfold.pipeline.units import in_units, unit_of
+from mrunfold.pipeline.volume_parts import VolumeParts, parts_of
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.prepare_trajectory import build_trajectory_problem
 from mrunfold.problem import Problem, TargetKind
@@ -151,15 +152,15 @@ def _of_mask(drawn: Mask | None, held: np.ndarray, header: Header) -> tuple[str,
 
 
 def _twice_undersampled(drawn: Mask | None, held: np.ndarray, header: Header) -> tuple[str, ...]:
-    left, right = header.padding or (0, held.shape[1])
-    if drawn is None or held[:, max(left, 0) : right].all() or not held.any():
+    complete = header.complete((held.shape[0], held.shape[1]))
+    if drawn is None or held[complete].all() or not held.any():
         return ()
     return ("the mask was drawn over a file that is itself undersampled: the actual R counts both",)
 
 
 def _readout_undersampled(mask: Mask | None, header: Header) -> tuple[str, ...]:
     """Say that a mask of points on a 2-D scan is a simulation; a .cfl and an array may be of a 3-D scan."""
-    if mask is None or header.format in ("cfl", "array"):
+    if mask is None or header.format in ("cfl", "array") or header.output is not None:
         return ()
     if (mask.array.all(axis=0) == mask.array.any(axis=0)).all():
         return ()
@@ -196,11 +197,13 @@ class Job:
     clock: Clock
     own: OwnParts = field(default_factory=OwnParts)
     shared: Shared = field(default_factory=Shared)
+    volumes: dict[int, VolumeParts] = field(default_factory=dict)  # of a 3-D scan: that of the last slice
 
     @cached_property
     def checked(self) -> frozenset[int]:
         """The slices of which samples are held out, to check the method by."""
-        return checked_slices(self.settings.images(self.scan.header), self.settings.check)
+        header = self.scan.header
+        return checked_slices(slices_for(header, self.settings.images(header.images)), self.settings.check)
 
     @torch.no_grad()
     def reconstruct(
@@ -208,14 +211,7 @@ class Job:
     ) -> SliceImages:
         """Reconstruct slice `index`, the same whichever others are; `zero_filled` asks for that image too."""
         header = self.scan.header
-        with self.clock("read"):
-            kspace = self.scan.kspace(index)
-            held = self.scan.acquired(index)
-            unit = unit_of(kspace)
-        # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
-        mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
-        with self.clock("problem"):
-            problem = self._problem(index, mask, held, unit, in_units(kspace, unit)).to(self.device)
+        problem, mask, held, unit = self._problem(index, progress)
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
             result = self.method(problem, seeds=seeds, progress=progress)
@@ -249,27 +245,43 @@ class Job:
         )
         return images.times(unit, f"{self.scan.path}: slice {index}")
 
-    def _problem(self, index: int, mask: Mask, held: np.ndarray, unit: float, kspace: np.ndarray) -> Problem:
-        """Return the problem of slice `index`, its k-space in `unit` and what the file holds of it given."""
+    def _problem(
+        self, index: int, progress: Callable[[float], None] | None
+    ) -> tuple[Problem, Mask, np.ndarray, float]:
+        """Return the problem of a slice, its mask, what was acquired, and what samples are divided by."""
         header = self.scan.header
-        noise = self.noise if self.own.noise is None else self.own.noise
+        with self.clock("read"):
+            self.scan.ready(index, progress or (lambda fraction: None))
+            kspace = self.scan.kspace(index)
+            held = self.scan.acquired(index)
+        # A slice without any sample (a volume may hold some) is reconstructed as zeros, under any mask.
+        mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
         how = _problem_settings(self.settings)
-        common: dict[str, Any] = {
-            "noise": in_units(noise, unit / self.scan.noise_ratio(index)),
-            "acquired": held,
-            "settings": how.times(1 / unit),
-            "target": self.kind,
-            "maps": self.own.maps_of(header, index),
-        }
-        trajectory = self.scan.trajectory(index)
-        if trajectory is not None:
-            return build_trajectory_problem(kspace, trajectory, header.crop, mask.array, **common)
-        common["calibration"] = in_units(self.scan.calibration(index), unit)
-        common["reference"] = in_units(self.scan.reference(index), unit)
-        if kspace.any():
-            parts = (self.scan, self.settings, how, self.drawn, self.own, noise, unit)
-            common["shared"] = self.shared.of(index, *parts)
-        return build_problem(kspace, header, mask, **common)
+        noise = self.noise if self.own.noise is None else self.own.noise
+        with self.clock("problem"):
+            parts = parts_of(self.volumes, self.scan, index, mask, held, noise, how, self.own)
+            unit = unit_of(kspace) if parts is None else parts.unit
+            kspace = in_units(kspace, unit)
+            common: dict[str, Any] = {
+                "noise": in_units(noise, unit / self.scan.noise_ratio(index)),
+                "acquired": held,
+                "settings": how.times(1 / unit),
+                "target": self.kind,
+                "maps": self.own.maps_of(header, index),
+            }
+            trajectory = self.scan.trajectory(index)
+            if trajectory is not None:
+                problem = build_trajectory_problem(kspace, trajectory, header.crop, mask.array, **common)
+                return problem.to(self.device), mask, held, unit
+            common["calibration"] = in_units(self.scan.calibration(index), unit)
+            common["reference"] = in_units(self.scan.reference(index), unit)
+            if parts is not None:
+                common["volume"] = parts.of(index)
+            elif kspace.any():
+                frames = (self.scan, self.settings, how, self.drawn, self.own, noise, unit)
+                common["shared"] = self.shared.of(index, *frames)
+            problem = build_problem(kspace, header, mask, **common)
+        return problem.to(self.device), mask, held, unit
 
     def _checked(self, index: int, problem: Problem, seeds: Seeds, result: Result) -> dict[str, Any] | None:
         """Return what held-out samples say of the method on this slice, None where it is not looked at."""

@@ -55,6 +55,11 @@ class VolumeWriter:
             dataset.id.write_direct_chunk((place, *(0 for _ in data.shape)), data.tobytes())
         self._disk.check()
 
+    def whole(self, name: str, array: np.ndarray) -> None:
+        """Write a dataset that has no slices."""
+        self._file[name] = np.ascontiguousarray(array)
+        self._disk.check()
+
     def describe(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes of the file: text and numbers as they are, everything else as JSON."""
         self._described.update(plain(attributes))

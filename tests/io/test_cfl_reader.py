@@ -49,7 +49,7 @@ def test_undersampling_is_seen(tmp_path, kspace):
     ("dims", "word"),
     [
         ((23, 18, 8), "bart transpose 2 3"),
-        ((23, 18, 8, 4), "bart fft -u -i 4"),
+        ((23, 18, 8, 4), "bart transpose 2 13"),
         ((23, 18, 1, 4, 2), "BART dimension 4 is 2"),
         ((23, 18, 1, 4, 1, 1, 5), "BART dimension 6 is 5.*`bart slice 6 0 in out`"),
         ((23, 1, 1, 4), "no 2-D k-space"),

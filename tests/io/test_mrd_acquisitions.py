@@ -232,7 +232,10 @@ class TestCounters:
     def test_partitions_that_were_acquired(self, tmp_path, kspace):
         xml = header_xml(kspace, SHAPE).replace("<z>1</z>", "<z>2</z>", 1)
         rows = [row for z in range(2) for row in lines(kspace, kspace_encode_step_2=z)]
-        assert "a 3-D scan of 2 partitions" in refusal(tmp_path, rows, kspace, xml)
+        with scan_of(tmp_path, rows, kspace, xml) as scan:
+            assert scan.source.partitions == 2
+            assert "a 3-D scan with complete partitions" in scan.header.notes[-1]
+            np.testing.assert_allclose(scan.kspace(1)[:, ::2, 0], 2**0.5 * kspace[0][:, ::2, 0], atol=1e-5)
 
 
 class TestStopped:
