@@ -37,7 +37,7 @@ class VolumeMaps:
 
     def __init__(self, block: np.ndarray, size: tuple[int, int, int], settings: EspiritSettings) -> None:
         if settings.backend != "torch":
-            raise InputError("SigPy makes maps of 2-D scans only; leave out --maps sigpy for a 3-D scan")
+            raise InputError("SigPy makes maps of 2-D scans only; take the maps of torch for a 3-D scan")
         self._size, self._settings = size, settings
         self._block = block / np.abs(block).max()
         k = settings.kernel_width
