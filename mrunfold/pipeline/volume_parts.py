@@ -17,7 +17,6 @@ from mrunfold.io.scan import Scan
 from mrunfold.masks import Mask, calibration_region
 from mrunfold.operators import FourierMask, LinearOperator, Sense
 from mrunfold.pipeline.own import OwnParts
-from mrunfold.pipeline.together import place_of
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, compressed_coils, kept_samples
 from mrunfold.problem import scale_of
@@ -143,7 +142,7 @@ def parts_of(
         noise = in_units(noise, 1 / scan.noise_ratio(index))
 
         def maps(one: int) -> np.ndarray | None:
-            return own.maps_of(place_of(header, one))
+            return own.maps_of(header, one)
 
         volumes[volume] = VolumeParts(scan, volume, keep, noise, how, maps)
     return volumes[volume]
