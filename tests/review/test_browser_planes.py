@@ -86,6 +86,27 @@ def place(browser) -> list[int]:
     return browser.run("const s = window.mrunfold.state; return [s.column, s.row, s.slice]")
 
 
+def cross(browser, key: str) -> list[float]:
+    """Where the cross of a plane is, in pixels of its picture: between the ends of its first two lines."""
+    return browser.run(
+        "const p = window.mrunfold.panel(arguments[0]), box = p.stage.getBoundingClientRect();"
+        "const lines = [...p.lines.querySelectorAll('line.cross')];"
+        "const [a, b] = lines.map((l) => l.getBoundingClientRect());"
+        "const scale = p.canvas.width / box.width;"
+        "return [(a.right + b.left) / 2 - box.left, a.top - box.top].map((v) => v * scale)",
+        key,
+    )
+
+
+def test_the_cross_is_in_the_middle_as_the_planes_open(planes):
+    """Column 20 of 40, row 24 of 48 and slice 6 of 12: half a pixel from the middle of each picture."""
+    for key in ("axial", "coronal", "sagittal"):
+        height, width = planes.pixels(key).shape[:2]
+        scale = min(width / extent(key)[0], height / extent(key)[1])
+        x, y = cross(planes, key)
+        assert (x, y) == pytest.approx((width / 2, height / 2), abs=2.5 * scale), key
+
+
 @pytest.mark.parametrize("key", ["axial", "coronal", "sagittal"])
 def test_a_point_lies_where_it_is_in_all_three_planes(planes, key):
     """A click on it in one plane shows it in the two others, under the cross, with its position in mm."""
@@ -97,15 +118,7 @@ def test_a_point_lies_where_it_is_in_all_three_planes(planes, key):
     for other in ("axial", "coronal", "sagittal"):
         x, y = on_picture(planes, other)
         assert planes.pixels(other)[int(y), int(x), 0] > 200, other
-        gap = planes.run(
-            "const p = window.mrunfold.panel(arguments[0]), box = p.stage.getBoundingClientRect();"
-            "const lines = [...p.lines.querySelectorAll('line.cross')];"
-            "const [a, b] = lines.map((l) => l.getBoundingClientRect());"
-            "const scale = p.canvas.width / box.width;"
-            "return [(a.right + b.left) / 2 - box.left, a.top - box.top].map((v) => v * scale)",
-            other,
-        )
-        assert gap == pytest.approx([x, y], abs=3), other
+        assert cross(planes, other) == pytest.approx([x, y], abs=3), other
     read, phase, normal = np.array(OBLIQUE)
     # The header's positions are of the centre pixel, 24 along the readout and 20 along the phase.
     lps = np.array([3.0, -20.0, 11.0]) + 9 * STEP * normal + (11 - 24) * 1.5 * read + (29 - 20) * 1.0 * phase

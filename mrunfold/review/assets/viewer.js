@@ -16,7 +16,8 @@ class Viewer {
     this.tool = "window";
     this.failed = (error) => { throw error; };
     this.mouse();
-    this.sizes = new ResizeObserver(() => { if (this.panels.length) this.update({}); });
+    // NiiVue gives a canvas its new size in the next frame; what lies above it follows.
+    this.sizes = new ResizeObserver(() => requestAnimationFrame(() => { if (this.panels.length) this.update({}); }));
     window.addEventListener("beforeprint", () => this.printPictures());
     window.addEventListener("afterprint", () => this.removePictures());
   }
@@ -38,7 +39,7 @@ class Viewer {
     while (this.pool.length < wanted.length) {
       const panel = new Panel(this.grid);
       await panel.attach();
-      this.sizes.observe(panel.stage); // after NiiVue, which gives the canvas its size
+      this.sizes.observe(panel.stage);
       this.pool.push(panel);
     }
     this.panels = [];
