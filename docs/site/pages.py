@@ -25,7 +25,7 @@ CONTENTS = {
     ],
     "Use": [
         "concepts/files", "concepts/twix", "concepts/trajectories",
-        "concepts/partial-fourier", "concepts/frames",
+        "concepts/partial-fourier", "concepts/frames", "concepts/volumes",
         "concepts/your-data", "concepts/check", "concepts/batch",
         "concepts/evaluating", "evaluation-traps", "concepts/restoration",
         "scaling", "reliability", "runtime",
