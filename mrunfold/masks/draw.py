@@ -33,8 +33,8 @@ INTERLEAVES = {
     "every": "mrunfold.masks.interleaves:every",
 }
 MASKS = Registry("mask", "mrunfold.masks", LINES | POINTS | INTERLEAVES)
-# Those that ship.
-KINDS: tuple[str, ...] = tuple(MASKS)
+# Those that ship, of the grid.
+KINDS: tuple[str, ...] = (*LINES, *POINTS)
 
 
 def draw(

@@ -102,7 +102,15 @@ def test_every_method_on_a_fastmri_file(tmp_path, scan, method):
 
 def test_methods_are_all_tested():
     # The learned method, the one that chooses, and those for photographs have files of their own.
-    assert set(QUICK) == set(METHODS) - {"unfold", "auto", "tikhonov", "tv_isotropic", "plug_and_play"}
+    assert set(QUICK) == set(METHODS) - {
+        "unfold",
+        "auto",
+        "tikhonov",
+        "tv_isotropic",
+        "plug_and_play",
+        "homodyne",
+        "pocs",
+    }
 
 
 def test_the_record_says_what_was_done(tmp_path, scan):

@@ -18,6 +18,7 @@ from exported import make_header, random_volumes, write_result
 from mrunfold.export.manifest import SUMS
 from mrunfold.export.run import ExportRequest, export_result
 
+TESTS = str(Path(__file__).resolve().parents[1])
 MANY = int(os.environ.get("MRUNFOLD_DAMAGES", "1000"))
 
 # In a process of its own: a crash of the HDF5 library would otherwise end the whole test run.
@@ -44,9 +45,8 @@ def one_line(error):
 refused = done = 0
 """
 VIEW = """
-import base64, gzip, re
-import nibabel
 from mrunfold.review.write import write_view
+from pagevolumes import nifti_of, page_data
 
 path, page = folder / "recon.h5", folder.parent / "page.html"
 original = path.read_bytes()
@@ -62,9 +62,8 @@ for trial in range(trials):
     else:
         text = page.read_text(encoding="utf-8")
         assert text.endswith("</body></html>\\n")
-        json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.S)[1])
-        for packed in re.findall(r'id="volume-[0-9]+">(.*?)</script>', text, re.S):
-            nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed))).get_fdata()
+        for number in range(len(page_data(text)["volumes"])):
+            nifti_of(text, number).get_fdata()
         done += 1
     assert sorted(p.name for p in folder.parent.iterdir()) == ["page.html", folder.name][not page.exists():]
 print(refused, done)
@@ -127,7 +126,14 @@ print(refused, done)
 
 def fuzz(program: str, folder: Path, trials: int, seed: int = 0) -> tuple[int, int]:
     command = [sys.executable, "-c", BEGIN + program, str(folder), str(trials), str(seed)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=3000,
+        check=False,
+        env=os.environ | {"PYTHONPATH": TESTS},
+    )
     assert ended.returncode == 0, ended.stderr[-3000:]
     refused, done = map(int, ended.stdout.split())
     return refused, done

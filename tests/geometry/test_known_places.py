@@ -5,8 +5,6 @@ k-space is made from places in mm by the Fourier integral, so that no index arit
 
 from __future__ import annotations
 
-import base64
-import gzip
 import json
 import re
 from functools import partial
@@ -17,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from exported import FRAMES, dicom_affine
+from pagevolumes import nifti_of
 from rawfiles import write_mrd
 from twixfiles import protocol, readouts_of, write_twix
 
@@ -121,8 +120,7 @@ def page_of(result: Path) -> tuple[dict, nibabel.Nifti1Image]:
     text = (result / "page.html").read_text(encoding="utf-8")
     (case,) = json.loads(re.search(r'id="page-data">(.*?)</script>', text, re.DOTALL)[1])["cases"]
     number = next(p["volume"] for p in case["panels"] if p["key"] == "recon")
-    packed = re.search(rf'id="volume-{number}">(.*?)</script>', text, re.DOTALL)[1]
-    return case, nibabel.Nifti1Image.from_bytes(gzip.decompress(base64.b64decode(packed)))
+    return case, nifti_of(text, number)
 
 
 def page_values(case: dict, image: nibabel.Nifti1Image, places: np.ndarray) -> np.ndarray:

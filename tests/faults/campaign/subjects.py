@@ -245,7 +245,7 @@ def _read_page(path: Path) -> None:
     from mrunfold.review.cases import collect
     from mrunfold.review.page import view_page
 
-    text = view_page(collect([path.parent]), "0")
+    text = view_page(collect([path.parent]), "0").text
     expect("\x1b" not in text, "control characters in a page")
 
 
