@@ -214,7 +214,8 @@ class Measurements(_Frozen):
     blind: whole batches without any measurement, besides; large: whole batches of larger matrices; scanner:
     what is simulated beyond a mask and white noise; fed_back: share of the other batches whose items with
     σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser, after 1 to
-    `fed_back_passes` passes (None: after 1); points: share of the batches whose masks draw points, not lines;
+    `fed_back_passes` passes (None: after 1); points: share of the batches whose masks draw points, not lines
+    (None: half);
     poisson: share of Poisson-disc masks among these (None: each kind as often).
     """
 
@@ -230,7 +231,7 @@ class Measurements(_Frozen):
     scanner: Scanner | None = None
     fed_back: float | None = Field(default=None, ge=0, le=1)
     fed_back_passes: int | None = Field(default=None, ge=1)
-    points: float = Field(default=0.5, ge=0, le=1)
+    points: float | None = Field(default=None, ge=0, le=1)
     poisson: float | None = Field(default=None, ge=0, le=1)
 
 

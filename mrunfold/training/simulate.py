@@ -55,7 +55,8 @@ def draw_problem(
         sizes, count = measurements.large.sizes, measurements.large.batch
     shape = draw_size(sizes, generator)
     coils = round(log_uniform((measurements.coils[0], measurements.coils[1]), generator))
-    kinds = POINTS if uniform(0, 1, generator) >= 1 - measurements.points else LINES
+    points = 0.5 if measurements.points is None else measurements.points
+    kinds = POINTS if uniform(0, 1, generator) >= 1 - points else LINES
     if measurements.scanner is not None:
         return _draw_scanned(
             bank, measurements, measurements.scanner, (shape, coils, kinds, count), generator
