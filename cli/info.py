@@ -62,11 +62,13 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
     """Return name and words of everything known; of the samples, the middle slice is looked at."""
     from mrunfold.io import data_crimes
     from mrunfold.io.frames import frames_words
+    from mrunfold.masks.partial import partial_axes
 
     header = scan.header
     middle = len(scan) // 2
     acquired = scan.acquired(middle)
     points = scan.trajectory(middle)
+    partial = partial_axes(acquired) if points is None and header.region is None else ()
     flags = () if points is not None else data_crimes(scan.kspace(middle), acquired, header)
     noise = scan.noise()
     reference = scan.reference(middle)
@@ -84,6 +86,7 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
         ("oversampling", _oversampling(header.images)),
         ("image", _image(header.images)),
         *([("acquired", _sampling(acquired, header))] if points is None else []),
+        *([("one side", "; ".join(map(str, partial)))] if partial else []),
         ("noise scan", "none" if noise is None else f"{noise.shape[1]} samples a coil"),
         ("own images", "none" if reference is None else f"{_size(reference.shape)}"),
         ("geometry", _geometry(header.images)),
@@ -144,7 +147,6 @@ def _image(header: Header) -> str:
 def _sampling(acquired: np.ndarray, header: Header) -> str:
     """Say what was acquired inside the padding, and the fully sampled centre of it."""
     from mrunfold.masks import calibration_region
-    from mrunfold.masks.partial import partial_axes
 
     if header.region is not None:
         return _points(acquired, header.region)
@@ -161,8 +163,6 @@ def _sampling(acquired: np.ndarray, header: Header) -> str:
         return "nothing"
     if (lines := _lines(inside)) is not None:
         return lines + zeros
-    if partial := partial_axes(acquired):
-        return "; ".join(map(str, partial)) + zeros
     region = calibration_region(acquired)
     centre = f"fully sampled centre {_size(region)}" if min(region) else "no fully sampled centre"
     return f"1 of {inside.size / inside.sum():.3g} samples, {centre}{zeros}"

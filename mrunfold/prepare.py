@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTO_COILS", "ProblemSettings", "Steps", "build_problem", "compressed_coils", "find_shared",
-    "kept_samples",
+    "kept_samples", "usable_maps",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -333,16 +333,23 @@ def _operator(
     if len(white) == 1 and maps is None:
         record["maps"] = "one coil"
         return FourierMask(mask)
+    return Sense(torch.from_numpy(usable_maps(maps, white.shape, record)), mask)
+
+
+def usable_maps(maps: np.ndarray | None, shape: tuple[int, ...], record: dict[str, Any]) -> np.ndarray:
+    """Return maps (set, coil, y, x), uniform ones of `shape` (coil, y, x) where none can be found.
+
+    Neither zero k-space nor pure noise has a support; A = 0 would leave methods nothing to step by.
+    """
     if maps is not None:
         record["map_sets"] = len(maps)
         record["support"] = round(float((maps != 0).any(axis=(0, 1)).mean()), 4)
-    if maps is None or not maps.any():
-        # Neither zero k-space nor pure noise has a support; A = 0 would leave methods nothing to step by.
-        level = logging.INFO if "volume" in record else logging.WARNING  # some slices lie beside the object
-        log.log(level, "no coil maps can be found (no signal): they are taken as uniform")
-        record["maps"] = "uniform"
-        maps = np.full((1, *white.shape), len(white) ** -0.5, np.complex64)
-    return Sense(torch.from_numpy(maps), mask)
+    if maps is not None and maps.any():
+        return maps
+    level = logging.INFO if "volume" in record else logging.WARNING  # some slices lie beside the object
+    log.log(level, "no coil maps can be found (no signal): they are taken as uniform")
+    record["maps"] = "uniform"
+    return np.full((1, *shape), shape[0] ** -0.5, np.complex64)
 
 
 def _target(

@@ -21,7 +21,7 @@ from mrunfold.coils.trajectory import (
 from mrunfold.coils.transform import CoilTransform, whitening_of
 from mrunfold.errors import InputError
 from mrunfold.operators import Nufft
-from mrunfold.prepare import AUTO_COILS, ProblemSettings, Steps
+from mrunfold.prepare import ProblemSettings, Steps, compressed_coils, usable_maps
 from mrunfold.problem import Problem, TargetKind, rescale
 
 __all__ = ["build_trajectory_problem"]
@@ -65,7 +65,6 @@ def build_trajectory_problem(
     with run("noise"):
         model = noise_off_grid(measured, fit, trajectory, weights) if _unknown(noise, settings) else None
         coils = whitening_of(measured, noise, run.record, model, settings.sigma)
-        white = coils.apply(measured)
     with run("maps"):
         width = calibration_width(trajectory, weights, settings.espirit.calibration_width)
         found, coils = _maps(fit, coils, width, settings, run.record, maps, matrix)
@@ -113,13 +112,14 @@ def _maps(
 ) -> tuple[np.ndarray, CoilTransform]:  # fmt: skip
     """Return the maps (set, coil, y, x) and the coils that they are of, compressed where that is wanted."""
     if own is not None:
-        given = white_maps(own, coils, matrix, matrix[0])
-        record |= {"maps": "given", "map_sets": len(given)}
-        return given, coils
+        record["maps"] = "given"
+        return usable_maps(white_maps(own, coils, matrix, matrix[0]), (), record), coils
     live = int(coils.live.sum())
-    if live == 1 or not coils.signal:
-        record["maps"] = "one coil" if live == 1 else "uniform"
-        return np.full((1, live, *matrix), live**-0.5, np.complex64), coils
+    if live == 1:
+        record["maps"] = "one coil"
+        return np.ones((1, 1, *matrix), np.complex64), coils
+    if not coils.signal:
+        return usable_maps(None, (live, *matrix), record), coils
     espirit = settings.espirit
     record["calibration"] = [width, width]
     if width < espirit.kernel_width:
@@ -127,13 +127,10 @@ def _maps(
             f"only the innermost {width} samples of k-space are sampled closely enough for the coil maps, "
             f"{espirit.kernel_width} are needed; keep more interleaves or give `maps`"
         )
-    block = coils.apply(calibration_of(fit, width))
-    if settings.compression is not None and not (settings.compression == "auto" and live <= AUTO_COILS):
-        coils, block = coils.compressed(block, settings.compression, record)
+    coils, block = compressed_coils(coils, coils.apply(calibration_of(fit, width)), settings, record)
     folder = cache_folder() if settings.cache == "auto" else settings.cache
     maps, record["maps"] = cached_maps(block, matrix, espirit, folder)
-    record["map_sets"] = len(maps)
-    return maps, coils
+    return usable_maps(maps, (len(block), *matrix), record), coils
 
 
 def _target(

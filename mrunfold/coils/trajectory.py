@@ -26,13 +26,14 @@ DENSE = 0.8  # of the weight of an isolated sample: below it the neighbourhood i
 
 
 def density_weights(trajectory: np.ndarray, kept: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
-    """Return how much each sample counts, float32 (*m) from 0 to 1, so that ‖A‖ ≤ 1: its share of a cell.
+    """Return how much each sample counts, float32 (*m) from 0 to 1: its share of a cell of k-space.
 
     trajectory: (*m, 2), cycles per field of view; kept: bool (*m), 0 elsewhere; matrix: (y, x).  Where
     samples are closer than the field of view needs, each counts for less; one by itself counts 1:
-    Σ_i w_i |D(k_i − k_j)|² = 1 at each sample j, D the transform of the field of view.  Pipe and Menon's
-    iteration (Magn. Reson. Med. 41 (1999), eq. 12) with the kernel of Johnson and Pipe (Magn. Reson. Med. 61
-    (2009)).  SigPy's has a narrower kernel: isolated samples and the rim count up to eight times too much.
+    Σ_i w_i |D(k_i − k_j)|² = 1 at each sample j, D the transform of the field of view.  ‖A‖² is then 1 where
+    samples are dense, and below 2 elsewhere.  Pipe and Menon's iteration (Magn. Reson. Med. 41 (1999)) with
+    the kernel of Johnson and Pipe (Magn. Reson. Med. 61 (2009)).  SigPy's has a narrower kernel, which counts
+    isolated samples and the rim too much.
     """
     packed = np.ascontiguousarray(trajectory[kept], dtype=np.float32)
     if not len(packed):

@@ -108,7 +108,7 @@ def _in_order(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, str
     if squeezed.ndim == 2:
         raise InputError(
             f"{path}: {name} {array.shape} has not its energy about one place, as Cartesian k-space has "
-            f"(is it radial, or an image?); if it is all the same, {how}"
+            f"(is it an image? A radial scan needs its `trajectory`); if it is all the same, {how}"
         )
     if not (spread[order[1]] <= PEAKED and spread[order[2]] >= APART * spread[order[1]]):
         raise InputError(

@@ -22,6 +22,7 @@ CLEAR = 100.0  # times the median energy: the largest sample is no noise
 ALIKE = 0.5  # of the coils' energy has its own peak where that of them all is
 SPOKES, FLAT = 0.8, 0.5  # of the lines, and of their peaks' sum, are alike; median peak against the largest
 HALF, CONCENTRATED = 0.6, 0.15  # of half the field of view; of the image's energy about its middle
+UNEVEN = 8  # of the matrix: a centre so far from N//2 may be that of a scan with one side left out
 GAP = 0.2  # of the energy at the rim: what lies between the two halves of a divided image
 
 
@@ -77,8 +78,8 @@ def _findings(scan: Scan) -> list[Finding]:
             continue  # that slice is refused when it is asked for
         if spokes(kspace):
             raise InputError(
-                f"{scan.path}: the centre of k-space lies in every line, as in a radial scan; 2-D Cartesian "
-                "scans are read, grid it first"
+                f"{scan.path}: the centre of k-space lies in every line, as in a radial scan; give its "
+                "`trajectory` with it, or grid it first"
             )
         finding = Finding(offset_of(kspace, acquired))
         if finding.offset is not None:
@@ -222,9 +223,15 @@ class CentredScan(Scan):
         if any(self._shift):
             size = header.matrix
             centre = tuple(n // 2 - s for n, s in zip(size, self._shift, strict=True))
+            uneven = any(m / UNEVEN < abs(n) < m // 2 - NEAR for n, m in zip(self._shift, size, strict=True))
             notes.append(
                 f"the largest sample of k-space lies at ({centre[0]}, {centre[1]}) of {size[0]}×{size[1]} "
                 f"(readout, phase), not at ({size[0] // 2}, {size[1] // 2}): k-space is moved there"
+                + (
+                    "; if one side was left out (partial Fourier), put zeros in its place before"
+                    if uneven
+                    else ""
+                )
             )
         if any(self._halves):
             names = " and ".join(n for n, h in zip(("readout", "phase"), self._halves, strict=True) if h)

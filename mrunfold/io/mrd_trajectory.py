@@ -12,6 +12,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES, check_size, find, open_h5, reading
 from mrunfold.io.heap import check_heaps, read_text
+from mrunfold.io.memory import require_memory
 from mrunfold.io.mrd import choose_group, find_groups
 from mrunfold.io.mrd_heads import NOT_IMAGE, flagged, read_heads
 from mrunfold.io.scan import Geometry, right_angles
@@ -55,6 +56,7 @@ class MrdTrajectoryScan(TrajectoryScan):
             check_heaps(path, data)
             heads = read_heads(path, data)
             images = _images(path, heads, encoding)
+            said = _said(heads, images)
             kspace, points = _read(path, data, heads, images)
         matrix = (encoding.encoded.matrix[0], encoding.encoded.matrix[1])
         if np.abs(points).max() <= UNIT:
@@ -68,7 +70,7 @@ class MrdTrajectoryScan(TrajectoryScan):
             slice_mm=None if fov is None else fov[2],
             geometry=_geometry(heads, [image[0] for image in images]),
             contrast=encoding.contrast,
-            notes=notes + encoding.notes,
+            notes=notes + encoding.notes + said,
         )
 
 
@@ -103,6 +105,18 @@ def _images(path: Path, heads: dict[str, np.ndarray], encoding: Encoding) -> lis
     return images
 
 
+def _said(heads: dict[str, np.ndarray], images: list[np.ndarray]) -> tuple[str, ...]:
+    """Return what a reader must know: what is not used, and what further slices are."""
+    said = []
+    if flagged(heads["flags"].astype(np.uint64), "noise").any():
+        said.append("its noise acquisitions are not used along a trajectory: noise is estimated")
+    firsts = [image[0] for image in images]
+    several = [name for name in COUNTERS[:-1] if len(np.unique(heads[f"idx.{name}"][firsts])) > 1]
+    if several:
+        said.append(f"its {' and '.join(several)}s follow one another as slices, without labels")
+    return tuple(said)
+
+
 def _read(
     path: Path, data: h5py.Dataset, heads: dict[str, np.ndarray], images: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +127,8 @@ def _read(
     axes, count = int(heads["trajectory_dimensions"][first]), len(images[0])
     if 8 * coils * samples * count > MAX_SLICE_BYTES or start >= stop:
         raise InputError(f"{path}: a slice of {coils} coils and {count} interleaves is too large; split it")
+    everything = 2 * 8 * coils * samples * count * len(images)
+    require_memory(everything, f"to read {path.name}", "use a machine with more, or split the file")
     kspace = np.zeros((len(images), coils, stop - start, count), np.complex64)
     points = np.zeros((stop - start, count, 2), np.float32)
     for number, image in enumerate(images):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrunfold.errors import InputError
-from mrunfold.io.arrays import read_part
-from mrunfold.io.scan import Header, Scan, refuse_not_finite
+from mrunfold.io.arrays import ArrayScan, read_part
 
 __all__ = ["Trajectory", "TrajectoryScan", "as_trajectory", "kind_of", "open_along"]
 
@@ -29,7 +28,7 @@ class Trajectory:
     matrix: tuple[int, int] | None = None
 
 
-class TrajectoryScan(Scan):
+class TrajectoryScan(ArrayScan):
     """k-space (slice, coil, readout, interleaf) with a trajectory (readout, interleaf, 2).
 
     trajectory: (ky, kx) in cycles per field of view; matrix: (y, x) of the image, None for the smallest even
@@ -43,15 +42,9 @@ class TrajectoryScan(Scan):
         trajectory: np.ndarray,
         matrix: tuple[int, int] | None = None,
         path: Path | str = "array",
-        header: Header | None = None,
     ) -> None:
-        self.path, self._kspace = Path(path), kspace
-        if kspace.ndim != 4 or kspace.dtype.kind != "c" or 0 in kspace.shape:
-            raise InputError(
-                f"k-space along a trajectory is complex (slice, coil, readout, interleaf), got "
-                f"{kspace.dtype} {kspace.shape}; of one coil it is k[None]"
-            )
-        slices, coils, readout, interleaves = kspace.shape
+        super().__init__(kspace, path)
+        readout, interleaves = self.header.matrix
         if trajectory.shape != (readout, interleaves, 2):
             raise InputError(
                 f"the trajectory is {trajectory.shape} and k-space {kspace.shape}; give it as (readout, "
@@ -69,39 +62,20 @@ class TrajectoryScan(Scan):
                 f"the trajectory reaches over {reach[0]:.4g}×{reach[1]:.4g} cycles per field of view, beyond "
                 f"a matrix of {matrix[0]}×{matrix[1]}; give a larger matrix, or k in cycles per field of view"
             )
-        self.header = Header(
-            format="array" if header is None else header.format,
-            slices=slices,
-            coils=coils,
-            matrix=(readout, interleaves),
-            unoversampled=readout,
-            crop=matrix,
-            trajectory=kind_of(self._trajectory),
-        )
-
-    def kspace(self, index: int) -> np.ndarray:
-        index = self._index(index)
-        kspace = np.ascontiguousarray(self._kspace[index], dtype=np.complex64)
-        refuse_not_finite(self.path, kspace, index)
-        return kspace
-
-    def acquired(self, index: int) -> np.ndarray:
-        return (self._kspace[self._index(index)] != 0).any(axis=0)
+        self.header = replace(self.header, crop=matrix, trajectory=kind_of(self._trajectory))
 
     def trajectory(self, index: int) -> np.ndarray:
         return self._trajectory
-
-    def close(self) -> None:
-        """Nothing is kept open."""
 
 
 def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
     """Open k-space along a trajectory that another file holds.
 
-    path: BART's .cfl (1, readout, interleaf, coil) with slices in 13, or (readout, interleaf, 1,
-    coil); or .npy, .npz, .mat of complex (coil, readout, interleaf), slices before it.  Raises InputError
+    path: BART's .cfl, or its stem, (1, readout, interleaf, coil) with slices in 13, or (readout, interleaf,
+    1, coil); or .npy, .npz, .mat of complex (coil, readout, interleaf), slices before it.  Raises InputError
     for others.
     """
+    path = _pair(path)
     array: Any = read_part(path, "k-space", ("kspace", "k_space", "ksp", "data", "rawdata"))
     if path.suffix.lower() in (".cfl", ".hdr"):
         array = array.reshape(array.shape + (1,) * (14 - array.ndim))
@@ -116,8 +90,15 @@ def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
         array = array.reshape(readout, spokes, coils, -1).transpose(3, 2, 0, 1)
     array = array[None] if array.ndim == 3 else array
     points = given.points
-    found = read_part(points, "trajectory", TRAJECTORY_NAMES) if isinstance(points, Path) else points
-    return TrajectoryScan(array, as_trajectory(found), given.matrix, path)
+    if isinstance(points, Path):
+        points = read_part(_pair(points), "trajectory", TRAJECTORY_NAMES)
+    return TrajectoryScan(array, as_trajectory(points), given.matrix, path)
+
+
+def _pair(path: Path) -> Path:
+    """Return the file that is meant: BART's users type the stem of its two."""
+    stem = path.with_name(path.name + ".cfl")
+    return stem if not path.exists() and stem.is_file() else path
 
 
 def as_trajectory(array: np.ndarray) -> np.ndarray:

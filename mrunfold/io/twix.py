@@ -75,7 +75,7 @@ class TwixScan(AcquisitionScan):
             if is_image(found.mdh).any():
                 return which, found
         where = f"none of its {count} measurements has" if wanted is None else f"measurement {wanted} lacks"
-        raise InputError(f"{self.path}: {where} readouts of an image; nothing to reconstruct")
+        raise InputError(f"{self.path}: {where} readouts of an image; choose another measurement or file")
 
     def _refuse_kinds(self, protocol: Protocol, mdh: np.ndarray) -> None:
         mask = mdh["EvalInfoMask"]

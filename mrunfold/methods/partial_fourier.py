@@ -27,7 +27,7 @@ class Homodyne(Method):
     along a ramp over the centre, mirrored places adding up to 2.  It is exact where the phase is as smooth as
     the centre shows.  lamda: of the SENSE solve, as there.
     Takes Cartesian k-space that reaches farther on one side of the centre, else InputError.
-    Noll, Nishimura and Macovski, IEEE Trans. Med. Imaging 10 (1991), eq. 7.
+    Noll, Nishimura and Macovski, IEEE Trans. Med. Imaging 10 (1991).
     """
 
     lamda: float | None = None

@@ -181,7 +181,7 @@ class LinearOperator(Facts):
         return Scaled(self, -1.0)
 
     def to(self: Self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Return this operator with its tensors on `device`, complex ones as `dtype` (real ones to match)."""
+        """Return the operator with its tensors on `device`, complex ones as `dtype` (real ones to match)."""
         real = None if dtype is None else real_dtype(dtype)
         changed: dict[str, Any] = {}
         for field in fields(self):
@@ -193,7 +193,8 @@ class LinearOperator(Facts):
                 changed[field.name] = value.to(device=device, dtype=kind)
             elif isinstance(value, torch.dtype) and dtype is not None:
                 changed[field.name] = dtype
-        return replace(self, **changed)
+        same = all(getattr(self, name) is value for name, value in changed.items())
+        return self if same else replace(self, **changed)  # what is derived from them stays too
 
     def _per_item(self, name: str, value: Tensor | float, rhs: Tensor) -> Tensor:
         batch = self.domain.batch_of(rhs)

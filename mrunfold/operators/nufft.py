@@ -32,7 +32,7 @@ class Nufft(LinearOperator):
     The transform is FINUFFT's (Barnett et al., SIAM J. Sci. Comput. 41 (2019)), on the CPU; a tensor of
     another device goes there and back.  AᴴA, which iterations are made of, is a convolution in torch on the
     tensor's own device: two FFTs of the doubled grid a coil (Fessler et al., IEEE Trans. Signal Process. 53
-    (2005), eq. 28).  Pruessmann et al., Magn. Reson. Med. 46 (2001), eq. 1.
+    (2005)).  Pruessmann et al., Magn. Reson. Med. 46 (2001).
     """
 
     maps: Tensor

@@ -103,6 +103,10 @@ class ReconSettings:
         unknown = sorted(set(self.save) - set(SAVED))
         if unknown:
             raise InputError(f"`save` takes {', '.join(SAVED)}, got {unknown[0]!r}")
+        if self.matrix is not None and self.trajectory is None:
+            raise InputError(
+                "`matrix` is for k-space along a `trajectory`; name its file, or leave `matrix` out"
+            )
         if self.noise is not None:
             checked_sigma(self.noise)
         if isinstance(self.map_sets, int) and self.map_sets > MAX_SETS:

@@ -52,58 +52,54 @@ def correlation(a, b):
     return float(np.corrcoef(np.abs(a).ravel(), np.abs(b).ravel())[0, 1])
 
 
+def along(scan, *words):
+    """Words of a command on BART's scan, by the stems that its users type, without messages."""
+    return [scan / "ksp", "--trajectory", scan / "traj", "--matrix", SIZE, *words, "--quiet"]
+
+
+def arrays(scan):
+    kspace = np.squeeze(read_cfl(scan / "ksp.cfl")).transpose(2, 0, 1)
+    return kspace, {"trajectory": read_cfl(scan / "traj.cfl"), "matrix": SIZE, "progress": False}
+
+
+def images(path):
+    with h5py.File(path) as file:
+        return file["reconstruction"][:]
+
+
 @with_bart
 class TestOfBart:
     @pytest.mark.parametrize("method", ["sense", "unfold"])
     def test_the_image_stands_as_barts(self, scan, tmp_path, method):
-        run(
-            "recon",
-            scan / "ksp.cfl",
-            "--trajectory",
-            scan / "traj.cfl",
-            "--matrix",
-            SIZE,
-            "--method",
-            method,
-            "--out",
-            tmp_path / "o",
-            "--check",
-            0,
-            "--quiet",
-        )
-        with h5py.File(tmp_path / "o" / "recon.h5") as file:
-            image = file["reconstruction"][0]
+        run("recon", *along(scan, "--method", method, "--out", tmp_path / "o", "--check", 0))
+        (image,) = images(tmp_path / "o" / "recon.h5")
         truth = np.abs(read_cfl(scan / "image.cfl"))
         assert correlation(image, truth) > 0.92
         turned = [np.rot90(truth, n) for n in (1, 2, 3)] + [truth.T, truth[::-1], truth[:, ::-1]]
         assert max(correlation(image, one) for one in turned) < 0.75, "the phantom would pass turned as well"
 
-    def test_arrays_and_files_agree_and_samples_are_drawn(self, scan):
-        kspace = np.squeeze(read_cfl(scan / "ksp.cfl")).transpose(2, 0, 1)
-        given = {"trajectory": read_cfl(scan / "traj.cfl"), "matrix": SIZE, "progress": False}
+    def test_arrays_files_and_batch_agree(self, scan, tmp_path):
+        how = ["--method", "sense", "--out"]
+        run("recon", *along(scan, *how, tmp_path / "o"))
+        (image,) = images(tmp_path / "o" / "recon.h5")
+        run("batch", scan / "ksp.cfl", *along(scan, *how, tmp_path / "b")[1:])
+        (path,) = (tmp_path / "b").rglob("ksp*.h5")
+        assert np.array_equal(images(path)[0], image)
+        kspace, given = arrays(scan)
+        found = mrunfold.recon(kspace, method="sense", **given)
+        assert np.abs(found.magnitude - image).max() < 1e-5 * image.max()
+
+    def test_samples_are_drawn(self, scan):
+        kspace, given = arrays(scan)
         found = mrunfold.recon(kspace, samples=2, steps=2, **given)
-        assert found.image.shape == found.std.shape == (SIZE, SIZE)
+        assert found.samples.shape == (2, SIZE, SIZE)
+        assert found.std.shape == (SIZE, SIZE)
+        assert found.std.max() > 0
         assert found.maps.shape[-3:] == (4, SIZE, SIZE)
-        assert found.record["slices"][0]["problem"]["trajectory"]["interleaves"] == 101
 
     def test_a_mask_keeps_interleaves_and_is_scored(self, scan, tmp_path):
-        run(
-            "recon",
-            scan / "ksp.cfl",
-            "--trajectory",
-            scan / "traj.cfl",
-            "--matrix",
-            SIZE,
-            "--mask",
-            "every",
-            "--accel",
-            3,
-            "--method",
-            "sense",
-            "--out",
-            tmp_path / "o",
-            "--quiet",
-        )
+        how = ["--mask", "every", "--accel", 3, "--method", "sense", "--target", "rss"]
+        run("recon", *along(scan, *how, "--out", tmp_path / "o"))
         record = json.loads((tmp_path / "o" / "record.json").read_text())
         assert record["slices"][0]["problem"]["trajectory"]["interleaves"] == 34
         assert record["metrics"]["psnr"] > 20
@@ -112,49 +108,36 @@ class TestOfBart:
 
     def test_noise_is_found(self, scan):
         """BART adds noise of variance 100 to each sample."""
-        kspace = np.squeeze(read_cfl(scan / "ksp.cfl")).transpose(2, 0, 1)
-        found = mrunfold.recon(
-            kspace, trajectory=read_cfl(scan / "traj.cfl"), matrix=SIZE, method="sense", progress=False
-        )
+        kspace, given = arrays(scan)
+        found = mrunfold.recon(kspace, method="sense", **given)
         level = found.record["slices"][0]["problem"]["noise"]["level"]
         assert level == pytest.approx([10.0] * 4, rel=0.1)
 
+    def test_noise_alone_gives_an_image(self, scan):
+        _, given = arrays(scan)
+        noise = np.random.default_rng(0).standard_normal((4, 128, 101, 2)) @ [1, 1j]
+        found = mrunfold.recon(noise.astype(np.complex64), method="sense", **given)
+        assert np.isfinite(found.image).all()
+        assert found.image.any()
+
     def test_info(self, scan):
-        said = run("info", scan / "ksp.cfl", "--trajectory", scan / "traj.cfl", "--matrix", SIZE)
+        said = run("info", *along(scan)[:-1])
         assert "radial, 101 interleaves" in " ".join(said.split())
 
-    def test_masks_of_the_grid_are_refused(self, scan):
-        result = CliRunner().invoke(
-            main.app,
-            [
-                "recon",
-                str(scan / "ksp.cfl"),
-                "--trajectory",
-                str(scan / "traj.cfl"),
-                "--mask",
-                "random",
-                "--accel",
-                "2",
-            ],
-        )
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--trajectory", "traj", "--mask", "random", "--accel", "2"], "first or every"),
+            (["--matrix", "64"], "trajectory"),
+            (["--trajectory", "nothing.cfl"], "no such file"),
+            ([], "trajectory"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, scan, monkeypatch, words, message):
+        monkeypatch.chdir(scan)
+        result = CliRunner().invoke(main.app, ["recon", "ksp.cfl", *words])
         assert result.exit_code == 2
-        assert "first or every" in result.output
-
-    def test_batch(self, scan, tmp_path):
-        run(
-            "batch",
-            scan / "ksp.cfl",
-            "--trajectory",
-            scan / "traj.cfl",
-            "--matrix",
-            SIZE,
-            "--method",
-            "sense",
-            "--out",
-            tmp_path / "o",
-            "--quiet",
-        )
-        assert list((tmp_path / "o").rglob("*.h5"))
+        assert message in result.output
 
 
 def test_ismrmrd(tmp_path):
