@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
-from mrunfold.masks import KINDS, MASKS, Mask, draw
+from mrunfold.masks import INTERLEAVES, KINDS, MASKS, Mask, draw
 from mrunfold.methods import METHODS, Method, get_method
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.prior import PRIORS, make_prior
@@ -165,4 +165,4 @@ def test_the_names_of_the_help_are_those_there_are():
     from mrunfold.cli.shared import MASK_LINES, METHOD_LINES
 
     assert list(METHOD_LINES) == list(METHODS)
-    assert list(MASK_LINES) == ["acquired", *KINDS]
+    assert list(MASK_LINES) == ["acquired", *KINDS, *INTERLEAVES]
