@@ -48,7 +48,8 @@ def draw(
 ) -> Mask:
     """Draw a mask of (readout, phase) `shape`.
 
-    kind: one of KINDS, of INTERLEAVES for a scan along a trajectory, the name of one that another package brings, or package.module:name.
+    kind: one of KINDS, of INTERLEAVES for a scan along a trajectory, the name of one that another package
+    brings, or package.module:name.
     seed: an integer, or `seed_from_name` of a file as fastMRI does.  calibration: the fully sampled centre,
     in lines for masks of lines, in samples an axis for masks of points; center_fraction: the same as a
     fraction of the width, for lines only; None: the mask's own.  A function of another package is called with
