@@ -97,11 +97,8 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
 
 
 def _kspace(scan: Scan) -> str:
-    from mrunfold.io.hybrid import HybridScan
-
-    if isinstance(scan, HybridScan):
-        source = scan.source
-        size = _size((*source.header.matrix, source.partitions))
+    if scan.header.grid is not None:
+        size = _size((scan.header.grid.stored, *scan.header.grid.size[1:]))
         return f"3-D, {size} (readout × phase × partition)"
     return f"{_size(scan.header.matrix)} (readout × phase)"
 

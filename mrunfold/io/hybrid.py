@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 
 from mrunfold.errors import InputError
-from mrunfold.io.scan import Header, Scan, Split, refuse_not_finite
+from mrunfold.io.scan import Grid, Header, Scan, Split, refuse_not_finite
 from mrunfold.io.scratch import BUDGET, Scratch
 from mrunfold.io.volumes import VolumeSource, blocks, complete_region
 
@@ -41,10 +41,22 @@ class HybridScan(Scan):
         said = (*header.notes, *self._notes())
         if header.output is not None:
             header = replace(header, output=replace(header.output, notes=said))
-        self.header = replace(header, notes=said)
+        self.header = replace(header, notes=said, grid=self._grid())
+        self.hybrid = self
         self._store: tuple[int, Scratch] | None = None
         self._block: tuple[int, int, np.ndarray] | None = None
         self._others: list[HybridScan] = []
+
+    def _grid(self) -> Grid:
+        source = self.source
+        whole, kept = source.header.unoversampled, source.header.crop[0]
+        start = whole // 2 - kept // 2
+        return Grid(
+            (whole, source.header.matrix[1], source.partitions),
+            source.header.matrix[0],
+            self.along,
+            slice(start, start + kept) if self.along == "readout" else source.kept,
+        )
 
     @property
     def partitions_complete(self) -> bool:
@@ -100,14 +112,6 @@ class HybridScan(Scan):
 
     def ready(self, index: int, progress: Progress = lambda fraction: None) -> None:
         self.prepare(self.place(index)[0], progress)
-
-    @property
-    def across(self) -> tuple[int, int]:
-        """How many slices the grid has that the slices are a part of, and which of it the first one is."""
-        if self.along == "partition":
-            return self.source.partitions, self.source.kept.start
-        whole, kept = self.source.header.unoversampled, self.source.header.crop[0]
-        return whole, whole // 2 - kept // 2
 
     @property
     def sampled_across(self) -> int:
@@ -179,7 +183,7 @@ class HybridScan(Scan):
             store, source = self._store[1], self.source
             whole = [slice(0, n) for n in store.shape]
             if self.along == "readout":
-                start = source.header.unoversampled // 2 - source.header.crop[0] // 2 + first
+                start = self._grid().kept.start + first
                 whole[0] = slice(start, min(start + AT_ONCE, store.shape[0]))
             else:
                 start = source.kept.start + first

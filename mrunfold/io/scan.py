@@ -15,9 +15,10 @@ from mrunfold.errors import InputError
 from mrunfold.io.frames import Frames
 
 if TYPE_CHECKING:
+    from mrunfold.io.hybrid import HybridScan
     from mrunfold.io.volumes import VolumeSource
 
-__all__ = ["Geometry", "Header", "Scan", "Split", "refuse_not_finite", "right_angles"]
+__all__ = ["Geometry", "Grid", "Header", "Scan", "Split", "refuse_not_finite", "right_angles"]
 
 Split = Literal["readout", "partition"]
 
@@ -66,6 +67,20 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """The 3-D grid that slices are of.
+
+    size: (readout, phase, partition) without readout oversampling; stored: readout samples with it; along:
+    the axis that was transformed, of which each slice is a position; kept: which positions are slices.
+    """
+
+    size: tuple[int, int, int]
+    stored: int
+    along: Split
+    kept: slice
+
+
+@dataclass(frozen=True)
 class Header:
     """What the file says of the acquisition; nothing in it names a patient, a place or a device.
 
@@ -84,6 +99,7 @@ class Header:
     say it (partial matrices of two phase encodings, corners that are left out); None: all inside the padding.
     output: header of the images that are written, where they are not the slices themselves, as of a 3-D scan
     that is split along its readout; None: they are.
+    grid: of a 3-D scan that the slices are of, None for 2-D ones.
     """
 
     format: str
@@ -104,6 +120,7 @@ class Header:
     trajectory: str | None = None
     region: np.ndarray | None = field(default=None, compare=False, repr=False)
     output: Header | None = None
+    grid: Grid | None = None
 
     @property
     def places(self) -> int:
@@ -136,6 +153,7 @@ class Scan(ABC):
     path: Path
     header: Header
     volume: VolumeSource | None = None  # of a 3-D scan: `open_scan` makes slices of it, nothing here is read
+    hybrid: HybridScan | None = None  # the scan itself where its slices are of 3-D volumes
 
     @classmethod
     def recognises(cls, path: Path, start: bytes) -> bool:

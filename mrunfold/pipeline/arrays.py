@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.array_volume import ArrayVolume
 from mrunfold.io.arrays import ArrayScan
 from mrunfold.io.centre import centred
 from mrunfold.io.frames import Frames
-from mrunfold.io.scan import Scan
+from mrunfold.io.hybrid import HybridScan
+from mrunfold.io.scan import Header, Scan
 from mrunfold.io.trajectory import TrajectoryScan, as_trajectory
+from mrunfold.io.volume_centre import centred_volume
 from mrunfold.masks import Mask
 from mrunfold.methods.registry import DEFAULT_METHOD, get_method
 from mrunfold.pipeline.clock import Clock
-from mrunfold.pipeline.own import Own, resolve
+from mrunfold.pipeline.own import Own, OwnParts, resolve
 from mrunfold.pipeline.progress import progress_lines
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.slices import Job, SliceImages, choose_device
@@ -33,11 +36,12 @@ Progress = Callable[[float, int], None]
 class Recon:
     """A reconstruction; every array is of the kind that k-space was, NumPy or torch.
 
-    image: complex64 (y, x), (slice, y, x) or (frame, slice, y, x), as k-space is; std: float32, of |image|
-    over the samples, None without; samples: complex64 (draw, *image), None without; maps: complex64 (coil, y,
-    x) of the image, with an axis of sets before the coils where there are several, slices and frames before
-    all; sigma: √E|n|², mean over coils, in k-space's units, of each slice of each frame; scale: what k-space
-    was divided by, once whitened; record: what was done and found.
+    image: complex64 (y, x), (slice, y, x) or (frame, slice, y, x), as k-space is; of a 3-D scan (readout,
+    phase, partition), frames before it; std: float32, of |image| over the samples, None without; samples:
+    complex64 (draw, *image), None without; maps: complex64 (coil, y, x) of the image, or (coil, readout,
+    phase, partition), with an axis of sets before the coils where there are several, slices and frames before
+    all; sigma: √E|n|², mean over coils, in k-space's units, of each slice of each frame, or of each 3-D
+    volume; scale: what k-space was divided by, once whitened; record: what was done and found.
     """
 
     image: Any
@@ -58,10 +62,13 @@ class Recon:
         from mrunfold.pipeline.picture import image_html
 
         image = np.abs(_numpy(self.image))
+        whole = "split" in self.record  # of a 3-D scan a partition is shown
+        image = np.moveaxis(image, -1, -3) if whole else image
         image = image.reshape(-1, *image.shape[-2:]) if image.ndim == 4 else image
         shown = image if image.ndim == 2 else image[len(image) // 2]
         spread = None if self.std is None else _numpy(self.std)
         if spread is not None and spread.ndim > 2:
+            spread = np.moveaxis(spread, -1, -3) if whole else spread
             spread = spread.reshape(-1, *spread.shape[-2:])
             spread = spread[len(spread) // 2]
         return image_html(shown, spread, f"{self.record['method']}, {tuple(self.image.shape)}")
@@ -71,6 +78,7 @@ def recon(
     kspace: Any,
     mask: Any | None = None,
     *,
+    volume: bool = False,
     maps: Any | None = None,
     noise: Any | None = None,
     sigma: float | None = None,
@@ -90,7 +98,9 @@ def recon(
 
     kspace: complex (coil, readout, phase), (slice, coil, readout, phase) or (frame, slice, coil, readout,
     phase), frames being echoes, repetitions and the like; NumPy or torch, centre at N//2, zero where nothing
-    was measured; mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what else is not looked at;
+    was measured; volume: a 3-D scan: k-space is (coil, readout, phase, partition) or (frame, coil, readout,
+    phase, partition), the mask (phase, partition), maps (coil, readout, phase, partition), sets before the
+    coils; mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what else is not looked at;
     maps: complex (coil, readout, phase), sets or slices before it, estimated where None; noise: a noise scan
     (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated where both are None;
     samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, per_frame, seed, device: as in
@@ -100,10 +110,8 @@ def recon(
     (slices done, slices in all); parameters: of the method.  Raises InputError for bad input, in one line
     that says what to do.
     """
-    array, wrap = _taken(kspace)
-    lead = array.shape[:-3]
-    array = array.reshape(-1, *array.shape[-3:])
-    frames = None if len(lead) < 2 else Frames.grid([{"frame": n} for n in range(lead[0])], lead[1])
+    array, wrap = _taken(kspace, volume)
+    lead = array.shape[: -4 if volume else -3]
     if samples:
         parameters["samples"] = samples
     settings = ReconSettings(
@@ -113,17 +121,48 @@ def recon(
         target="combined", keep_samples=True, save=("complex", "maps"),
     )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
-    opened = _opened(array, frames, _optional(trajectory), matrix)
-    parts = resolve(own, opened.header)
-    if parts.mask is not None:  # what is outside of it was not measured, whatever is there
-        array = np.where(_fitting(parts.mask, array), array, array.dtype.type(0))
-    scan = _opened(array, frames, _optional(trajectory), matrix)
-    scan = scan if trajectory is not None else centred(scan, measure=True)
+    along = _optional(trajectory)
+    if volume and (along is not None or matrix is not None):
+        raise InputError("trajectories are 2-D: leave `trajectory` and `matrix` out of a 3-D `volume`")
+    scan, parts = _volume(array, own) if volume else _slices_of(array, lead, own, along, matrix)
     one = get_method(method, **parameters)
     job = Job(scan, settings, one, "combined", None, None, choose_device(device), Clock(), parts)
     with progress_lines(progress is False) as lines:
         found = _slices(job, progress if callable(progress) else lines)
+    scan.close()
     return _gathered(found, job, lead, wrap)
+
+
+def _slices_of(
+    array: np.ndarray,
+    lead: tuple[int, ...],
+    own: Own,
+    trajectory: np.ndarray | None,
+    matrix: int | tuple[int, int] | None,
+) -> tuple[Scan, OwnParts]:
+    """Return the scan of 2-D slices, and what the user brought in its axes."""
+    array = array.reshape(-1, *array.shape[-3:])
+    frames = None if len(lead) < 2 else Frames.grid([{"frame": n} for n in range(lead[0])], lead[1])
+    parts = resolve(own, _opened(array, frames, trajectory, matrix).header)
+    if parts.mask is not None:  # what is outside of it was not measured, whatever is there
+        array = np.where(_fitting(parts.mask, array), array, array.dtype.type(0))
+    scan = _opened(array, frames, trajectory, matrix)
+    return scan if trajectory is not None else centred(scan, measure=True), parts
+
+
+def _volume(array: np.ndarray, own: Own) -> tuple[Scan, OwnParts]:
+    """Return the slices of a 3-D scan (…, coil, readout, phase, partition), and what the user brought."""
+    several = array.ndim == 5
+    array = array if several else array[None]
+    header = ArrayVolume(array, several).header
+    plane = array.shape[-2:]
+    flat: Header = replace(header, matrix=plane, unoversampled=plane[0], output=header)
+    mask = resolve(Own(mask=own.mask), flat)
+    if mask.mask is not None:
+        array = np.where(_fitting(mask.mask, array), array, array.dtype.type(0))
+    scan = HybridScan(centred_volume(ArrayVolume(array, several)))
+    parts = resolve(Own(maps=own.maps, noise=own.noise), scan.header)
+    return scan, replace(parts, mask=mask.mask, record={**mask.record, **parts.record})
 
 
 def _opened(
@@ -155,7 +194,9 @@ def _fitting(mask: Mask, array: np.ndarray) -> np.ndarray:
 def _slices(job: Job, progress: Progress) -> list[SliceImages]:
     total = len(job.scan)
     found: dict[int, SliceImages] = {}
-    for number, index in enumerate(by_place(job.scan.header, range(total))):
+    # Of a 3-D scan one volume after another; else all frames of a place before the next.
+    order = range(total) if job.scan.hybrid is not None else by_place(job.scan.header, range(total))
+    for number, index in enumerate(order):
         progress(number, total)
 
         def within(fraction: float, number: int = number) -> None:
@@ -169,12 +210,18 @@ def _slices(job: Job, progress: Progress) -> list[SliceImages]:
 def _gathered(
     found: list[SliceImages], job: Job, lead: tuple[int, ...], wrap: Callable[[np.ndarray], Any]
 ) -> Recon:
+    grid = job.scan.header.grid
+    each = 1 if grid is None else len(found) // int(np.prod(lead))  # slices of a volume
+
     def stacked(arrays: list[np.ndarray], axis: int = 0) -> Any:
         one = arrays[0].shape
-        return wrap(np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, *one[axis:]))
+        if grid is None:
+            return wrap(np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, *one[axis:]))
+        whole = np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, each, *one[axis:])
+        return wrap(np.moveaxis(whole, axis + len(lead), -3 if grid.along == "readout" else -1))
 
     def nested(values: list[float]) -> Any:
-        array = np.array(values).reshape(lead)
+        array = np.array(values[::each]).reshape(lead)
         return array.tolist()
 
     draws = [one.complex_samples for one in found if one.complex_samples is not None]
@@ -192,6 +239,7 @@ def _gathered(
         "flags": list(dict.fromkeys(flag for one in found for flag in one.flags)),
         "seconds": job.clock.seconds,
         "slices": [one.record for one in found],
+        **({} if grid is None else {"split": grid.along}),
     }
     return Recon(
         stacked([one.image for one in found]),
@@ -204,9 +252,14 @@ def _gathered(
     )
 
 
-def _taken(kspace: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+def _taken(kspace: Any, volume: bool) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
     """Return k-space as a complex array, and what makes arrays of its own kind."""
     array = _numpy(kspace)
+    if volume and (array.dtype.kind != "c" or array.ndim not in (4, 5)):
+        raise InputError(
+            "recon expects complex k-space (coil, readout, phase, partition) of a 3-D `volume`, or frames "
+            f"before it, got {array.dtype} {array.shape}; one coil is k[None]"
+        )
     if array.dtype.kind != "c" or array.ndim not in (3, 4, 5):
         raise InputError(
             "recon expects complex k-space (coil, readout, phase), before it slices or (frame, slice), got "

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Scan
 from mrunfold.methods.base import Method
 from mrunfold.pipeline.assemble import write_positions
@@ -90,8 +89,7 @@ def _write_each(
 ) -> None:
     total = len(done.indices)
     # Of a 3-D scan one volume after another; else all frames of a place before the next.
-    whole = isinstance(job.scan, HybridScan)
-    order = range(total) if whole else by_place(job.scan.header, done.indices)
+    order = range(total) if job.scan.hybrid is not None else by_place(job.scan.header, done.indices)
     for number, place in enumerate(order):
         index = done.indices[place]
         inside = None if progress is None else partial(within, progress, number, total)

@@ -12,7 +12,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io import sha256_of
 from mrunfold.io.arrays import read_part
-from mrunfold.io.scan import Header
+from mrunfold.io.scan import Grid, Header
 from mrunfold.masks import Mask, calibration_region
 
 __all__ = ["Own", "OwnParts", "mask_of", "resolve"]
@@ -34,7 +34,8 @@ class Own:
 class OwnParts:
     """The same in the project's axes; noise: (coil, samples).
 
-    maps: (slice, set, coil, readout, phase), of every image, or of one frame's slices, or of one for all.
+    maps: (slice, set, coil, readout, phase), of every image, or of one frame's slices, or of one for all; of
+    a 3-D scan those of one volume's slices.
 
     record: what the run record says of them: shapes, and names and sha256 of files.
     """
@@ -48,6 +49,8 @@ class OwnParts:
         """Return the maps of image `index`, (set, coil, readout, phase), or None."""
         if self.maps is None or len(self.maps) == 1:
             return None if self.maps is None else self.maps[0]
+        if header.grid is not None:
+            return self.maps[index % len(self.maps)]
         if header.frames is not None and len(self.maps) == header.places:
             return self.maps[header.frames.place[index]]
         return self.maps[index]
@@ -57,8 +60,11 @@ def resolve(own: Own, header: Header) -> OwnParts:
     """Return the parts for a scan of `header`, read where they are files.
 
     mask: (phase,) or (readout, phase) of zeros and ones; maps: (coil, readout, phase), before it sets, slices
-    or (slice, set), or BART's (readout, phase, 1, coil, set); noise: (coil, samples).  Readouts with or
-    without oversampling.  Raises InputError for other shapes and for files that cannot be read.
+    or (slice, set), or BART's (readout, phase, 1, coil, set); of a 3-D scan (coil, readout, phase,
+    partition), sets before it, or BART's (readout, phase, partition, coil, set), or as they are saved,
+    (partition, set, coil, readout, phase), and its mask (phase, partition); noise: (coil, samples).
+    Readouts with or without oversampling.  Raises InputError for other shapes and for files that cannot be
+    read.
     """
     record: dict[str, Any] = {}
 
@@ -72,7 +78,9 @@ def resolve(own: Own, header: Header) -> OwnParts:
     mask = own.mask
     if mask is not None and not isinstance(mask, Mask):
         mask = mask_of(taken(mask, "mask", MASK_NAMES), header)
-    maps = None if own.maps is None else _maps(taken(own.maps, "maps", MAP_NAMES), header)
+    maps = None if own.maps is None else taken(own.maps, "maps", MAP_NAMES)
+    if maps is not None:
+        maps = _maps(maps, header) if header.grid is None else _volume_maps(maps, header.coils, header.grid)
     noise = None if own.noise is None else _noise(taken(own.noise, "noise", NOISE_NAMES), header)
     return OwnParts(mask, maps, noise, record)
 
@@ -83,12 +91,13 @@ def mask_of(array: np.ndarray, header: Header) -> Mask:
         array = array[0]  # one mask for all slices
     array = np.squeeze(array) if array.ndim > 2 else array
     phase, heights = header.matrix[1], {header.matrix[0], header.unoversampled}
+    axes = "readout × phase" if header.output is None else "phase × partition"
     if array.ndim == 1 or (array.ndim == 2 and array.shape[0] == 1):
         array = np.broadcast_to(array.reshape(1, -1), (header.unoversampled, array.size))
     if array.ndim != 2 or array.shape[1] != phase or array.shape[0] not in heights:
         turned = array.ndim == 2 and array.shape[0] == phase and array.shape[1] in heights
         raise InputError(
-            f"the mask is {array.shape} and k-space {header.matrix[0]}×{phase} (readout × phase)"
+            f"the mask is {array.shape} and k-space {header.matrix[0]}×{phase} ({axes})"
             + ("; it is transposed" if turned else f"; give {phase} lines, or one of that size")
         )
     if array.dtype.kind not in "biufc" or not np.isin(array, (0, 1)).all():
@@ -131,6 +140,35 @@ def _maps(array: np.ndarray, header: Header) -> np.ndarray:
             "(slice, set, coil, readout, phase)"
         )
     return found[0]
+
+
+def _volume_maps(array: np.ndarray, coils: int, grid: Grid) -> np.ndarray:
+    """Return maps (slice, set, coil, y, x) of the slices of a 3-D scan, of an array of the whole of it."""
+    if array.dtype.kind != "c":
+        raise InputError(f"coil maps are complex, got {array.dtype} {array.shape}")
+    heights, (_, phase, partitions) = {grid.stored, grid.size[0]}, grid.size
+
+    def fits(one: np.ndarray) -> bool:
+        shape = one.shape[1:]
+        return len(shape) == 4 and shape[1] in heights and shape == (coils, shape[1], phase, partitions)
+
+    ways = [array.reshape((1,) * (5 - array.ndim) + array.shape)] if array.ndim in (4, 5) else []
+    if array.ndim in (4, 5):  # BART's, of one set or several
+        ways.append(array.reshape(array.shape + (1,) * (5 - array.ndim)).transpose(4, 3, 0, 1, 2))
+    if array.ndim == 5:  # as `save` keeps them
+        ways.append(np.moveaxis(array, 0, -1))
+    found = [one for one in ways if fits(one)]
+    if len(found) != 1:
+        raise InputError(
+            f"the maps are {array.shape} and the 3-D scan has {coils} coils and k-space "
+            f"{grid.size[0]}×{phase}×{partitions} (readout × phase × partition); give (coil, readout, phase, "
+            "partition), sets before it, or BART's (readout, phase, partition, coil, set)"
+        )
+    start = found[0].shape[2] // 2 - grid.size[0] // 2
+    maps = found[0][:, :, start : start + grid.size[0]]  # (set, coil, readout, phase, partition)
+    if grid.along == "readout":
+        return np.moveaxis(maps, 2, 0)[grid.kept]
+    return np.moveaxis(maps, 4, 0)[grid.kept]
 
 
 def _noise(array: np.ndarray, header: Header) -> np.ndarray:

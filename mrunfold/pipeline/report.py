@@ -188,7 +188,7 @@ def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview
         heading=heading,
         reference=None if scores is None else images.target,
         uncertainty=images.uncertainty,
-        view=radiological_view(header.geometry and header.geometry.take([done.indices[done.shown]])),
+        view=radiological_view(header.geometry and header.geometry.take([done.outputs[done.shown]])),
         pixel_mm=header.pixel_mm,
         captions=tuple(captions),
         labels=tuple(labels),

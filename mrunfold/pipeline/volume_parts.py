@@ -46,6 +46,8 @@ class VolumeParts:
         own: Maps,
     ) -> None:
         self._scan, self._volume, self._own = scan, volume, own
+        assert scan.header.grid is not None
+        self._grid = scan.header.grid
         each = len(scan) // scan.source.volumes
         few = min(each, LOOKED_AT)
         looked_at = [volume * each + int((i + 0.5) * each / few) for i in range(few)]
@@ -83,12 +85,18 @@ class VolumeParts:
         white = self._coils.apply(in_units(block, self.unit))
         self._coils, white = compressed_coils(self._coils, white, self._settings, self._record)
         if len(white) > 1:
-            self._maps = VolumeMaps(white, (self._scan.across[0], *keep.shape), espirit)
+            self._maps = VolumeMaps(white, (self._across, *keep.shape), espirit)
             self._record["kernel"] = list(self._maps.widths)
 
+    @property
+    def _across(self) -> int:
+        """How many slices the grid has that the slices are a part of."""
+        grid = self._grid
+        return grid.size[0 if grid.along == "readout" else 2]
+
     def _place(self, index: int) -> int:
-        """Return where a slice lies on the grid that the slices are a part of."""
-        return self._scan.across[1] + self._scan.place(index)[1]
+        """Return where a slice lies on that grid."""
+        return int(self._grid.kept.start) + self._scan.place(index)[1]
 
     def _common_scale(self, indices: list[int], measured: list[np.ndarray], keep: np.ndarray) -> float:
         """Return the 99th percentile of |Aᴴy| of all pixels of these slices together; 1 where it is 0."""
@@ -132,10 +140,11 @@ def parts_of(
 
     volumes: keeps that of the last slice.
     """
-    if not isinstance(scan, HybridScan):
+    whole = scan.hybrid
+    if whole is None:
         return None
     header = scan.header
-    volume, _ = scan.place(index)
+    volume, _ = whole.place(index)
     if volume not in volumes:
         volumes.clear()
         keep = kept_samples(mask, held, header, header.matrix, not held.any())
@@ -144,5 +153,5 @@ def parts_of(
         def maps(one: int) -> np.ndarray | None:
             return own.maps_of(header, one)
 
-        volumes[volume] = VolumeParts(scan, volume, keep, noise, how, maps)
+        volumes[volume] = VolumeParts(whole, volume, keep, noise, how, maps)
     return volumes[volume]
