@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,21 @@ PIECE_BYTES = 64 << 20
 
 
 class StoredVolume(VolumeSource):
-    """k-space (volume, coil, readout, phase, partition), of which some lines of a coil are read at a time.
+    """k-space of volumes that lie in one array, of which some lines of a coil are read at a time.
 
-    stored: the array, or what gives one when it is indexed; header: of its images; limits: as `VolumeSource`.
+    header: of its images; volumes, partitions: how many; limits: as `VolumeSource`, None for the whole grid.
     """
 
     def __init__(
         self,
         path: Path,
-        stored: Any,
         header: Header,
+        volumes: int,
+        partitions: int,
         limits: tuple[tuple[int, int], tuple[int, int]] | None = None,
     ) -> None:
-        self.path, self.header, self._stored = path, header, stored
-        self.volumes, _, readout, phase, self.partitions = stored.shape
+        self.path, self.header, self.volumes, self.partitions = path, header, volumes, partitions
+        readout, phase = header.matrix
         self.echo = np.ones(readout, dtype=bool)
         self.limits = limits or ((0, phase), (0, self.partitions))
         line = 8 * readout * self.partitions
@@ -49,9 +50,9 @@ class StoredVolume(VolumeSource):
                 refuse_not_finite_volume(self.path, kspace, coil)
                 yield Piece(slice(coil, coil + 1), some, slice(0, self.partitions), kspace)
 
+    @abstractmethod
     def _part(self, volume: int, coil: int, phases: slice) -> np.ndarray:
         """Return some lines of a coil, (readout, phase, partition)."""
-        return np.asarray(self._stored[volume, coil, :, phases])
 
     def acquired(self, volume: int) -> np.ndarray:
         """Return where the first coil that has samples has them."""
@@ -83,4 +84,8 @@ class ArrayVolume(StoredVolume):
             crop=(readout, phase),
             frames=Frames.grid(labels, partitions) if frames else None,
         )
-        super().__init__(Path(path), kspace, header)
+        self._kspace = kspace
+        super().__init__(Path(path), header, count, partitions)
+
+    def _part(self, volume: int, coil: int, phases: slice) -> np.ndarray:
+        return np.asarray(self._kspace[volume, coil, :, phases])

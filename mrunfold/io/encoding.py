@@ -57,7 +57,8 @@ class Encoding:
     calibration: one of CALIBRATION_MODES, None where the file does not say; averages: how many the header
     announces, None where it does not; metres: lengths were in metres and are in mm here; lists: settings of
     which the header has several, by the names of `frames.VALUES`; diffusion: the counter that diffusion
-    weightings have, and the b-value of each in s/mm²; notes: what was put right, in words.
+    weightings have, and the b-value of each in s/mm²; ramps: an EPI scan, sampled on the
+    ramps of its gradients; notes: what was put right, in words.
     """
 
     encoded: Space
@@ -76,6 +77,7 @@ class Encoding:
     metres: bool = False
     lists: dict[str, tuple[float, ...]] = field(default_factory=dict)
     diffusion: tuple[str, tuple[float, ...]] | None = None
+    ramps: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -123,6 +125,7 @@ def parse_encoding(path: Path, text: bytes | str, which: int = 0) -> Encoding:
         metres=metres,
         lists=_lists(root),
         diffusion=_diffusion(root),
+        ramps=_ramps(chosen),
         notes=notes,
     )
 
@@ -263,6 +266,16 @@ def _trajectory(node: _Node | None) -> str:
     known = {"cartesian", "epi", "radial", "goldenangle", "spiral", "other"}
     name = node.text.lower() if node else "cartesian"
     return name if name in known else "other"
+
+
+def _ramps(encoding: _Node) -> bool:
+    """Return whether the trajectory is described as one with samples on ramps."""
+    described = encoding.optional("trajectoryDescription")
+    for one in described.all("userParameterLong") if described else []:
+        name, value = one.optional("name"), one.optional("value")
+        if name and value and name.text == "rampUpTime":
+            return value.text not in ("", "0")
+    return False
 
 
 def _lists(root: _Node) -> dict[str, tuple[float, ...]]:

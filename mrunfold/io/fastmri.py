@@ -19,7 +19,9 @@ from mrunfold.io.fastmri_axes import (
     coils_last,
     combined,
     lines_along_readout,
+    missing_ends,
 )
+from mrunfold.io.fastmri_volume import FastmriVolume, is_volume
 from mrunfold.io.grid import crop_image
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.heap import read_text
@@ -41,9 +43,11 @@ REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 class FastmriScan(Scan):
     """A fastMRI file: `kspace` (slice, coil, readout, phase), or (slice, readout, phase) for a single coil.
 
-    Averages before or behind the slices, as in fastMRI's prostate files, are averaged.  Raises InputError for
-    a file whose k-space is not complex, has another number or order of axes, lies outside the file or cannot
-    have the size that it declares.
+    Averages before or behind the slices, as in fastMRI's prostate files, are averaged, and lines that such
+    files leave out at the ends of k-space are zero.  Where the
+    header's encoded matrix has partitions, `kspace` (coil, readout, phase, partition) is a 3-D scan.  Raises
+    InputError for a file whose k-space is not complex, has another number or order of axes, lies outside the
+    file or cannot have the size that it declares, and for EPI.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,6 +68,17 @@ class FastmriScan(Scan):
                 f"(slice, readout, phase), got {self._kspace.dtype} {shape}{REAL if kind == 'f' else ''}"
             )
         encoding = self._read_encoding()
+        if encoding is not None and encoding.ramps:
+            raise InputError(
+                f"{self.path}: an EPI scan, as fastMRI's diffusion files are, with samples on ramps of its "
+                "gradients: put them on the grid first, each weighting in a file of its own"
+            )
+        if encoding is not None and is_volume(self.path, shape, encoding):
+            simulated = _true(read_attribute(self.path, self._file, "simulated"))
+            parts = encoding, simulated, self._read_mask()
+            self.volume = FastmriVolume(self.path, self._kspace, *parts, self._file.close)
+            self.header = self.volume.header
+            return
         self._reference = next((d for name in REFERENCES if (d := self._optional(name)) is not None), None)
         if self._reference is not None:
             check_size(self.path, self._reference, self._reference.shape[0] if self._reference.shape else 1)
@@ -74,6 +89,8 @@ class FastmriScan(Scan):
         )
         if self._averages is not None:
             shape = tuple(n for axis, n in enumerate(shape) if axis != self._averages)
+            self._ends = missing_ends(shape[-1], encoding)
+            shape = (*shape[:-1], shape[-1] + sum(self._ends))
         check_size(self.path, self._kspace, shape[0])
         check_axes(self.path, shape, encoding)
         if self._reference is not None and (len(images) != 3 or images[0] != shape[0]):
@@ -131,7 +148,7 @@ class FastmriScan(Scan):
         kspace = np.asarray(stored, dtype=np.complex64)
         kspace = kspace if kspace.ndim > 2 else kspace[None]
         if self._averages is not None:
-            kspace = combined(kspace)
+            kspace = np.pad(combined(kspace), ((0, 0), (0, 0), self._ends))
         refuse_not_finite(self.path, kspace, index)
         return kspace
 
@@ -142,6 +159,8 @@ class FastmriScan(Scan):
         if self._averages is not None:
             count = self._kspace.shape[self._averages]
             notes += (f"{count} averages are averaged, each where it has samples",)
+            if any(self._ends):
+                notes += (f"{sum(self._ends)} lines at the ends of k-space are not in the file: zero filled",)
         try:
             kspace = self._stored(header.slices // 2)
         except InputError:

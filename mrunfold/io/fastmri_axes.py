@@ -13,7 +13,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
 
-__all__ = ["average_axis", "check_axes", "coils_last", "combined", "lines_along_readout"]
+__all__ = ["average_axis", "check_axes", "coils_last", "combined", "lines_along_readout", "missing_ends"]
 
 FEW_LINES, MANY_COILS = 32, 64  # with so few lines and so many coils, coils are the last axis
 PEAKED, LEAST = 0.25, 8  # of an axis hold its energy: an axis of k-space; fewer coils say nothing
@@ -34,6 +34,19 @@ def average_axis(path: Path, shape: tuple[int, ...], slices: int | None, readout
         "prostate files, write their mean over what was acquired, k.sum(0) / np.maximum((k != 0).sum(0), 1), "
         "as (slice, coil, readout, phase)"
     )
+
+
+def missing_ends(lines: int, encoding: Encoding | None) -> tuple[int, int]:
+    """Return how many lines of the encoded matrix k-space lacks before its first and after its last one.
+
+    fastMRI's prostate files hold the lines that were measured alone, as many as the encoding limits count.
+    """
+    if encoding is None or encoding.step1 is None or lines != encoding.step1.maximum + 1:
+        return 0, 0
+    whole = encoding.encoded.matrix[1]
+    before = whole // 2 - encoding.step1.center
+    after = whole - before - lines
+    return (before, after) if min(before, after) >= 0 else (0, 0)
 
 
 def combined(kspace: np.ndarray) -> np.ndarray:
