@@ -40,7 +40,7 @@ adFlipAngleDegree[0]\t = \t120.0
 sSliceArray.lSize\t = \t{slices}
 {slice_lines}sKSpace.lBaseResolution\t = \t{base}
 sKSpace.lPhaseEncodingLines\t = \t{lines}
-sKSpace.ucDimension\t = \t2
+sKSpace.ucDimension\t = \t{dimension}
 sKSpace.ucTrajectory\t = \t{trajectory}
 sPat.ucRefScanMode\t = \t0x{reference:x}
 {more}### ASCCONV END ###
@@ -62,12 +62,16 @@ def protocol(
     rows = []
     for number, position in enumerate(positions):
         one = f"sSliceArray.asSlice[{number}]"
-        rows += [f"{one}.dThickness\t = \t5.0", f"{one}.dReadoutFOV\t = \t{base * pixel_mm[0]}"]
+        rows += [
+            f"{one}.dThickness\t = \t{other.get('thickness', 5.0)}",
+            f"{one}.dReadoutFOV\t = \t{base * pixel_mm[0]}",
+        ]
         rows += [f"{one}.dPhaseFOV\t = \t{lines * pixel_mm[1] / (1 + over)}"]
         # As scanners do, coordinates of zero are left out.
         named = zip(("dSag", "dCor", "dTra"), position, strict=True)
         rows += [f"{one}.sPosition.{axis}\t = \t{value}" for axis, value in named if value]
     values = {
+        "dimension": 2, "thickness": 5.0,
         "name": "gre", "dwell_ns": 5000, "trajectory": 1, "reference": 1, "regrid": 1, "order": "0",
         "more": "", "texts": "", **other,
     }  # fmt: skip
@@ -157,6 +161,26 @@ def write_vb(path: Path, texts: Mapping[str, str], readouts: Iterable[Readout]) 
                 mdh.FlagsAndDMALength = 128 + 8 * len(row)
                 file.write(bytes(mdh) + row.tobytes())
     return path
+
+
+def slab_readouts(
+    kspace: np.ndarray,
+    frame: Sequence[np.ndarray] | None = None,
+    position: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    **fields: Any,
+) -> list[Readout]:
+    """Readouts of a 3-D scan (coil, readout, phase, partition) as Siemens stores it, partitions outermost."""
+    place = {} if position is None else {"position": position}
+    turned = {} if frame is None else {"quaternion": quaternion(frame)}
+    lines, partitions = kspace.shape[-2:]
+    found: list[Readout] = []
+    for par in range(partitions):
+        for lin in range(lines):
+            if mask is None or mask[lin, par]:
+                counters = {"Lin": lin, "Par": par, "CenterLin": lines // 2, "CenterPar": partitions // 2}
+                found.append((kspace[..., lin, par], {**counters, **place, **turned, **fields}))
+    return found
 
 
 def readouts_of(

@@ -1,4 +1,4 @@
-"""Siemens raw data (twix .dat), VB and VD to XA: 2-D Cartesian measurements, read one slice at a time."""
+"""Siemens raw data (twix .dat), VB and VD to XA: Cartesian measurements, 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ __all__ = ["TwixScan"]
 # Of the receiver's noise behind its filter, as siemens_to_ismrmrd has it for all scanners of Siemens.
 NOISE_BANDWIDTH = 0.793
 UNKNOWN = "oversampling and pixel size are taken as unknown"
+# Counters of the two phase encodings, and of their central values.
+LINE, PARTITION = ("Lin", "CenterLin"), ("Par", "CenterPar")
 MOST_OVERSAMPLING, MOST_PHASE_OVERSAMPLING = 8, 4
 
 View = tuple[float, float, float]
 
 
 class TwixScan(AcquisitionScan):
-    """A twix file of 2-D Cartesian readouts, see AcquisitionScan for what becomes of them.
+    """A twix file of Cartesian readouts, see AcquisitionScan for what becomes of them.
 
     measurement: which of a multi-raid file's, counted from 1; None: the last that has images.  Noise lines
     are those of the measurement itself, else of the last one before it that has some of the same coils.
@@ -89,7 +91,6 @@ class TwixScan(AcquisitionScan):
             "an EPI scan: lines of both readout directions and phase-correction lines": back.any()
             and not back.all()
             and flag(mask, "PHASCOR").any(),
-            "a 3-D scan (two phase encodings)": len(np.unique(mdh["Counter"]["Par"][is_image(mdh)])) > 1,
             "several slices measured at once (SMS)": together > 1 or flag(mask, "SLICE_ACCEL_REFSCAN").any(),
         }
         kind = next((text for text, is_so in found.items() if is_so), None)
@@ -141,24 +142,23 @@ def _encoding(mdh: np.ndarray, protocol: Protocol, notes: list[str]) -> Encoding
     image = mdh[is_image(mdh)]
     base = protocol.whole("sKSpace", "lBaseResolution")
     columns, columns_told = _columns(image, protocol, base)
-    lines, lines_told = _lines(image, protocol)
+    lines, lines_told = _steps(image, LINE, protocol.whole("sKSpace", "lPhaseEncodingLines"))
+    slab = len(np.unique(image["Counter"]["Par"])) > 1  # what was measured, whatever the protocol says
+    partitions, slab_told = 1, True
+    if slab:
+        partitions, slab_told = _steps(image, PARTITION, protocol.whole("sKSpace", "lPartitions"))
     final = full = None
-    if base is None or not (columns_told and lines_told):
-        notes.append(f"its protocol describes another matrix than the measured {columns}×{lines}: {UNKNOWN}")
+    if base is None or not (columns_told and lines_told and slab_told):
+        size = f"{columns}×{lines}" + (f"×{partitions}" if slab else "")
+        notes.append(f"its protocol describes another matrix than the measured {size}: {UNKNOWN}")
         base = columns
     else:
-        final, full = _views(protocol, columns / base)
-    slab = protocol.yaps("sKSpace", "ucDimension") == 4
-    partitions = (protocol.whole("sKSpace", "lPartitions") or 1) if slab else 1
-    line = image["Counter"]["Lin"].astype(int)
-    centre = int(np.bincount(image["CenterLin"]).argmax())
-    measured = max(int(protocol.number("iNoOfFourierLines") or 0), int(line.max()) + 1)
-    # A centre at line 0 was not set: the middle is taken, unless k-space shows another.
-    limits = Limits(0, measured - 1, centre) if centre else None
+        final, full = _views(protocol, columns / base, slab)
     return Encoding(
         encoded=Space((columns, lines, partitions), full),
         recon=Space((base, lines, partitions), final),
-        step1=limits,
+        step1=_limits(image, LINE, protocol.number("iNoOfFourierLines")),
+        step2=_limits(image, PARTITION, protocol.number("iNoOfFourierPartitions")) if slab else None,
         noise_bandwidth=NOISE_BANDWIDTH,
         contrast=protocol.contrast(),
         lists=protocol.lists(),
@@ -167,8 +167,19 @@ def _encoding(mdh: np.ndarray, protocol: Protocol, notes: list[str]) -> Encoding
     )
 
 
-def _views(protocol: Protocol, oversampling: float) -> tuple[View | None, View | None]:
-    """Return the fields of view (readout, phase, slice) in mm of image and k-space, None if unknown."""
+def _limits(image: np.ndarray, counter: tuple[str, str], told: float | None) -> Limits | None:
+    """Return the limits of a phase encoding, None where its centre was not set: 0 is no centre."""
+    centre = int(np.bincount(image[counter[1]]).argmax())
+    measured = max(int(told or 0), int(image["Counter"][counter[0]].max()) + 1)
+    # The middle is taken then, unless k-space shows another.
+    return Limits(0, measured - 1, centre) if centre else None
+
+
+def _views(protocol: Protocol, oversampling: float, slab: bool) -> tuple[View | None, View | None]:
+    """Return the fields of view (readout, phase, slice) in mm of image and k-space, None if unknown.
+
+    slab: of a 3-D scan, whose thickness is the image's; k-space has slice oversampling.
+    """
     names = ("dReadoutFOV", "dPhaseFOV", "dThickness")
     sides = [protocol.positive("sSliceArray", "asSlice", 0, name) for name in names]
     known = [side for side in sides if side is not None]
@@ -177,7 +188,9 @@ def _views(protocol: Protocol, oversampling: float) -> tuple[View | None, View |
     read, phase, thick = known
     over = protocol.number("phaseOversampling") or 0.0
     over = over if 0 < over <= MOST_PHASE_OVERSAMPLING else 0.0
-    return (read, phase, thick), (read * oversampling, phase * (1 + over), thick)
+    above = protocol.positive("sKSpace", "dSliceOversamplingForDialog") or 0.0
+    above = above if slab and above <= MOST_PHASE_OVERSAMPLING else 0.0
+    return (read, phase, thick), (read * oversampling, phase * (1 + over), thick * (1 + above))
 
 
 def _columns(image: np.ndarray, protocol: Protocol, base: int | None) -> tuple[int, bool]:
@@ -196,10 +209,10 @@ def _columns(image: np.ndarray, protocol: Protocol, base: int | None) -> tuple[i
     return max(most, about), False
 
 
-def _lines(image: np.ndarray, protocol: Protocol) -> tuple[int, bool]:
-    """Return how many lines k-space has, and whether the protocol says so too."""
-    told = protocol.whole("sKSpace", "lPhaseEncodingLines") or 0
-    line, centre = image["Counter"]["Lin"].astype(int), image["CenterLin"].astype(int)
+def _steps(image: np.ndarray, counter: tuple[str, str], told: int | None) -> tuple[int, bool]:
+    """Return how many steps a phase encoding has, and whether the protocol, which has `told`, says so too."""
+    told = told or 0
+    line, centre = image["Counter"][counter[0]].astype(int), image[counter[1]].astype(int)
     needed = int(np.ptp(line)) + 1
     if not centre.any():
         return needed, told == needed

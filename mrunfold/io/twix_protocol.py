@@ -26,7 +26,8 @@ ASCCONV = re.compile(
 # Fields of the other parts, each by its name alone.
 MOST_LISTED = 128  # values of one setting
 FIELDS = (
-    "flReadoutOSFactor", "iNoOfFourierColumns", "iNoOfFourierLines", "alRegridMode", "chronSliceIndices",
+    "flReadoutOSFactor", "iNoOfFourierColumns", "iNoOfFourierLines", "iNoOfFourierPartitions", "alRegridMode",
+    "chronSliceIndices",
     "phaseOversampling", "flMagneticFieldStrength", "tPatientPosition", "tBodyPartExamined",
 )  # fmt: skip
 SECTIONS = ("Meas", "Dicom", "Config", "Protocol")  # in this order; XA has some in the last alone

@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from exported import FRAMES, dicom_affine
+from twixfiles import protocol, slab_readouts, write_twix
 from volumefiles import write_mrd_volume
 
 from mrunfold.export.run import ExportRequest, export_result
@@ -56,13 +57,50 @@ def test_points_lie_where_they_are(tmp_path, name, size, split):
     frame = np.asarray(FRAMES[name], float)
     encoded, image = SIZES[size]
     data = kspace(frame, encoded)
+    vendor = "SIEMENS" if name == "double oblique" else None
+    path = write_mrd_volume(
+        tmp_path / "raw.h5",
+        data.conj() if vendor else data,
+        image,
+        VOXEL,
+        frame,
+        CENTRE,
+        held(encoded, split),
+        vendor=vendor,
+    )
+    lie(path, tmp_path, frame, size, split)
+
+
+@pytest.mark.parametrize("split", ["partition", "readout"])
+@pytest.mark.parametrize("name", FRAMES)
+def test_points_of_a_twix_file(tmp_path, name, split):
+    """Written by twixtools: Siemens' rotation, its sign of the transform and its slice oversampling."""
+    frame = np.array(FRAMES[name], float)
+    if np.linalg.det(frame[[1, 0, 2]]) < 0:  # phase, read and slice of Siemens are right-handed
+        frame[0] *= -1
+    n, image = SIZES["odd, oversampled"]
+    over = f"{n[2] / image[2] - 1:.9f}"
+    texts = protocol(
+        image[0], n[1], factor=n[0] / image[0], pixel_mm=VOXEL[:2], positions=[CENTRE], dimension=4,
+        thickness=image[2] * VOXEL[2],
+        more=f"sKSpace.lPartitions\t = \t{n[2]}\nsKSpace.dSliceOversamplingForDialog\t = \t{over}\n",
+    )  # fmt: skip
+    readouts = slab_readouts(kspace(frame, n).conj(), frame, CENTRE, held(n, split))
+    path = write_twix(tmp_path / "meas.dat", [(texts, readouts)])
+    lie(path, tmp_path, frame, "odd, oversampled", split)
+
+
+def held(encoded: tuple[int, int, int], split: str) -> np.ndarray:
+    """What is acquired, bool (phase, partition)."""
     mask = np.ones(encoded[1:], bool)
     if split == "readout":  # one missing corner of k-space leaves no axis but the readout complete
         mask[0, 0] = False
-    vendor = "SIEMENS" if name == "double oblique" else None
-    path = write_mrd_volume(
-        tmp_path / "raw.h5", data.conj() if vendor else data, image, VOXEL, frame, CENTRE, mask, vendor=vendor
-    )
+    return mask
+
+
+def lie(path: Path, tmp_path: Path, frame: np.ndarray, size: str, split: str) -> None:
+    """Reconstruct the file; the points are where they are in NIfTI and in DICOM."""
+    encoded, image = SIZES[size]
     also = partial(_export, request=ExportRequest(dicom=True, nifti=True))
     settings = ReconSettings(method="zero_filled", cache=False)
     summary = reconstruct(path, tmp_path / "recon", settings, also=also)
