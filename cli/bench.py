@@ -60,7 +60,7 @@ def quality(
     samples: Annotated[
         int, typer.Option(min=0, help="Posterior samples, for the coverage of intervals.")
     ] = 0,
-    steps: Annotated[int, typer.Option(min=2, help="Noise levels of a sample.")] = 8,
+    steps: Annotated[int | None, typer.Option(min=2, help="Noise levels of a sample, as `recon`.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="key=value of unfold; repeatable.")] = None,
     only_ours: Annotated[bool, typer.Option("--only-ours", help="Leave the classical methods out.")] = False,
     map_sets: Annotated[

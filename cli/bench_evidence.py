@@ -1,4 +1,4 @@
-"""`mrunfold bench maps` and `bench check`: what maps explain, and what held-out samples say."""
+"""`mrunfold bench maps`, `check`, `samples`: what maps explain, held-out samples say, draws hold."""
 
 from __future__ import annotations
 
@@ -84,6 +84,51 @@ def check(
         save_measured(about("check") | measured, out)
 
 
+def samples(
+    data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
+    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Draws of each slice.")] = 16,
+    way: Annotated[list[str] | None, typer.Option(help="One of the rows of the table; repeatable.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
+    held_back: Annotated[
+        str | None, typer.Option(help="A protocol: DATA is its folder, of which it holds subjects back.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+) -> None:
+    """Compare ways to draw samples: coverage, CRPS, network evaluations, and time against the mean's own."""
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality.draws import WAYS, DrawsRow, markdown, measure, summary
+    from mrunfold.benchmarks.quality.seen import training_slices
+    from mrunfold.benchmarks.store import save_measured
+    from mrunfold.protocols import load_protocol
+
+    def report(row: DrawsRow) -> None:
+        print(
+            f"{row.data} {row.mask} R={row.accel:g} {row.way}: {row.evaluations} evaluations, "
+            f"{row.seconds / row.mean_seconds:.1f} × the mean, coverage {row.coverage:.3f}, "
+            f"CRPS {row.crps:.3f} %, width {row.width:.2f} %",
+            flush=True,
+        )
+
+    found = [
+        piece
+        for path in data
+        for piece in (
+            training_slices(path, load_protocol(held_back), 4, held_back=True)
+            if held_back
+            else full_slices(path)
+        )
+    ]
+    masks = [mask_of(text) for text in mask or ["random:4", "poisson:8"]]
+    ways = tuple(way or WAYS)
+    rows = measure(spread(found, slices), masks, draws, ways=ways, weights=weights, report=report)
+    measured = summary(rows)
+    print("\n" + markdown(measured))
+    if out is not None:
+        save_measured(measured, out)
+
+
 def spread(found: list[Any], count: int | None) -> list[Any]:
     """Return `count` of a list, spread over it; all for None."""
     import numpy as np
@@ -102,4 +147,4 @@ def mask_of(text: str) -> tuple[str, float]:
         raise InputError(f"--mask is a kind and an acceleration, as poisson:8, got {text!r}") from None
 
 
-COMMANDS = (maps, check)
+COMMANDS = (maps, check, samples)

@@ -90,7 +90,8 @@ class NetworkSpec(_Frozen):
     """The unrolled network, see mrunfold.networks.posterior.PosteriorDenoiser.
 
     x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had; passes:
-    evaluations of the mean at most, 1 for None; sigma_y_min: the least noise level that training shows.
+    evaluations of the mean at most, 1 for None; sigma_y_min: the least noise level that training shows;
+    spread: factor of the draws' distance from the mean, found on subjects held back, 1 for None.
     """
 
     blocks: int = Field(ge=1, le=256)
@@ -100,6 +101,7 @@ class NetworkSpec(_Frozen):
     x0_has_noise: bool = False
     passes: int | None = Field(default=None, ge=1)
     sigma_y_min: float | None = Field(default=None, gt=0)
+    spread: float | None = Field(default=None, gt=0)
     prior: PriorSpec = PriorSpec()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks.quality import compression, optimiser, seen
+from mrunfold.benchmarks.quality import compression, draws, optimiser, seen
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
 from mrunfold.benchmarks.speed import stages as speed
@@ -81,6 +81,7 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "compile": compiled.markdown,
             "compression": compression.markdown,
             "optimiser": optimiser.markdown,
+            "samples": draws.markdown,
             "seen": seen.markdown,
             "recon": recon.markdown,
             "cost": cost.markdown,

@@ -1,5 +1,7 @@
-"""Reverse diffusion: noise schedules, and samplers that are pure functions of a denoiser."""
+"""Draws of a posterior from its denoiser: samplers of the reverse process with their noise schedules, and
+draws around the mean; all of them are pure functions."""
 
+from mrunfold.diffusion.gaussian import draw_gaussian, root_levels
 from mrunfold.diffusion.samplers import (
     Callback,
     Denoiser,
@@ -19,8 +21,10 @@ __all__ = [
     "Denoiser",
     "Sampler",
     "complex_noise_like",
+    "draw_gaussian",
     "geometric",
     "karras",
+    "root_levels",
     "sample_ancestral",
     "sample_ddim",
     "sample_heun",

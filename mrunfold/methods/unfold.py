@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mrunfold.diffusion import karras, sample_heun, warm_start
+from mrunfold.diffusion import draw_gaussian, karras, sample_heun, warm_start
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
 from mrunfold.networks.posterior import PosteriorDenoiser
@@ -23,13 +23,15 @@ MOST = 1000  # samples, and steps of one: more is a slip of the pen
 
 @dataclass(frozen=True)
 class Unfold(Method):
-    """E[x₀ | y] by one or a few network evaluations, or draws from p(x₀ | y) by the reverse process.
+    """E[x₀ | y] by one or a few network evaluations, or draws from p(x₀ | y).
 
     weights: a shipped network's name, a .safetensors file, None for the default; passes: network evaluations
     of the mean, None for as many as it takes (`PosteriorDenoiser.mean_and_evaluations`); samples:
-    posterior draws, 0 for the mean alone; steps: noise levels of the reverse process, which starts at
-    sigma_start from D(∞) + sigma_start·ε and costs 2·steps − 1 evaluations a draw (Heun; Karras et al.
-    (2022), Alg. 1).
+    posterior draws, 0 for the mean alone; steps: None for draws around the mean (`draw_gaussian`), else noise
+    levels of the reverse process, which starts at sigma_start from D(∞) + sigma_start·ε, ends at sigma_min
+    and costs 2·steps − 1 evaluations a draw (Heun; Karras et al. (2022), Alg. 1).
+    levels: network evaluations of a pair of draws around the mean; the weights' own `spread` multiplies how
+    far they lie from it.
     The mean never comes from the draws; std and samples do.
     precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
     hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
@@ -39,16 +41,19 @@ class Unfold(Method):
     weights: str | None = None
     passes: int | None = None
     samples: int = 0
-    steps: int = 8
+    steps: int | None = None
     sigma_start: float = 0.5
     sigma_min: float = 0.004
+    levels: int = 2
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         choose(self.precision, "cpu")  # refuses unknown names
         if self.passes is not None:
             check_number(self, "passes", low=1, integer=True)
-        if not 0 <= self.samples <= MOST or self.samples == 1 or not 2 <= self.steps <= MOST:
+        check_number(self, "levels", low=1, integer=True)
+        steps = 2 if self.steps is None else self.steps
+        if not 0 <= self.samples <= MOST or self.samples == 1 or not 2 <= steps <= MOST:
             raise InputError(
                 f"unfold draws 0 or 2 to {MOST} samples in 2 to {MOST} steps, got samples={self.samples}, "
                 f"steps={self.steps}"
@@ -65,12 +70,12 @@ class Unfold(Method):
         dtype = choose(self.precision, problem.y.device)
         with convolutions_in(dtype, problem.y.device):
             mean, taken = network.mean_and_evaluations(problem.y, problem.A, problem.sigma_y, self.passes)
+            evaluations = int(taken.max())
             if self.samples:
-                samples = self._draw(network, problem, mean, seeds, progress)
-        evaluations = int(taken.max())
+                samples, more = self._draw(network, problem, mean, seeds, progress)
+                evaluations += more
         if samples is not None:
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
-            evaluations += self.samples * (2 * self.steps - 1)
         if not bool(torch.isfinite(mean).all()):
             raise InputError("unfold gave values that are not finite for this slice; try `method='sense'`")
         record: dict[str, Any] = {
@@ -81,6 +86,8 @@ class Unfold(Method):
         }
         if bool((problem.sigma_y < network.sigma_y_min).any()):
             record["sigma_y_taken_as"] = network.sigma_y_min
+        if samples is not None and self.steps is None:
+            record["spread"] = network.spread
         return Result(mean, std, samples, evaluations, record=record)
 
     def _draw(
@@ -90,8 +97,9 @@ class Unfold(Method):
         mean: Tensor,
         seeds: Seeds,
         progress: Progress,
-    ) -> Tensor:
-        """Return `samples` draws (draw, *batch, set, y, x), draw n of an item from its seed and n."""
+    ) -> tuple[Tensor, int]:
+        """Return `samples` draws (draw, *batch, set, y, x), draw n of an item from its seed and n, and the
+        evaluations of an item."""
         item_ndim = problem.A.domain.ndim
         batched = mean.ndim > item_ndim
         first = mean if batched else mean[None]
@@ -103,11 +111,15 @@ class Unfold(Method):
         def one(x_t: Tensor, sigma_t: Tensor) -> Tensor:
             return denoiser(x_t, sigma_t) if batched else denoiser(x_t[0], sigma_t[0])[None]
 
-        sigmas = karras(self.steps, self.sigma_min, self.sigma_start)
-        draws = []
-        for n in range(self.samples):
-            start = warm_start(first, self.sigma_start, generators)
-            draws.append(sample_heun(one, start, sigmas, generators))
-            progress((n + 1) / self.samples)
-        stacked = torch.stack(draws)
-        return stacked if batched else stacked[:, 0]
+        if self.steps is None:
+            found = draw_gaussian(one, first, self.samples, generators, levels=self.levels, progress=progress)
+            draws, evaluations = first + network.spread * (found[0] - first), found[1]
+        else:
+            sigmas = karras(self.steps, self.sigma_min, self.sigma_start)
+            draws = torch.empty((self.samples, *first.shape), dtype=first.dtype, device=first.device)
+            for n in range(self.samples):
+                start = warm_start(first, self.sigma_start, generators)
+                draws[n] = sample_heun(one, start, sigmas, generators)
+                progress((n + 1) / self.samples)
+            evaluations = self.samples * (2 * self.steps - 1)
+        return draws if batched else draws[:, 0], evaluations

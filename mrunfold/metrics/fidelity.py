@@ -8,7 +8,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 
-__all__ = ["coverage", "nmse", "psnr", "sample_interval", "score", "ssim"]
+__all__ = ["coverage", "crps", "nmse", "psnr", "sample_interval", "score", "ssim"]
 
 SSIM_WINDOW = 7
 ORDINARY = (1e-12, 1e12)  # data ranges for which float32 has room, as fastMRI counts
@@ -106,6 +106,23 @@ def sample_interval(samples: np.ndarray, share: float) -> tuple[np.ndarray, np.n
     ends = ((1 - share) / 2, (1 + share) / 2)
     low, high = np.quantile(samples, ends, axis=0, method="weibull")
     return low, high
+
+
+def crps(target: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Return the continuous ranked probability score of real samples (draw, …) at each pixel of target (…).
+
+    In the target's unit, of the draws as they are, each with probability 1/n; the absolute error for one
+    draw; less is better: E|X − t| − E|X − X′|/2 (Gneiting and Raftery, J. Am. Stat. Assoc. 102 (2007) 359,
+    eq. 21).  InputError if shapes differ or a value is not finite.
+    """
+    samples, target = _real(np.asarray(samples), "samples"), _real(np.asarray(target), "target")
+    if samples.shape[1:] != target.shape or not len(samples):
+        raise InputError(f"crps expects samples (draw, {target.shape}), got {samples.shape}")
+    n = len(samples)
+    # Sorted, a draw is the larger one of k pairs and the smaller one of n − 1 − k.
+    rank = (2 * np.arange(n) - (n - 1)).reshape(-1, *(1,) * target.ndim)
+    apart = (rank * np.sort(samples, axis=0)).sum(axis=0) / n**2
+    return np.abs(samples - target).mean(axis=0) - apart
 
 
 def _squared_error(target: np.ndarray, recon: np.ndarray) -> float:

@@ -192,11 +192,13 @@ class PosteriorDenoiser(nn.Module):
         x0_has_noise: bool = False,
         passes: int = 1,
         sigma_y_min: float = 0.0,
+        spread: float = 1.0,
     ) -> None:
         super().__init__()
         self.blocks, self.shared, self.cg_iterations = blocks, shared, cg_iterations
         self.start_iterations, self.checkpointing = start_iterations, checkpointing
         self.x0_has_noise, self.passes, self.sigma_y_min = x0_has_noise, passes, sigma_y_min
+        self.spread = spread
         self.priors = nn.ModuleList(prior() for _ in range(1 if shared else blocks))
         self.levels = Levels(blocks)
 
@@ -209,6 +211,7 @@ class PosteriorDenoiser(nn.Module):
             *(spec.blocks, spec.shared, *iterations, prior, checkpointing, spec.x0_has_noise),
             passes=1 if spec.passes is None else spec.passes,
             sigma_y_min=spec.sigma_y_min or 0.0,
+            spread=spec.spread or 1.0,
         )
 
     def load_prior(self, state: dict[str, Tensor]) -> None:

@@ -43,7 +43,12 @@ SHRINKING = {"bicubic": bicubic_kernel, "box": box_kernel}
 
 # What unfold is given for photographs unless told otherwise.  Below 0.02 a sample's last steps put noise into
 # flat areas and take none away.
-PHOTOGRAPHS: dict[str, Any] = {"weights": "natural-compact", "sigma_start": 0.3, "sigma_min": 0.02}
+PHOTOGRAPHS: dict[str, Any] = {
+    "weights": "natural-compact",
+    "steps": 8,
+    "sigma_start": 0.3,
+    "sigma_min": 0.02,
+}
 
 
 @dataclass(frozen=True)

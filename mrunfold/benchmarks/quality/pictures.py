@@ -32,7 +32,7 @@ def write_comparison(
     *,
     weights: str | None = None,
     samples: int = 8,
-    steps: int = 8,
+    steps: int | None = None,
     seed: int = 0,
 ) -> None:
     """Write a PNG of one slice under one mask: images above, errors ×5 and standard deviation ×5 below.

@@ -72,7 +72,7 @@ def measure(
     classical: Sequence[str] = CLASSICAL,
     grid: Sequence[float] = GRID,
     samples: int = 0,
-    steps: int = 8,
+    steps: int | None = None,
     ours: Mapping[str, Any] | None = None,
     map_sets: int | None = None,
     report: Callable[[Row], None] = lambda row: None,
