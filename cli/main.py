@@ -26,6 +26,7 @@ from mrunfold.cli.recon import recon
 from mrunfold.cli.restore import restore
 from mrunfold.cli.review import review
 from mrunfold.cli.sample import sample
+from mrunfold.cli.serve import send, serve
 from mrunfold.cli.train import train
 from mrunfold.cli.view import view
 from mrunfold.errors import InputError
@@ -151,6 +152,8 @@ for command in (
     view,
     review,
     push,
+    serve,
+    send,
     evaluate,
     restore,
     info,

@@ -18,7 +18,8 @@ HEAVY = {
     "pytorch_lightning", "scipy.ndimage", "sigpy", "skimage", "torchvision",
 }  # fmt: skip
 # A LightningModule is a class of lightning's: training cannot define one without it.
-HEAVY_ALLOWED = {("mrunfold.training", "lightning")}
+# So is a message of ismrmrd's: what is sent and received is of its classes.
+HEAVY_ALLOWED = {("mrunfold.training", "lightning"), ("mrunfold.inline.messages", "ismrmrd")}
 # The command line answers before these are loaded.
 SLOW_TO_START = {"h5py", "numpy", "scipy", "torch"}
 

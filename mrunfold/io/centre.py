@@ -260,6 +260,9 @@ class CentredScan(Scan):
     def noise_ratio(self, index: int) -> float:
         return self._scan.noise_ratio(index)
 
+    def number(self, index: int) -> int:
+        return self._scan.number(index)
+
     def reference(self, index: int) -> np.ndarray | None:
         return self._scan.reference(index)
 

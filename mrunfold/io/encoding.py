@@ -22,6 +22,7 @@ LEAST_PIXEL_MM, MOST_PIXEL_MM, LEAST_THICKNESS_MM = 0.008, 200.0, 0.02
 CALIBRATION_MODES = {"embedded", "interleaved", "separate", "external", "other"}
 # Counters that a header may give to diffusion weightings.
 DIFFUSION = {"average", "contrast", "phase", "repetition", "set", "segment", *(f"user_{n}" for n in range(8))}
+COUNTED = ("slice", "contrast", "phase", "repetition", "set", "segment")
 POSITIONS = {"HFP", "HFS", "HFDR", "HFDL", "FFP", "FFS", "FFDR", "FFDL"}
 # DICOM's defined terms that occur in MRI research; any other text may name a person or a place.
 BODY_PARTS = {
@@ -55,10 +56,10 @@ class Encoding:
     noise_bandwidth: relative receiver noise bandwidth, 1 where the file does not say; encodings: how many
     the header has; siemens: the scanner's maker, which decides the sign of the Fourier transform;
     calibration: one of CALIBRATION_MODES, None where the file does not say; averages: how many the header
-    announces, None where it does not; metres: lengths were in metres and are in mm here; lists: settings of
-    which the header has several, by the names of `frames.VALUES`; diffusion: the counter that diffusion
-    weightings have, and the b-value of each in s/mm²; ramps: an EPI scan, sampled on the
-    ramps of its gradients; notes: what was put right, in words.
+    announces, None where it does not; counts: the same of COUNTED that it announces; metres: lengths were in
+    metres and are in mm here; lists: settings of which the header has several, by the names of
+    `frames.VALUES`; diffusion: the counter that diffusion weightings have, and the b-value of each in s/mm²;
+    ramps: an EPI scan, sampled on the ramps of its gradients; notes: what was put right, in words.
     """
 
     encoded: Space
@@ -74,6 +75,7 @@ class Encoding:
     coils: int | None = None
     slices: int | None = None
     averages: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
     metres: bool = False
     lists: dict[str, tuple[float, ...]] = field(default_factory=dict)
     diffusion: tuple[str, tuple[float, ...]] | None = None
@@ -122,6 +124,7 @@ def parse_encoding(path: Path, text: bytes | str, which: int = 0) -> Encoding:
         coils=_count(system, "receiverChannels"),
         slices=_length(limits, "slice"),
         averages=_length(limits, "average"),
+        counts={name: n for name in COUNTED if (n := _length(limits, name)) is not None},
         metres=metres,
         lists=_lists(root),
         diffusion=_diffusion(root),

@@ -211,6 +211,10 @@ class HybridScan(Scan):
     def noise_ratio(self, index: int) -> float:
         return self.source.noise_ratio(self.place(index)[0])
 
+    def number(self, index: int) -> int:
+        volume, place = self.place(index)
+        return self.source.number(volume) * (len(self) // self.source.volumes) + place
+
     def require(self, indices: Iterable[int]) -> None:
         reason = self.source.refused(sorted({self.place(i)[0] for i in indices}))
         if reason is not None:

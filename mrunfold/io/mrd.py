@@ -6,6 +6,7 @@ The layout is read with h5py under the checks of `io.hdf5`; the ISMRMRD standard
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mrunfold.io.encoding import MAX_XML_BYTES, parse_encoding
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.heap import check_heaps, read_text
 from mrunfold.io.mrd_heads import read_heads
-from mrunfold.io.mrd_samples import TRAJECTORIES, refuse_off_grid
+from mrunfold.io.mrd_samples import refuse_trajectories
 
 __all__ = ["MrdScan", "find_groups"]
 
@@ -85,24 +86,12 @@ class MrdScan(AcquisitionScan):
 
     def _refuse(self, heads: dict[str, np.ndarray]) -> None:
         """Look at the trajectories that acquisitions carry, of some all over the file."""
-        dimensions = heads["trajectory_dimensions"]
-        carry = self._lines.order[dimensions[self._lines.order] > 0]
-        some = carry[np.linspace(0, len(carry) - 1, min(len(carry), TRAJECTORIES)).astype(int)]
-        if not len(some):
-            return
-        with reading(self.path, "its trajectories"):
-            raw = self._data.fields("traj")[np.unique(some).tolist()]
-        points = []
-        for number, floats in zip(np.unique(some), raw, strict=True):
-            floats = np.asarray(floats)
-            wanted = int(dimensions[number]) * int(self._lines.samples[number])
-            if floats.dtype != np.float32 or floats.size != wanted:
-                raise InputError(
-                    f"{self.path}: acquisition {number} has a trajectory of {floats.size} values where its "
-                    f"header says {wanted}; the file is damaged"
-                )
-            points.append(floats.reshape(-1, int(dimensions[number])))
-        refuse_off_grid(self.path, points)
+
+        def read(numbers: np.ndarray) -> Sequence[np.ndarray]:
+            with reading(self.path, "its trajectories"):
+                return self._data.fields("traj")[numbers.tolist()]
+
+        refuse_trajectories(self.path, self._lines, heads["trajectory_dimensions"], read)
 
     def _rows(self, indices: np.ndarray, coils: int) -> list[np.ndarray]:
         """Return the samples of acquisitions, each complex64 (coil, samples)."""

@@ -11,7 +11,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.heap import read_field
 
-__all__ = ["FLAGS", "NOT_IMAGE", "VECTORS", "VOLUME", "diffusion_apart", "flagged", "read_heads"]
+__all__ = ["FLAGS", "NOT_IMAGE", "VECTORS", "VOLUME", "diffusion_apart", "flagged", "heads_of", "read_heads"]
 
 # ISMRMRD numbers its flags from 1: flag n is bit n − 1.
 FLAGS = {
@@ -51,13 +51,7 @@ def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: its `data` are not ISMRMRD acquisitions (head, traj, data); write it anew")
     if data.size > MAX_ACQUISITIONS:
         raise InputError(f"{path}: {data.size} acquisitions, at most {MAX_ACQUISITIONS} are read; split it")
-    raw = read_field(path, data, "head")
-    heads = {name: np.asarray(raw[name]) for name in FIELDS}
-    heads.update({f"idx.{name}": np.asarray(raw["idx"][name]).astype(np.int64) for name in COUNTERS})
-    heads.update({f"idx.user_{n}": raw["idx"]["user"][:, n].astype(np.int64) for n in range(USER)})
-    heads.update({name: np.asarray(raw[name]).astype(np.int64) for name in STAMPS})
-    for name in ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample"):
-        heads[name] = heads[name].astype(np.int64)
+    heads = heads_of(read_field(path, data, "head"))
     # Samples are stored uncompressed: together they cannot be larger than the file.
     declared = 8 * int((heads["number_of_samples"] * heads["active_channels"]).sum())
     if declared > os.path.getsize(path):
@@ -65,6 +59,17 @@ def read_heads(path: Path, data: h5py.Dataset) -> dict[str, np.ndarray]:
             f"{path}: its acquisitions declare {declared / 1e6:.3g} MB but the file has "
             f"{os.path.getsize(path) / 1e6:.3g} MB; it is truncated or damaged"
         )
+    return heads
+
+
+def heads_of(raw: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the needed fields of headers (acquisition,) of ISMRMRD's structure, as `read_heads` does."""
+    heads = {name: np.asarray(raw[name]) for name in FIELDS}
+    heads.update({f"idx.{name}": np.asarray(raw["idx"][name]).astype(np.int64) for name in COUNTERS})
+    heads.update({f"idx.user_{n}": raw["idx"]["user"][:, n].astype(np.int64) for n in range(USER)})
+    heads.update({name: np.asarray(raw[name]).astype(np.int64) for name in STAMPS})
+    for name in ("number_of_samples", "active_channels", "discard_pre", "discard_post", "center_sample"):
+        heads[name] = heads[name].astype(np.int64)
     return heads
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.io.mrd_lines import Lines
 
-__all__ = ["calibration_differs", "refuse_echoes", "refuse_off_grid", "reversed_counts_back"]
+__all__ = [
+    "calibration_differs",
+    "refuse_echoes",
+    "refuse_off_grid",
+    "refuse_trajectories",
+    "reversed_counts_back",
+]
 
 Rows = Callable[[np.ndarray], list[np.ndarray]]  # numbers of acquisitions → each (coil, samples)
 
@@ -44,6 +50,31 @@ def refuse_off_grid(path: Path, trajectories: Sequence[np.ndarray]) -> None:
             f"{path}: its acquisitions carry trajectories that leave the Cartesian grid, whatever its header "
             "calls them; 2-D Cartesian scans are read, grid it first"
         )
+
+
+def refuse_trajectories(
+    path: Path, lines: Lines, dimensions: np.ndarray, read: Callable[[np.ndarray], Sequence[np.ndarray]]
+) -> None:
+    """Look at the trajectories that acquisitions carry, of some all over the scan, as `refuse_off_grid`.
+
+    dimensions: of each acquisition's trajectory, 0 where it carries none; read: numbers of acquisitions → the
+    float32 values of each one's trajectory.
+    """
+    carry = lines.order[dimensions[lines.order] > 0]
+    some = carry[np.linspace(0, len(carry) - 1, min(len(carry), TRAJECTORIES)).astype(int)]
+    if not len(some):
+        return
+    points = []
+    for number, values in zip(np.unique(some), read(np.unique(some)), strict=True):
+        floats = np.asarray(values)
+        wanted = int(dimensions[number]) * int(lines.samples[number])
+        if floats.dtype != np.float32 or floats.size != wanted:
+            raise InputError(
+                f"{path}: acquisition {number} has a trajectory of {floats.size} values where its "
+                f"header says {wanted}; the file is damaged"
+            )
+        points.append(floats.reshape(-1, int(dimensions[number])))
+    refuse_off_grid(path, points)
 
 
 def calibration_differs(lines: Lines, rows: Rows) -> bool:

@@ -147,6 +147,9 @@ class AcquisitionVolume(VolumeSource):
     def noise_ratio(self, volume: int) -> float:
         return self._scan.noise_ratio(volume)
 
+    def number(self, volume: int) -> int:
+        return self._scan.number(volume)
+
     def refused(self, volumes: Iterable[int]) -> str | None:
         size = np.array([self.header.matrix[1], self.partitions])
         for volume in volumes:

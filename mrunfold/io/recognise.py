@@ -24,7 +24,7 @@ from mrunfold.io.twix_file import TwixFile, looks_like_twix
 from mrunfold.io.volume_centre import centred_volume
 from mrunfold.registry import Registry
 
-__all__ = ["READERS", "holds_raw_data", "open_scan"]
+__all__ = ["READERS", "as_slices", "holds_raw_data", "open_scan"]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,14 @@ def open_scan(
         return open_along(path, trajectory)
     chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
     scan = _opened(path, measurement) if chosen is None else _opened_by(chosen, path, measurement)
+    return as_slices(scan)
+
+
+def as_slices(scan: Scan) -> Scan:
+    """Return what a reader read as slices whose k-space has its centre at N//2; closes it where that fails.
+
+    Of a 3-D scan, its positions or partitions (`HybridScan`).
+    """
     try:
         whole = scan.volume is not None
         if scan.volume is not None:

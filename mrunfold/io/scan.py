@@ -197,6 +197,10 @@ class Scan(ABC):
         for index in indices:
             self._index(index)
 
+    def number(self, index: int) -> int:
+        """Return which slice of the whole scan this is, which seeds are of: another where this is a part."""
+        return self._index(index)
+
     def reference(self, index: int) -> np.ndarray | None:
         """Return the file's own reconstruction of that slice, float32 (crop), or None."""
         return None

@@ -212,6 +212,9 @@ class CentredVolume(VolumeSource):
     def noise_ratio(self, volume: int) -> float:
         return self._source.noise_ratio(volume)
 
+    def number(self, volume: int) -> int:
+        return self._source.number(volume)
+
     def refused(self, volumes: Iterable[int]) -> str | None:
         return self._source.refused(volumes)
 

@@ -86,6 +86,10 @@ class VolumeSource(ABC):
         """Return the noise of a volume over that of the noise scan, as `Scan.noise_ratio`."""
         return 1.0
 
+    def number(self, volume: int) -> int:
+        """Return which volume of the whole scan this is, as `Scan.number`."""
+        return volume
+
     def refused(self, volumes: Iterable[int]) -> str | None:
         """Return why one of these volumes cannot be reconstructed, None where they all can."""
         return None

@@ -213,7 +213,7 @@ class Job:
         header = self.scan.header
         problem, mask, held, unit = self._problem(index, progress)
         with self.clock("method"):
-            seeds = Seeds((self.settings.slice_seed(self.scan.path.name, index),))
+            seeds = Seeds((self.settings.slice_seed(self.scan.path.name, self.scan.number(index)),))
             result = self.method(problem, seeds=seeds, progress=progress)
         with self.clock("check"):
             checked = self._checked(index, problem, seeds, result)
