@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,8 +25,14 @@ def push(
     cert: Annotated[Path | None, typer.Option(help="This side's certificate (PEM), with --key.")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Ask the PACS what it holds, before and after.")
+        bool, typer.Option("--verify", help="Ask the PACS what it holds, before and after, and to keep it.")
     ] = False,
+    commitment_timeout: Annotated[
+        float, typer.Option(min=0, help="With --verify: seconds for storage commitment, 0: not asked.")
+    ] = 30.0,
+    commitment_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port for its answer, if the PACS calls back.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Send everything, whatever the list says.")] = False,
     retries: Annotated[int, typer.Option(min=0, help="Tries after one that brought nothing.")] = 5,
     pause: Annotated[float, typer.Option(min=0, help="Seconds before the first, then doubled.")] = 1.0,
@@ -43,7 +49,7 @@ def push(
 
     from mrunfold.cli.console import note, print_error, slice_progress
     from mrunfold.extras import require
-    from mrunfold.pacs import parse_peer, parse_url
+    from mrunfold.pacs import Commitment, parse_peer, parse_url
     from mrunfold.pacs import push as send
     from mrunfold.pacs.peer import Tls
 
@@ -52,6 +58,8 @@ def push(
         raise InputError("say where to: either --to AET@host:port or --dicomweb URL")
     if (cert is None) != (key is None):
         raise InputError("--cert and --key belong together; give both")
+    if commitment_port is not None and not (verify and to and commitment_timeout):
+        raise InputError("--commitment-port belongs to --to and --verify; give both")
     own = None if cert is None or key is None else (cert, key)
     secure = Tls(ca, own) if tls or ca or own else None
     peer: Peer | Web
@@ -64,8 +72,15 @@ def push(
         note("note: this connection is not encrypted; add --tls, or use https://", quiet)
     try:
         with slice_progress(quiet) as progress:
-            how = {"verify": verify, "again": again, "retries": retries, "pause": pause, "timeout": timeout}
-            done = send(folder, peer, progress=progress, **how)  # type: ignore[arg-type]
+            how: dict[str, Any] = {
+                "verify": verify,
+                "again": again,
+                "retries": retries,
+                "pause": pause,
+                "timeout": timeout,
+            }
+            how["commitment"] = Commitment(commitment_timeout, commitment_port)
+            done = send(folder, peer, progress=progress, **how)
     except KeyboardInterrupt:
         print_error("what was confirmed is noted; the same command goes on from there", label="interrupted")
         raise typer.Exit(130) from None
@@ -82,4 +97,5 @@ def _report(done: Pushed, name: str, quiet: bool) -> None:
         print_error(f"{count} files: {reason}; all others are stored", label="refused")
     says = "as it says" if done.asked else "as the list says"
     before = f", {done.before} were there before, {says}" if done.before else ""
-    note(f"{name}: stored {done.sent} files{before}; list: {done.ledger}", quiet)
+    kept = f", {done.committed} are committed to be kept" if done.committed else ""
+    note(f"{name}: stored {done.sent} files{before}{kept}; list: {done.ledger}", quiet)

@@ -44,7 +44,12 @@ class Peer:
     @property
     def open_to_others(self) -> bool:
         """Whether what is sent can be read on the way."""
-        return self.tls is None and not _is_this_machine(self.host)
+        return self.tls is None and not self.on_this_machine
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether host names this machine."""
+        return _is_this_machine(self.host)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mrunfold.errors import InputError
+from mrunfold.pacs.commit import Commitment, commit
 from mrunfold.pacs.errors import Refused, Unreachable
 from mrunfold.pacs.files import Instance, find_instances
 from mrunfold.pacs.ledger import Ledger, open_ledger
@@ -29,7 +30,7 @@ class Pushed:
 
     sent: instances confirmed now; before: those that were there; asked: whether the other side itself said so
     of the latter, rather than the list; refused: what it takes none of, by reason, with the number of files;
-    notes: what the other side remarked, by kind; ledger: the list.
+    notes: what the other side remarked, by kind; ledger: the list; committed: how many it commits to keep.
     """
 
     sent: int
@@ -38,6 +39,7 @@ class Pushed:
     notes: tuple[str, ...] = ()
     refused: tuple[tuple[str, int], ...] = ()
     asked: bool = False
+    committed: int = 0
 
 
 @dataclass
@@ -54,6 +56,7 @@ def push(
     *,
     verify: bool = False,
     again: bool = False,
+    commitment: Commitment = Commitment(),  # noqa: B008  frozen
     retries: int = 5,
     pause: float = 1.0,
     timeout: float = 30.0,
@@ -62,14 +65,15 @@ def push(
 ) -> Pushed:
     """Send every DICOM file under `folder` (or one file) that `peer` has not confirmed yet.
 
-    verify: ask the peer (C-FIND, QIDO-RS) what it holds, before and after; without, it is asked where the
-    list says that it has everything; what it lacks is sent again.  again: send everything, whatever the list
-    says.  retries: further tries after one that brought nothing new; pause: seconds before the first of them,
-    doubled for each further one up to a minute; timeout: seconds to wait for an answer.  A confirmed file is
-    noted at once, so that the same call goes on after a crash.  Sending twice is harmless: UIDs follow
-    content.  What the peer takes none of is left out and said.  Raises InputError where files are damaged,
-    the peer refuses them or everything, cannot be reached, or cannot be asked where `verify` wants it; what
-    was confirmed until then stays confirmed.
+    verify: ask the peer (C-FIND, QIDO-RS) what it holds, before and after, and for storage commitment as
+    `commitment` has it; without, it is asked what it holds where the list says that it has everything; what
+    it lacks is sent again.  again: send everything, whatever the list says.  retries: further tries after
+    one that brought nothing new; pause: seconds before the first of them, doubled for each further one up to
+    a minute; timeout: seconds to wait for an answer.  A confirmed file is noted at once, so that the same
+    call goes on after a crash.  Sending twice is harmless: UIDs follow content.  What the peer takes none of
+    is left out and said.  Raises InputError where files are damaged, the peer refuses them or everything,
+    cannot be reached, cannot be asked where `verify` wants it, or does not commit to one; what was confirmed
+    until then stays confirmed.
     """
     instances = find_instances(folder)
     with open_ledger(folder, peer.name) as ledger:
@@ -91,16 +95,15 @@ def push(
                 progress(before + len(state.sent), len(instances))
 
         _send_all(state, peer, ledger, (retries, pause, timeout), sleep, before, delivered)
-        if verify and state.sent:
-            there = _ask(state.sent, peer, verify, state, timeout) or set()
-            if gone := [i for i in state.sent if i.uid not in there]:
-                raise InputError(
-                    f"{peer.name} confirmed {len(gone)} files and does not find them, the first "
-                    f"{gone[0].path}; see whether it keeps them elsewhere, or push with `again`"
-                )
+        committed = 0
+        if verify:
+            _check_sent(state, peer, timeout)
+            committed = _commit(instances, state, peer, timeout, commitment)
     _raise_refused(state, peer, before, len(instances))
     kinds = Counter(refused.reason for _, refused in state.refused)
-    return Pushed(len(state.sent), before, ledger.path, tuple(state.notes), tuple(kinds.items()), asked)
+    return Pushed(
+        len(state.sent), before, ledger.path, tuple(state.notes), tuple(kinds.items()), asked, committed
+    )
 
 
 def _ask(
@@ -121,6 +124,45 @@ def _ask(
     if there is None:
         state.notes[f"only the list says what is there ({why}); `again` sends everything again"] = None
     return there
+
+
+def _check_sent(state: _State, peer: Peer | Web, timeout: float) -> None:
+    """Raise InputError where the peer does not find what it has just confirmed."""
+    there = _ask(state.sent, peer, True, state, timeout) if state.sent else set()
+    if gone := [i for i in state.sent if i.uid not in (there or ())]:
+        raise InputError(
+            f"{peer.name} confirmed {len(gone)} files and does not find them, the first {gone[0].path}; see "
+            "whether it keeps them elsewhere, or push with `again`"
+        )
+
+
+def _commit(
+    instances: list[Instance], state: _State, peer: Peer | Web, timeout: float, how: Commitment
+) -> int:
+    """Return how many instances the peer commits to keep; a note says where it gives no answer.
+
+    Raises InputError where it will not keep one, and where it gives no answer though a port was given for it.
+    """
+    refused = {instance.uid for instance, _ in state.refused}
+    wanted = [i for i in instances if i.uid not in refused]
+    if isinstance(peer, Web) or not how.timeout or not wanted:
+        return 0
+    try:
+        answer = commit(wanted, peer, timeout, how)
+    except Unreachable as error:
+        raise InputError(f"{peer.name}: {error.reason}; {error.way_out}, then push again") from None
+    if answer.why is not None:
+        if how.port is not None:
+            raise InputError(f"{peer.name}, storage commitment: {answer.why}")
+        state.notes[f"storage commitment: {answer.why}"] = None
+        return 0
+    lost = [i for i in wanted if i.uid not in answer.kept]
+    if lost:
+        raise InputError(
+            f"{peer.name} does not commit to keep {len(lost)} of {len(wanted)} files, the first "
+            f"{lost[0].path}: {answer.failed[lost[0].uid]}; ask its keeper, or push with `again`"
+        )
+    return len(wanted)
 
 
 def _send_all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mrunfold.errors import InputError
@@ -61,10 +61,13 @@ def _not_taken(instance: Instance) -> Refused:
     return Refused(f"it takes no {_name(instance.sop_class)} as {_name(instance.syntax)}", whole_class=True)
 
 
-def associate(contexts: Iterable[tuple[str, str | None]], peer: Peer, timeout: float) -> Any:
+def associate(
+    contexts: Iterable[tuple[str, str | None]], peer: Peer, timeout: float, handlers: Sequence[Any] = ()
+) -> Any:
     """Return an established association, None where the peer accepts none of the contexts.
 
-    contexts: (SOP class, transfer syntax, None: pynetdicom's).  Raises Unreachable where it cannot be had.
+    contexts: (SOP class, transfer syntax, None: pynetdicom's); handlers: of events, as pynetdicom takes them.
+    Raises Unreachable where it cannot be had.
     """
     try:
         from pynetdicom import AE
@@ -83,7 +86,9 @@ def associate(contexts: Iterable[tuple[str, str | None]], peer: Peer, timeout: f
         context = tls_context(peer.tls)
         _handshake(context, peer, timeout)
         tls = (context, peer.host)
-    association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=tls)
+    association = entity.associate(
+        peer.host, peer.port, ae_title=peer.title, tls_args=tls, evt_handlers=[*handlers]
+    )
     if association.is_established:
         return association
     if association.is_rejected:

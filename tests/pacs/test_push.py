@@ -27,10 +27,20 @@ pynetdicom = pytest.importorskip(
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root Query/Retrieve, FIND
 
 
-class Pacs:
-    """An application entity that keeps what it gets; `fail(n)` decides the n-th store, None is success."""
+WELL_KNOWN = "1.2.840.10008.1.20.1.1"
+COMMITS = "1.2.840.10008.1.20.1"  # Storage Commitment Push Model
 
-    def __init__(self, fail=lambda n: None, takes=(MR, SC, MAP), tls=None, title="PACS", finds=True):
+
+class Pacs:
+    """An application entity that keeps what it gets; `fail(n)` decides the n-th store, None is success.
+
+    commits: how it answers for storage commitment: on the connection that asked ("same"), on one of its own
+    to this port (a number), never ("silent"), with a status (a hexadecimal text); None: it offers none.
+    """
+
+    def __init__(
+        self, fail=lambda n: None, takes=(MR, SC, MAP), tls=None, title="PACS", finds=True, commits=None
+    ):
         self.stored, self.calls, self.associations = {}, 0, 0
         entity = pynetdicom.AE(title)
         entity.require_called_aet = True
@@ -62,14 +72,56 @@ class Pacs:
                     answer.SOPInstanceUID = copies[0].SOPInstanceUID
                     yield 0xFF00, answer
 
+        def on_action(event):
+            wanted = event.action_information
+            answer = self.commits_to(wanted)
+            kind = 2 if "FailedSOPSequence" in answer else 1
+            if commits == "same":
+                threading.Timer(
+                    0.2, event.assoc.send_n_event_report, (answer, kind, COMMITS, WELL_KNOWN)
+                ).start()
+            elif isinstance(commits, int):
+                threading.Timer(0.2, self.call_back, (commits, answer, kind)).start()
+            return int(commits, 16) if str(commits).startswith("0x") else 0, None
+
+        if commits is not None:
+            entity.add_supported_context(COMMITS)
         if finds:
             entity.add_supported_context(FIND)
         handlers = [(pynetdicom.evt.EVT_C_STORE, on_store), (pynetdicom.evt.EVT_ACCEPTED, on_accept)]
-        handlers.append((pynetdicom.evt.EVT_C_FIND, on_find))
+        handlers += [(pynetdicom.evt.EVT_C_FIND, on_find), (pynetdicom.evt.EVT_N_ACTION, on_action)]
         self.server = entity.start_server(
             ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls
         )
         self.to = f"{title}@127.0.0.1:{self.server.socket.getsockname()[1]}"
+
+    def commits_to(self, wanted):
+        """The answer to a request: what it holds it commits to, the rest it does not hold."""
+        from pydicom.dataset import Dataset
+
+        answer = Dataset()
+        answer.TransactionUID = wanted.TransactionUID
+        there = [i for i in wanted.ReferencedSOPSequence if i.ReferencedSOPInstanceUID in self.stored]
+        gone = [i for i in wanted.ReferencedSOPSequence if i.ReferencedSOPInstanceUID not in self.stored]
+        for item in gone:
+            item.FailureReason = 0x0112
+        if there:
+            answer.ReferencedSOPSequence = there
+        if gone:
+            answer.FailedSOPSequence = gone
+        return answer
+
+    def call_back(self, port, answer, kind):
+        entity = pynetdicom.AE("PACS")
+        entity.add_requested_context(COMMITS)
+        role = pynetdicom.build_role(COMMITS, scp_role=True)
+        association = entity.associate("127.0.0.1", port, ae_title="MRUNFOLD", ext_neg=[role])
+        assert association.is_established
+        other = type(answer)()
+        other.TransactionUID = "2.25.1"  # of somebody else: it is none of ours
+        self.to_others = association.send_n_event_report(other, 1, COMMITS, WELL_KNOWN)[0].Status
+        self.called_back = association.send_n_event_report(answer, kind, COMMITS, WELL_KNOWN)[0].Status
+        association.release()
 
     def __enter__(self):
         return self
