@@ -284,7 +284,8 @@ def _write_enhanced(result: Reconstruction, folder: Path, exam: Exam, one: _Seri
     for instance, stack in enumerate(one.stacks, start=1):  # one object a frame
         images = [dataset for _, dataset in _datasets(result, exam, replace(one, stacks=(stack,)))]
         sources = [source for place in stack.slices for source in exam.sources.get(place, ())]
-        dataset = enhanced_image(images, sources, number=number, series_uid=uid, instance=instance)
+        own = result.label(stack)
+        dataset = enhanced_image(images, sources, number=number, series_uid=uid, instance=instance, own=own)
         dataset.save_as(target / f"{instance:04d}.dcm", enforce_file_format=True)
         kind = dataset.SOPClassUID.name
     return _facts(one, target.name, kind) | {"number": number, "uid": uid}

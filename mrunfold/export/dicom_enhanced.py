@@ -10,6 +10,7 @@ from mrunfold.export.dicom_map import UNKNOWN_DATE
 from mrunfold.export.dicom_method import code
 from mrunfold.export.dicom_reference import Source
 from mrunfold.export.dicom_uids import content_uid
+from mrunfold.io.frames import Label
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -48,12 +49,14 @@ def enhanced_image(
     number: int,
     series_uid: str,
     instance: int = 1,
+    own: Label | None = None,
 ) -> Any:
     """Return one Enhanced MR object of the classic images of a series, slice by slice; all are in memory.
 
     Patient, study, pixels, places and windows are theirs; sources: the scanner's images that they name;
-    number: its SeriesNumber; instance: number of the frame (echo, time), from 1.  Derived images need
-    nothing of the pulse sequence (PS3.3 C.8.13), which raw headers do not hold.
+    number: its SeriesNumber; instance: number of the frame (echo, time), from 1; own: what that frame has of
+    its own.  Derived images need nothing else of the pulse sequence (PS3.3 C.8.13), which raw headers do not
+    hold.
     """
     import copy
 
@@ -80,7 +83,7 @@ def enhanced_image(
     one.PixelData = b"".join(image.PixelData for image in images)
     one["PixelData"].VR = "OW"
     _dimensions(one, series_uid)
-    one.SharedFunctionalGroupsSequence = [_shared(first, one.ImageType)]
+    one.SharedFunctionalGroupsSequence = [_shared(first, one.ImageType, own or {})]
     one.PerFrameFunctionalGroupsSequence = [_frame(image, place) for place, image in enumerate(images, 1)]
     if sources:
         one.SourceImageEvidenceSequence = _evidence(first, sources)
@@ -125,7 +128,7 @@ def _group(**values: Any) -> list[Dataset]:
     return [item]
 
 
-def _shared(first: Dataset, kind: Sequence[str]) -> Dataset:
+def _shared(first: Dataset, kind: Sequence[str], own: Label) -> Dataset:
     from pydicom.dataset import Dataset
 
     shared = Dataset()
@@ -145,13 +148,36 @@ def _shared(first: Dataset, kind: Sequence[str]) -> Dataset:
     shared.FrameVOILUTSequence = _group(WindowCenter=first.WindowCenter, WindowWidth=first.WindowWidth)
     shared.PixelValueTransformationSequence = _group(RescaleIntercept=0, RescaleSlope=1, RescaleType="US")
     shared.RealWorldValueMappingSequence = first.RealWorldValueMappingSequence
+    for keyword, group in _settings(first, own).items():
+        setattr(shared, keyword, group)
+    return shared
+
+
+def _settings(first: Dataset, own: Label) -> dict[str, list[Dataset]]:
+    """Return the groups of the echo, and of what tells a frame from others: inversion, diffusion, TR, flip.
+
+    The rest of these groups is required of original frames only (PS3.3 C.8.13.5); `dciodvfy` wants it of
+    derived ones too, and raw headers do not hold it.  Nor do they hold the direction of a b-value: only that
+    of b = 0 is known, which has none.
+    """
+    groups: dict[str, list[Dataset]] = {}
     if first.get("EchoTime") is not None:
-        shared.MREchoSequence = _group(EffectiveEchoTime=float(first.EchoTime))
+        groups["MREchoSequence"] = _group(EffectiveEchoTime=float(first.EchoTime))
     if first.get("TriggerTime") is not None:
-        shared.CardiacSynchronizationSequence = _group(
+        groups["CardiacSynchronizationSequence"] = _group(
             NominalCardiacTriggerDelayTime=float(first.TriggerTime)
         )
-    return shared
+    if own.keys() & {"TR_ms", "flip_deg"}:
+        groups["MRTimingAndRelatedParametersSequence"] = _group(
+            RepetitionTime=own.get("TR_ms"), FlipAngle=own.get("flip_deg")
+        )
+    if "TI_ms" in own:
+        groups["MRModifierSequence"] = _group(InversionRecovery="YES", InversionTimes=[own["TI_ms"]])
+    if "b_s_mm2" in own:
+        groups["MRDiffusionSequence"] = _group(
+            DiffusionBValue=own["b_s_mm2"], DiffusionDirectionality=None if own["b_s_mm2"] else "NONE"
+        )
+    return groups
 
 
 def _frame(image: Dataset, place: int) -> Dataset:

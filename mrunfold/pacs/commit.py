@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mrunfold.errors import InputError
-from mrunfold.pacs.errors import Unreachable
 from mrunfold.pacs.files import Instance
 from mrunfold.pacs.peer import Peer, Tls, tls_context
 from mrunfold.pacs.store import associate
@@ -74,13 +73,10 @@ def commit(instances: Sequence[Instance], peer: Peer, timeout: float, how: Commi
             status, _ = association.send_n_action(
                 transaction.request(instances), REQUEST, PUSH_MODEL, WELL_KNOWN
             )
-            if "Status" not in status:
-                raise Unreachable("the connection was lost while storage commitment was asked for")
-            if status.Status != SUCCESS:
-                return Answer(
-                    why=f"it refuses the request (status 0x{status.Status:04X}); have its keeper allow it to "
-                    f"'{peer.calling}'"
-                )
+            code = status.get("Status")
+            if code != SUCCESS:
+                said = "ends the connection" if code is None else f"refuses the request (status 0x{code:04X})"
+                return Answer(why=f"it {said}; have its keeper allow it to '{peer.calling}'")
             return _wait(transaction, association, instances, peer, how)
         finally:
             if association.is_established:

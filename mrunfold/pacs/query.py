@@ -58,7 +58,7 @@ def _find(series: Iterable[tuple[str, str]], peer: Peer, timeout: float) -> Iter
             uids: set[str] = set()
             for status, answer in association.send_c_find(wanted, Find):
                 if "Status" not in status:
-                    raise Unreachable("the connection was lost while it was asked what it holds")
+                    raise Unreachable("it ended the connection when it was asked what it holds")
                 if status.Status in PENDING and answer is not None and "SOPInstanceUID" in answer:
                     uids.add(str(answer.SOPInstanceUID))
                 elif status.Status not in (*PENDING, 0x0000):

@@ -187,3 +187,36 @@ def test_an_enhanced_object_holds_what_the_classic_images_hold(tmp_path):
         assert orientation == one.ImageOrientationPatient
     assert whole.SOPInstanceUID not in {one.SOPInstanceUID for one in classic}
     assert shared.MREchoSequence[0].EffectiveEchoTime == float(classic[0].EchoTime)
+
+
+@pytest.mark.parametrize("named", ["TE_ms", "TR_ms", "flip_deg", "TI_ms", "b_s_mm2", "trigger_ms"])
+def test_each_frame_has_its_own_settings_in_classic_and_enhanced_objects(tmp_path, named):
+    own = {"TE_ms": (4.5, 9.25), "TR_ms": (500.0, 800.0), "flip_deg": (5.0, 20.0), "TI_ms": (50.0, 1600.0)}
+    own |= {"b_s_mm2": (0.0, 1000.0), "trigger_ms": (12.5, 80.0)}
+    labels = [{"set": float(n), named: own[named][n]} for n in range(2)]
+    everything(tmp_path, make_header((12, 9), 2, labels=labels))
+    (first, second), (low, high) = _two_frames(tmp_path / "out" / "dicom"), own[named]
+    keyword, group, inner = {
+        "TE_ms": ("EchoTime", "MREchoSequence", "EffectiveEchoTime"),
+        "TR_ms": ("RepetitionTime", "MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+        "flip_deg": ("FlipAngle", "MRTimingAndRelatedParametersSequence", "FlipAngle"),
+        "TI_ms": ("InversionTime", "MRModifierSequence", "InversionTimes"),
+        "b_s_mm2": ("DiffusionBValue", "MRDiffusionSequence", "DiffusionBValue"),
+        "trigger_ms": ("TriggerTime", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    }[named]
+    for (classic, enhanced), value in ((first, low), (second, high)):
+        assert [float(one[keyword].value) for one in classic] == [value, value]
+        (shared,) = enhanced.SharedFunctionalGroupsSequence
+        assert np.ravel(shared[group][0][inner].value) == value
+    if named == "b_s_mm2":  # no direction is made up where there is diffusion
+        groups = [one[1].SharedFunctionalGroupsSequence[0].MRDiffusionSequence[0] for one in (first, second)]
+        assert [one.get("DiffusionDirectionality") for one in groups] == ["NONE", None]
+    others = {"MRModifierSequence", "MRDiffusionSequence", "MRTimingAndRelatedParametersSequence"} - {group}
+    assert not any(other in second[1].SharedFunctionalGroupsSequence[0] for other in others)
+
+
+def _two_frames(folder):
+    """The classic images, two a frame, and the Enhanced object of each of two frames."""
+    classic = [pydicom.dcmread(f) for f in sorted((folder / "001_reconstruction").iterdir())]
+    enhanced = [pydicom.dcmread(f) for f in sorted((folder / "011_reconstruction_enhanced").iterdir())]
+    return [(classic[:2], enhanced[0]), (classic[2:], enhanced[1])]

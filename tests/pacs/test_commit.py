@@ -68,7 +68,12 @@ def test_an_answer_that_names_too_little_commits_to_no_more(tmp_path):
 
 @pytest.mark.parametrize(
     ("commits", "said"),
-    [(None, "it offers none"), ("silent", "did not answer within 0.3 s"), ("0x0110", "refuses the request")],
+    [
+        (None, "it offers none"),
+        ("silent", "did not answer within 0.3 s"),
+        ("0x0110", "refuses the request"),
+        ("abort", "ends the connection"),
+    ],
 )
 def test_without_an_answer_it_is_a_note_or_an_error_where_a_port_was_given(tmp_path, commits, said):
     folder = write_series(tmp_path / "series", 2)

@@ -35,7 +35,8 @@ class Pacs:
     """An application entity that keeps what it gets; `fail(n)` decides the n-th store, None is success.
 
     commits: how it answers for storage commitment: on the connection that asked ("same"), on one of its own
-    to this port (a number), never ("silent"), with a status (a hexadecimal text); None: it offers none.
+    to this port (a number), never ("silent"), with a status (a hexadecimal text), by "abort"; None: it offers
+    none.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Pacs:
             wanted = event.action_information
             answer = self.commits_to(wanted)
             kind = 2 if "FailedSOPSequence" in answer else 1
+            if commits == "abort":
+                event.assoc.abort()
             if commits == "same":
                 threading.Timer(
                     0.2, event.assoc.send_n_event_report, (answer, kind, COMMITS, WELL_KNOWN)
