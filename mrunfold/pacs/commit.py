@@ -167,6 +167,7 @@ def _listening(peer: Peer, port: int | None, transaction: _Transaction) -> Itera
         raise InputError(
             f"cannot listen at port {port} ({error.strerror or error}); give `commitment_port` a free one"
         ) from None
+    assert server is not None  # there is none only where starting it waits for its end
     try:
         yield
     finally:
