@@ -45,29 +45,15 @@ def push(
     MRUNFOLD_DICOMWEB_AUTH holds the Authorization header that a DICOMweb service asks for.
     Example: mrunfold push recon_dicom --to ORTHANC@localhost:4242
     """
-    import os
-
     from mrunfold.cli.console import note, print_error, slice_progress
     from mrunfold.extras import require
-    from mrunfold.pacs import Commitment, parse_peer, parse_url
+    from mrunfold.pacs import Commitment
     from mrunfold.pacs import push as send
-    from mrunfold.pacs.peer import Tls
 
     require("pydicom", what="push")
-    if (to is None) == (dicomweb is None):
-        raise InputError("say where to: either --to AET@host:port or --dicomweb URL")
-    if (cert is None) != (key is None):
-        raise InputError("--cert and --key belong together; give both")
     if commitment_port is not None and not (verify and to and commitment_timeout):
         raise InputError("--commitment-port belongs to --to and --verify; give both")
-    own = None if cert is None or key is None else (cert, key)
-    secure = Tls(ca, own) if tls or ca or own else None
-    peer: Peer | Web
-    if to is not None:
-        peer = parse_peer(to, calling, secure)
-    else:
-        assert dicomweb is not None
-        peer = parse_url(dicomweb, os.environ.get("MRUNFOLD_DICOMWEB_AUTH"), secure)
+    peer = _peer(to, dicomweb, calling, tls, ca, cert, key)
     if peer.open_to_others:
         note("note: this connection is not encrypted; add --tls, or use https://", quiet)
     try:
@@ -85,6 +71,33 @@ def push(
         print_error("what was confirmed is noted; the same command goes on from there", label="interrupted")
         raise typer.Exit(130) from None
     _report(done, peer.name, quiet)
+
+
+def _peer(
+    to: str | None,
+    dicomweb: str | None,
+    calling: str,
+    tls: bool,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+) -> Peer | Web:
+    """Return where to push to; InputError where the options do not go together."""
+    import os
+
+    from mrunfold.pacs import parse_peer, parse_url
+    from mrunfold.pacs.peer import Tls
+
+    if (to is None) == (dicomweb is None):
+        raise InputError("say where to: either --to AET@host:port or --dicomweb URL")
+    if (cert is None) != (key is None):
+        raise InputError("--cert and --key belong together; give both")
+    own = None if cert is None or key is None else (cert, key)
+    secure = Tls(ca, own) if tls or ca or own else None
+    if to is not None:
+        return parse_peer(to, calling, secure)
+    assert dicomweb is not None
+    return parse_url(dicomweb, os.environ.get("MRUNFOLD_DICOMWEB_AUTH"), secure)
 
 
 def _report(done: Pushed, name: str, quiet: bool) -> None:
