@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from mrunfold.cli.adapt import adapt
 from mrunfold.cli.batch import batch
 from mrunfold.cli.bench import app as bench
 from mrunfold.cli.compile import compile
@@ -160,6 +161,7 @@ for command in (
     sample,
     mask,
     train,
+    adapt,
     compile,
     doctor,
 ):

@@ -21,7 +21,8 @@ CONTENTS = {
     "Start": ["install", "quickstart", "notebooks/arrays", "notebooks/folder"],
     "Method": [
         "concepts/diff-unfolding", "concepts/coils", "concepts/masks", "concepts/methods",
-        "concepts/samplers", "concepts/operators", "concepts/bring-your-own", "concepts/training", "notation",
+        "concepts/samplers", "concepts/operators", "concepts/bring-your-own",
+        "concepts/training", "concepts/adapt", "notation",
     ],
     "Use": [
         "concepts/files", "concepts/twix", "concepts/trajectories",

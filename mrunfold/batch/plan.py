@@ -14,7 +14,7 @@ import torch
 
 from mrunfold.errors import InputError
 from mrunfold.export.record import plain, versions
-from mrunfold.io.recognise import holds_raw_data
+from mrunfold.io.recognise import raw_files
 from mrunfold.methods.base import Method
 from mrunfold.networks.weights import load_weights
 from mrunfold.pipeline import ReconSettings
@@ -22,8 +22,6 @@ from mrunfold.protocols.reconstruction import ReconProtocol
 
 __all__ = ["Volume", "check_outputs", "differences", "digest_of", "find_volumes", "full_settings"]
 
-# What a folder is searched for, in capitals too; other files are taken where raw data are in them.
-SUFFIXES = (".h5", ".hdf5", ".mrd", ".cfl")
 # How the work is done, not what comes out of it.
 NOT_RESULTS = ("cache", "threads", "parameters")
 
@@ -48,7 +46,7 @@ def find_volumes(inputs: Iterable[Path | str], out: Path) -> list[Volume]:
     `out` holds the raw files themselves.
     """
     volumes: dict[str, Volume] = {}
-    for path in _files(inputs):
+    for path in raw_files(inputs):
         volume = Volume(path, out / f"{path.stem}.h5")
         key = volume.name.casefold()  # some file systems do not tell capitals apart
         if key in volumes:
@@ -60,29 +58,6 @@ def find_volumes(inputs: Iterable[Path | str], out: Path) -> list[Volume]:
             raise InputError(f"`out={out}` holds the raw data {path.name}; choose another `out`")
         volumes[key] = volume
     return sorted(volumes.values(), key=lambda volume: volume.name)
-
-
-def _files(inputs: Iterable[Path | str]) -> list[Path]:
-    found = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            inside = [p for p in path.iterdir() if not p.name.startswith(".") and _is_raw(p)]
-            if not inside:
-                raise InputError(f"{path} holds no raw data ({', '.join(SUFFIXES)}); give another folder")
-            found += sorted(inside)
-        elif path.suffix == ".hdr":
-            found.append(path.with_suffix(".cfl"))  # either name of BART's pair means both
-        else:
-            found.append(path)
-        if not os.path.lexists(found[-1]):
-            raise InputError(f"{found[-1]}: no such file")
-    return found
-
-
-def _is_raw(path: Path) -> bool:
-    if path.suffix.casefold() in SUFFIXES:
-        return True
-    return path.suffix != ".hdr" and holds_raw_data(path)
 
 
 def check_outputs(volumes: Sequence[Volume], listed: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
@@ -24,10 +24,12 @@ from mrunfold.io.twix_file import TwixFile, looks_like_twix
 from mrunfold.io.volume_centre import centred_volume
 from mrunfold.registry import Registry
 
-__all__ = ["READERS", "as_slices", "holds_raw_data", "open_scan"]
+__all__ = ["READERS", "as_slices", "holds_raw_data", "open_scan", "raw_files"]
 
 log = logging.getLogger(__name__)
 
+# What a folder is searched for, in capitals too; other files are taken where raw data are in them.
+FOLDER_SUFFIXES = (".h5", ".hdf5", ".mrd", ".cfl")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 COPIES = 3  # of a slice, while it is read and looked at
 READS = "fastMRI .h5, ISMRMRD .h5, Siemens twix .dat, BART .cfl/.hdr, .npy, .npz and .mat are read"
@@ -239,3 +241,31 @@ def _open_hdf5(path: Path, measurement: str | None) -> Scan:
         f"{path}: an HDF5 file without k-space (no 'kspace' as fastMRI, no 'xml' and 'data' as ISMRMRD); "
         f"it holds {names}"
     )
+
+
+def raw_files(inputs: Iterable[Path | str]) -> list[Path]:
+    """Return the raw files of files and folders (not of folders within), those of a folder by name.
+
+    Raises InputError where a path is missing or a folder holds no raw data.
+    """
+    found = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            inside = [p for p in path.iterdir() if not p.name.startswith(".") and _is_raw(p)]
+            if not inside:
+                kinds = ", ".join(FOLDER_SUFFIXES)
+                raise InputError(f"{path} holds no raw data ({kinds}); give another folder")
+            found += sorted(inside)
+        elif path.suffix == ".hdr":
+            found.append(path.with_suffix(".cfl"))  # either name of BART's pair means both
+        else:
+            found.append(path)
+        if not os.path.lexists(found[-1]):
+            raise InputError(f"{found[-1]}: no such file")
+    return found
+
+
+def _is_raw(path: Path) -> bool:
+    if path.suffix.casefold() in FOLDER_SUFFIXES:
+        return True
+    return path.suffix != ".hdr" and holds_raw_data(path)

@@ -40,18 +40,21 @@ class HeldOut:
     there: Tensor
     weight: Tensor
 
-    def predicted(self, x: Tensor) -> Prediction:
-        """Return how well the image x (set, y, x), made of the kept samples, predicts the others."""
+    def energies(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return Σ w |y − A x|² and Σ w |y|² over the held-out samples, of an image x (set, y, x)."""
         weight = self.weight[self.there]
         y = self.whole.y[..., self.there]
         miss = y - self.whole.A(x)[..., self.there]
+        return (weight * miss.abs().square()).sum(), (weight * y.abs().square()).sum()
 
-        def energy(z: Tensor) -> float:
-            return float((weight * z.abs().square()).sum())
-
-        noise = float(self.whole.sigma_y) ** 2 * len(y) * float(weight.sum())
+    def predicted(self, x: Tensor) -> Prediction:
+        """Return how well the image x (set, y, x), made of the kept samples, predicts the others."""
+        missed, energy = self.energies(x)
+        y = self.whole.y[..., self.there]
+        noise = float(self.whole.sigma_y) ** 2 * len(y) * float(self.weight[self.there].sum())
+        miss = y - self.whole.A(x)[..., self.there]
         plain = float(miss.abs().square().mean().sqrt() / self.whole.sigma_y)
-        return Prediction(energy(miss), energy(y), noise, plain)
+        return Prediction(float(missed), float(energy), noise, plain)
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ class Job:
     ) -> SliceImages:
         """Reconstruct slice `index`, the same whichever others are; `zero_filled` asks for that image too."""
         header = self.scan.header
-        problem, mask, held, unit = self._problem(index, progress)
+        problem, mask, held, unit = self.problem(index, progress)
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, self.scan.number(index)),))
             result = self.method(problem, seeds=seeds, progress=progress)
@@ -245,8 +245,8 @@ class Job:
         )
         return images.times(unit, f"{self.scan.path}: slice {index}")
 
-    def _problem(
-        self, index: int, progress: Callable[[float], None] | None
+    def problem(
+        self, index: int, progress: Callable[[float], None] | None = None
     ) -> tuple[Problem, Mask, np.ndarray, float]:
         """Return the problem of a slice, its mask, what was acquired, and what samples are divided by."""
         header = self.scan.header

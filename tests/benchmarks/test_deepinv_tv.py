@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
-from mrunfold.benchmarks.photographs.deepinv_tv import DeepinvTotalVariation, physics_of
+from mrunfold.benchmarks.photographs.deepinv_tv import DeepinvTotalVariation
 from mrunfold.errors import InputError
+from mrunfold.interop.deepinv import to_deepinv
 from mrunfold.methods import get_method
 from mrunfold.operators import Identity
 from mrunfold.operators.imaging import CircularBlur, Downsample, Inpaint, box_kernel, gaussian_kernel
@@ -57,7 +58,7 @@ def test_it_has_the_minimum_of_our_total_variation(A):
 @needs_deepinv
 @pytest.mark.parametrize("A", OPERATORS)
 def test_the_data_step_is_the_dense_solution(A):
-    physics, matrix = physics_of(A), dense_matrix(A)
+    physics, matrix = to_deepinv(A, max_iter=20), dense_matrix(A)
     generator = torch.Generator().manual_seed(1)
     z = torch.rand(2, *A.domain.shape, dtype=DOUBLE, generator=generator)
     y = torch.rand(2, *A.range.shape, dtype=DOUBLE, generator=generator)
@@ -81,7 +82,7 @@ def test_it_does_what_deepinv_does_with_its_own_operators():
         (Inpaint(mask()), Inpainting((3, 8, 7), mask=mask().float()[None])),
     ]
     for A, own in pairs:
-        wrapped = physics_of(A)
+        wrapped = to_deepinv(A, max_iter=20)
         torch.testing.assert_close(wrapped.A(x), own.A(x), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(
             wrapped.prox_l2(x, wrapped.A(x) + 0.1, 2.0), own.prox_l2(x, own.A(x) + 0.1, 2.0),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.extras import require
+from mrunfold.interop.deepinv import to_deepinv
 from mrunfold.methods import Seeds
 from mrunfold.methods.base import Progress, mean_image
 from mrunfold.methods.tv_isotropic import IsotropicTotalVariation
-from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
 
-__all__ = ["DeepinvTotalVariation", "installed", "physics_of"]
+__all__ = ["DeepinvTotalVariation", "installed"]
 
 INSTALL = "pip install 'mrunfold[bench]'"
 
@@ -25,28 +25,6 @@ INSTALL = "pip install 'mrunfold[bench]'"
 def installed() -> bool:
     """Return whether deepinv can be imported."""
     return importlib.util.find_spec("deepinv") is not None
-
-
-def physics_of(A: LinearOperator) -> Any:
-    """Return deepinv's LinearPhysics of an operator; its images have one batch axis more.
-
-    prox_l2 is A's `solve`: argmin_x γ/2 ‖Ax − y‖² + ½ ‖x − z‖².
-    """
-    from deepinv.physics import LinearPhysics
-
-    class Physics(LinearPhysics):  # type: ignore[misc, unused-ignore]
-        def A(self, x: Tensor, **_: Any) -> Tensor:
-            return A(x)
-
-        def A_adjoint(self, y: Tensor, **_: Any) -> Tensor:
-            return A.adjoint(y)
-
-        def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: Any) -> Tensor:
-            weight = torch.as_tensor(gamma, dtype=z.dtype).flatten().expand(len(z))
-            right = weight[:, None, None, None] * A.adjoint(y) + z
-            return A.solve(right, weight, 1.0, z, tolerance=1e-4, max_iterations=20)
-
-    return Physics()
 
 
 @dataclass(frozen=True)
@@ -85,5 +63,5 @@ class DeepinvTotalVariation(IsotropicTotalVariation):
             lambda_reg=self.lamda, stepsize=step, stepsize_dual=1 / (8 * step), g_first=True,
             max_iter=self.max_iter, custom_init=lambda y, physics: {"est": (x, x, dual)},
         )  # fmt: skip
-        found: Tensor = solver(problem.y[None], physics_of(problem.A))[0]
+        found: Tensor = solver(problem.y[None], to_deepinv(problem.A, max_iter=20))[0]
         return found
