@@ -35,7 +35,7 @@ def info(
         ),
     ] = None,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Where samples lie off the grid, as in `recon`.")
+        str | None, typer.Option(help="Where samples lie off the grid, as in `recon`.")
     ] = None,
     matrix: Annotated[
         str | None, typer.Option(help="Rows x columns of the image along a trajectory.")
@@ -53,7 +53,7 @@ def info(
         from mrunfold.cli.options import parse_matrix
         from mrunfold.io.trajectory import Trajectory
 
-        along = Trajectory(trajectory, None if matrix is None else parse_matrix(matrix))
+        along = Trajectory.of(trajectory, None if matrix is None else parse_matrix(matrix))
     with open_scan(file, measurement, reader, along) as scan:
         print_table(_rows(scan), title=str(file))
 

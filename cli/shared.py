@@ -61,7 +61,11 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     ),
     "maps": (str, "torch", "ESPIRiT by: torch (this program) or sigpy; in `recon` also a FILE of maps."),
     "map_sets": (str, "auto", "Sets of coil maps: 1, 2, or auto: two where one is not enough."),
-    "trajectory": (Text, None, "Where samples lie off the grid: a FILE, of BART or (readout, interleaf, 2)."),
+    "trajectory": (
+        Text,
+        None,
+        "Where samples lie: a FILE, of BART or (readout, interleaf, 2), or golden-angle.",
+    ),
     "matrix": (Text, None, "Rows x columns of the image along a trajectory, as 192 or 192x256."),
     "measurement": (Text, None, "Which of several in a file: ISMRMRD's group, twix's number."),
     "reader": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,24 @@ import torch
 
 from mrunfold.coils.cache import cache_folder, cached_maps
 from mrunfold.coils.given import white_maps
-from mrunfold.coils.noise import checked_sigma
+from mrunfold.coils.noise import NoiseModel, checked_sigma, live_coils, noise_model
+from mrunfold.coils.together import Together, cut_alike, maps_together, mean_model
 from mrunfold.coils.trajectory import (
     CoilFit,
     calibration_of,
     calibration_width,
+    dense_width,
     density_weights,
     fit_coils,
     noise_off_grid,
 )
-from mrunfold.coils.transform import CoilTransform, whitening_of
+from mrunfold.coils.transform import CoilTransform, noise_record, whitening_of
 from mrunfold.errors import InputError
 from mrunfold.operators import Nufft
-from mrunfold.prepare import ProblemSettings, Steps, compressed_coils, usable_maps
+from mrunfold.prepare import AUTO_COILS, ProblemSettings, Steps, compressed_coils, usable_maps
 from mrunfold.problem import Problem, TargetKind, rescale
 
-__all__ = ["build_trajectory_problem"]
+__all__ = ["build_trajectory_problem", "find_shared_along"]
 
 
 def build_trajectory_problem(
@@ -38,13 +41,15 @@ def build_trajectory_problem(
     settings: ProblemSettings | None = None,
     target: TargetKind = "combined",
     maps: np.ndarray | None = None,
+    shared: Together | None = None,
 ) -> Problem:
     """Return the problem of one slice, y (coil, readout, interleaf), from samples along a trajectory.
 
     kspace: complex (coil, readout, interleaf); trajectory: (readout, interleaf, 2), (ky, kx) in cycles per
     field of view of the image; matrix: (y, x) of the image; kept: which samples enter, bool (readout,
     interleaf); acquired: all that were measured, by default wherever a coil is not zero; noise: the noise
-    scan (coil, samples) or None; maps: the user's, (set, coil, y, x).  As in `build_problem` everything but
+    scan (coil, samples) or None; maps: the user's, (set, coil, y, x); shared: noise and maps of all frames
+    (`find_shared_along`).  As in `build_problem` everything but
     the target comes from the samples that enter.  The samples are weighted by their density:
     where they are dense σ_y is above the noise, never below.  The target is what least squares give of all
     acquired samples, where these are more than those that enter; `rss` and `combined`.
@@ -60,14 +65,21 @@ def build_trajectory_problem(
     with run("density"):
         weights = density_weights(trajectory, kept, matrix)
     measured = np.where(kept, kspace, np.complex64(0))
-    with run("fit of coils"):
-        fit = fit_coils(measured, trajectory, weights, matrix)
-    with run("noise"):
-        model = noise_off_grid(measured, fit, trajectory, weights) if _unknown(noise, settings) else None
-        coils = whitening_of(measured, noise, run.record, model, settings.sigma)
+    if shared is None:
+        with run("fit of coils"):
+            fit = fit_coils(measured, trajectory, weights, matrix)
+        with run("noise"):
+            model = noise_off_grid(measured, fit, trajectory, weights) if _unknown(noise, settings) else None
+            coils = whitening_of(measured, noise, run.record, model, settings.sigma)
+    else:
+        coils = shared.coils
+        run.record |= shared.record
     with run("maps"):
-        width = calibration_width(trajectory, weights, settings.espirit.calibration_width)
-        found, coils = _maps(fit, coils, width, settings, run.record, maps, matrix)
+        if shared is None:
+            width = calibration_width(trajectory, weights, settings.espirit.calibration_width)
+            found, coils = _maps(fit, coils, width, settings, run.record, maps, matrix)
+        else:
+            found = _shared_maps(shared, run.record, maps, matrix)
         white = coils.apply(measured)
         A = Nufft(torch.from_numpy(found), torch.from_numpy(trajectory), torch.from_numpy(weights))
     with run("scale"):
@@ -83,6 +95,119 @@ def build_trajectory_problem(
         y, A, sigma_y, scale, image, "none" if image is None else target, A.coil_gain(back), back,
         record=run.record,
     )  # fmt: skip
+
+
+def find_shared_along(
+    frames: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    kept: np.ndarray | None,
+    matrix: tuple[int, int],
+    *,
+    noise: np.ndarray | None = None,
+    settings: ProblemSettings | None = None,
+    with_maps: bool = True,
+    alike: bool = False,
+) -> Together | None:
+    """Return the noise and coil maps of frames of one place, from samples that are acquired and kept.
+
+    frames: of each k-space (coil, readout, interleaf), what was acquired of it, bool (readout, interleaf),
+    and its trajectory; kept: the mask, None for all; alike: the object is the same in all frames but for its
+    motion.  The calibration region is that of each frame, or, where frames have too few interleaves for one
+    and are alike, that of all interleaves together.  None where the frames have no coil with signal in
+    common.
+    """
+    settings = settings or ProblemSettings()
+    pieces = []
+    for kspace, there, trajectory in frames:
+        keep = there if kept is None else kept & there
+        kspace, trajectory = _checked(kspace, trajectory, keep)
+        if keep.any() and kspace.any():
+            pieces.append((np.where(keep, kspace, np.complex64(0)), keep, trajectory))
+    alive = [live_coils(kspace) for kspace, _, _ in pieces]
+    if not pieces or not (live := np.all(alive, axis=0)).any():
+        return None
+    pieces = [(kspace[live], keep, trajectory) for kspace, keep, trajectory in pieces]
+    fits = [_fitted(*piece, matrix) for piece in pieces]
+    model: NoiseModel
+    if settings.sigma is not None or noise is not None:
+        model = noise_model(
+            pieces[0][0], pieces[0][1], None if noise is None else noise[live], settings.sigma
+        )
+    else:
+        model = mean_model(
+            [
+                noise_off_grid(kspace, fit, trajectory, weights)
+                for (kspace, _, trajectory), (fit, weights) in zip(pieces, fits, strict=True)
+            ]
+        )
+    record = noise_record(live, model) | {"together": len(pieces)}
+    coils = CoilTransform(live, model.covariance)
+    if not with_maps or int(live.sum()) < 2:
+        return Together(coils, None, record)
+    every = CoilTransform(np.ones(int(live.sum()), bool), model.covariance)
+    blocks = [every.apply(block) for block in _blocks_along(pieces, fits, matrix, settings, record, alike)]
+    few = settings.compression == "auto" and int(live.sum()) <= AUTO_COILS
+    folder = cache_folder() if settings.cache == "auto" else settings.cache
+    how = (settings.espirit, None if few else settings.compression, folder)
+    return maps_together(coils, cut_alike(blocks), matrix, *how, record)
+
+
+Piece = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _fitted(
+    kspace: np.ndarray, keep: np.ndarray, trajectory: np.ndarray, matrix: tuple[int, int]
+) -> tuple[CoilFit, np.ndarray]:
+    weights = density_weights(trajectory, keep, matrix)
+    return fit_coils(kspace, trajectory, weights, matrix), weights
+
+
+def _blocks_along(
+    pieces: Sequence[Piece],
+    fits: Sequence[tuple[CoilFit, np.ndarray]],
+    matrix: tuple[int, int],
+    settings: ProblemSettings,
+    record: dict[str, Any],
+    alike: bool,
+) -> list[np.ndarray]:
+    """Return the calibration blocks (coil, h, w) of frames, or one of all their interleaves."""
+    espirit = settings.espirit
+    found = [(trajectory, weights) for (_, _, trajectory), (_, weights) in zip(pieces, fits, strict=True)]
+    widths = [calibration_width(*one, espirit.calibration_width) for one in found]
+    if not alike or min(dense_width(*one, matrix) for one in found) >= espirit.kernel_width:
+        for width in widths:
+            _enough(width, espirit.kernel_width)
+        return [calibration_of(fit, width) for (fit, _), width in zip(fits, widths, strict=True)]
+    kspace, keep, trajectory = (
+        np.concatenate([piece[part] for piece in pieces], axis=axis)
+        for part, axis in ((0, 2), (1, 1), (2, 1))
+    )
+    fit, weights = _fitted(kspace, keep, trajectory, matrix)
+    width = calibration_width(trajectory, weights, espirit.calibration_width)
+    _enough(width, espirit.kernel_width)
+    record["interleaves_together"] = int(keep.any(axis=0).sum())
+    return [calibration_of(fit, width)]
+
+
+def _shared_maps(
+    shared: Together, record: dict[str, Any], own: np.ndarray | None, matrix: tuple[int, int]
+) -> np.ndarray:
+    """Return the maps (set, coil, y, x) that frames share, or the user's."""
+    live = int(shared.coils.live.sum())
+    if own is not None:
+        record["maps"] = "given"
+        return usable_maps(white_maps(own, shared.coils, matrix, matrix[0]), (), record)
+    if shared.maps is None:
+        record["maps"] = "one coil"
+        return np.ones((1, live, *matrix), np.complex64)
+    return usable_maps(shared.maps, shared.maps.shape[1:], record)
+
+
+def _enough(width: int, kernel: int) -> None:
+    if width < kernel:
+        raise InputError(
+            f"only the innermost {width} samples of k-space are sampled closely enough for the coil maps, "
+            f"{kernel} are needed; keep more interleaves or give `maps`"
+        )
 
 
 def _unknown(noise: np.ndarray | None, settings: ProblemSettings) -> bool:
@@ -122,11 +247,7 @@ def _maps(
         return usable_maps(None, (live, *matrix), record), coils
     espirit = settings.espirit
     record["calibration"] = [width, width]
-    if width < espirit.kernel_width:
-        raise InputError(
-            f"only the innermost {width} samples of k-space are sampled closely enough for the coil maps, "
-            f"{espirit.kernel_width} are needed; keep more interleaves or give `maps`"
-        )
+    _enough(width, espirit.kernel_width)
     coils, block = compressed_coils(coils, coils.apply(calibration_of(fit, width)), settings, record)
     folder = cache_folder() if settings.cache == "auto" else settings.cache
     maps, record["maps"] = cached_maps(block, matrix, espirit, folder)

@@ -9,7 +9,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-__all__ = ["bart", "cfl_of", "fft3c", "ifft3c", "letters", "noisy", "write_bart", "write_mrd_volume"]
+__all__ = [
+    "SIGMA",
+    "SIZE",
+    "bart",
+    "cfl_of",
+    "coils3d",
+    "fft3c",
+    "ifft3c",
+    "letters",
+    "noisy",
+    "write_bart",
+    "write_mrd_volume",
+]
+
+
+SIZE = (24, 32, 28)
+SIGMA = 0.02
+
+
+def coils3d(coils: int, seed: int = 0) -> np.ndarray:
+    """Smooth maps (coil, readout, phase, partition), different at each place along the readout."""
+    import torch
+
+    from mrunfold.phantoms.coils import simulated_maps
+
+    plane = simulated_maps(coils, SIZE[1:], torch.Generator().manual_seed(seed)).numpy()
+    ramp = np.linspace(-1, 1, SIZE[0])[:, None, None]
+    turn = np.exp(1j * ramp * np.arange(coils)[:, None, None, None] / 2)
+    maps = plane[:, None] * (1 + 0.3 * ramp * (np.arange(coils) % 2 * 2 - 1)[:, None, None, None]) * turn
+    return maps / np.linalg.norm(maps, axis=0)
 
 
 def bart(folder: Path, *words: str) -> None:

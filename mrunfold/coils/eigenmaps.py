@@ -145,7 +145,8 @@ def _power(G: Tensor, iterations: int) -> Tensor:
     """Return the principal eigenvectors (pixel, coil): squarings of G, then steps of the power method."""
     squared = G
     for _ in range(4):
-        squared = squared / squared.diagonal(dim1=1, dim2=2).real.sum(1).clamp_min(1e-30)[:, None, None]
+        # By the largest element: what is left of a matrix of rank one is rounding errors of any sign.
+        squared = squared / squared.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-30)
         squared = squared @ squared
     # The column of the largest diagonal element cannot be orthogonal to the principal vector.
     best = squared.diagonal(dim1=1, dim2=2).real.argmax(1)

@@ -16,7 +16,7 @@ from mrunfold.coils.noise import NoiseModel, checked_sigma, live_coils, noise_mo
 from mrunfold.coils.transform import CoilTransform, noise_record
 from mrunfold.errors import InputError
 
-__all__ = ["Together", "find_together"]
+__all__ = ["Together", "cut_alike", "find_together", "maps_together", "mean_model", "mixed"]
 
 CLEAR = 1.2  # times what noise alone may hold, for a mixture of frames to count
 # k-space (coil, y, x), zero where not kept, and what was kept, bool (y, x)
@@ -71,16 +71,64 @@ def find_together(
     if not with_maps or int(live.sum()) < 2:
         return Together(coils, None, record)
     full = [(coils.apply(kspace), kept) for (kspace, kept), _ in shown]
-    blocks = _above_noise(_blocks(full, espirit))
-    record |= {"calibration": list(blocks.shape[2:]), "components": len(blocks)}
-    if compression is not None:
-        flat = np.concatenate(list(blocks), axis=1)  # (coil, frame·h, w)
-        coils, flat = coils.compressed(flat, compression, record)
-        blocks = np.stack(np.split(flat, len(blocks), axis=1))
-    maps, record["maps"] = cached_maps(blocks, full[0][1].shape, espirit, cache)
+    blocks = _blocks(full, espirit)
+    return maps_together(coils, blocks, full[0][1].shape, espirit, compression, cache, record)
+
+
+def maps_together(
+    coils: CoilTransform,
+    blocks: np.ndarray,
+    shape: tuple[int, int],
+    espirit: EspiritSettings,
+    compression: int | float | Literal["auto"] | None,
+    cache: Path | None,
+    record: dict[str, Any],
+) -> Together | None:
+    """Return what frames share, of whitened calibration blocks (frame, coil, h, w); None without any map.
+
+    shape: (y, x) of the images; record: of the noise, which is added to.
+    """
+    coils, blocks = mixed(coils, blocks, compression, record)
+    maps, record["maps"] = cached_maps(blocks, shape, espirit, cache)
     record["map_sets"] = len(maps)
     record["support"] = round(float((maps != 0).any(axis=(0, 1)).mean()), 4)
     return Together(coils, maps, record) if maps.any() else None
+
+
+def mixed(
+    coils: CoilTransform,
+    blocks: np.ndarray,
+    compression: int | float | Literal["auto"] | None,
+    record: dict[str, Any],
+) -> tuple[CoilTransform, np.ndarray]:
+    """Return coils and mixtures (component, coil, …) of whitened blocks (frame, coil, …), both compressed.
+
+    The first mixture holds most energy, and those that hold no more than noise does are left out.
+    """
+    blocks = _above_noise(blocks)
+    record |= {"calibration": list(blocks.shape[2:]), "components": len(blocks)}
+    if compression is not None:
+        flat = np.concatenate(list(blocks), axis=1)  # (coil, frame·h, …)
+        coils, flat = coils.compressed(flat, compression, record)
+        blocks = np.stack(np.split(flat, len(blocks), axis=1))
+    return coils, blocks
+
+
+def mean_model(models: Sequence[NoiseModel]) -> NoiseModel:
+    """Return the mean of noise models of the same coils, weighted by their samples."""
+    counts = np.array([max(one.samples, 1) for one in models], float)
+    mean = np.tensordot(counts / counts.sum(), np.stack([one.covariance for one in models]), axes=1)
+    largest = models[int(np.argmax(counts))]
+    return replace(largest, covariance=mean, samples=int(counts.sum()))
+
+
+def cut_alike(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the middle of blocks (coil, …) that all of them have, stacked: (frame, coil, …)."""
+    shapes = [block.shape[1:] for block in blocks]
+    found = list(blocks)
+    for axis, side in enumerate(map(min, zip(*shapes, strict=True)), start=1):
+        found = [_cut(block, axis, side) for block in found]
+    return np.stack(found)
 
 
 def _model(used: Sequence[Piece], noise: np.ndarray | None, sigma: float | None) -> NoiseModel:
@@ -88,11 +136,7 @@ def _model(used: Sequence[Piece], noise: np.ndarray | None, sigma: float | None)
         checked_sigma(sigma)
     if sigma is not None or noise is not None:
         return noise_model(*used[0], noise, sigma)
-    models = [noise_model(kspace, kept) for kspace, kept in used]
-    counts = np.array([max(one.samples, 1) for one in models], float)
-    mean = np.tensordot(counts / counts.sum(), np.stack([one.covariance for one in models]), axes=1)
-    largest = models[int(np.argmax(counts))]
-    return replace(largest, covariance=mean, samples=int(counts.sum()))
+    return mean_model([noise_model(kspace, kept) for kspace, kept in used])
 
 
 def _blocks(pieces: Sequence[Piece], espirit: EspiritSettings) -> np.ndarray:
@@ -106,12 +150,11 @@ def _blocks(pieces: Sequence[Piece], espirit: EspiritSettings) -> np.ndarray:
     if not found:
         assert why is not None
         raise why
-    sides = [min(block.shape[axis] for block in found) for axis in (1, 2)]
-    return np.stack([_cut(_cut(block, 1, sides[0]), 2, sides[1]) for block in found])
+    return cut_alike(found)
 
 
 def _above_noise(blocks: np.ndarray) -> np.ndarray:
-    """Return whitened blocks (frame, coil, h, w) mixed by a unitary matrix, without those that are noise.
+    """Return whitened blocks (frame, coil, …) mixed by a unitary matrix, without those that are noise.
 
     Frames that differ by a factor become one block with their signals added up; of N samples of unit noise in
     each of F frames no mixture holds more than N (1 + √(F/N))² (Marčenko and Pastur, 1967, Theorem 1).

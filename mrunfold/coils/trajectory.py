@@ -14,7 +14,10 @@ from mrunfold.coils.noise import NoiseModel
 from mrunfold.errors import InputError
 from mrunfold.operators import Nufft, fft2c
 
-__all__ = ["CoilFit", "calibration_of", "calibration_width", "density_weights", "fit_coils", "noise_off_grid"]
+__all__ = [
+    "CoilFit", "calibration_of", "calibration_width", "dense_width", "density_weights", "fit_coils",
+    "noise_off_grid",
+]  # fmt: skip
 
 SHIFT = 1e-3  # of the least squares: pixels that nothing measures stay 0
 STEPS = 15
@@ -129,6 +132,19 @@ def calibration_width(trajectory: np.ndarray, weights: np.ndarray, largest: int)
     sparse = radius[weights[weights > 0] >= DENSE]
     reach = float(sparse.min()) if sparse.size else float(radius.max())
     return min(largest, 2 * int(reach))
+
+
+def dense_width(trajectory: np.ndarray, weights: np.ndarray, matrix: tuple[int, int]) -> int:
+    """Return the side of the square at the centre of k-space where interleaves lie closely enough.
+
+    They do where a sample weighs less than it does in its interleaf alone, whose own samples may be close.
+    """
+    most = int((weights > 0).sum(axis=0).argmax())
+    mine = trajectory[:, most : most + 1]
+    alone = density_weights(mine, (weights > 0)[:, most : most + 1], matrix)  # (readout, 1)
+    sparse = (weights > 0) & (weights >= DENSE * np.where(alone > 0, alone, 1))
+    radius = np.linalg.norm(trajectory, axis=-1)
+    return 2 * int(radius[sparse].min()) if sparse.any() else 2 * int(radius.max())
 
 
 def calibration_of(fit: CoilFit, width: int) -> np.ndarray:

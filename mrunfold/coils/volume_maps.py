@@ -29,8 +29,9 @@ FAINT = 0.05  # of the energy of the strongest: a slice with less has no say
 class VolumeMaps:
     """Coil maps of the slices of a 3-D scan, from its calibration region (coil, d, h, w).
 
-    d runs across the slices; size: (slices, y, x) of the images; settings: as of `espirit_maps`, the kernel
-    k×k×k, narrower where coils·k³ were above 2048.  Kernels in three dimensions make maps that are smooth
+    block: also (frame, coil, d, h, w) of several frames, that which holds most first; d runs across the
+    slices; size: (slices, y, x) of the images; settings: as of `espirit_maps`, the kernel k×k×k, narrower
+    where coils·k³ were above 2048.  Kernels in three dimensions make maps that are smooth
     from slice to slice, and all are turned by one combination of the coils (`smooth_phase`), so that phase
     and number of sets are those of the volume.  Raises InputError for SigPy's maps, which are 2-D.
     """
@@ -39,11 +40,13 @@ class VolumeMaps:
         if settings.backend != "torch":
             raise InputError("SigPy makes maps of 2-D scans only; take the maps of torch for a 3-D scan")
         self._size, self._settings = size, settings
-        self._block = block / np.abs(block).max()
+        blocks = block if block.ndim == 5 else block[None]
+        self._blocks = blocks / np.abs(blocks[0]).max()
+        self._block = self._blocks[0]
         k = settings.kernel_width
-        while k > LEAST_WIDTH and len(block) * k**3 > MOST_TAPS:
+        while k > LEAST_WIDTH and len(self._block) * k**3 > MOST_TAPS:
             k -= 1
-        self.widths = tuple(min(k, n) for n in block.shape[1:])
+        self.widths = tuple(min(k, n) for n in self._block.shape[1:])
         self._kernels = covariance_kernels(self._window(), self.widths, settings.threshold)
         images = [self._images(place) for place in self._places()]
         energy = [float(image.abs().square().sum()) for image in images]
@@ -57,17 +60,17 @@ class VolumeMaps:
         return [int((i + 0.5) * self._size[0] / count) for i in range(count)]
 
     def _window(self) -> Tensor:
-        """Return the block with zeros around sides that are thin, see `EspiritSettings`."""
+        """Return the blocks with zeros around sides that are thin, see `EspiritSettings`."""
         sides = [
             n if k < self._settings.kernel_width and n <= k else max(n, self._settings.pad_below)
             for n, k in zip(self._block.shape[1:], self.widths, strict=True)
         ]
-        window = np.zeros((len(self._block), *sides), np.complex64)
+        window = np.zeros((*self._blocks.shape[:2], *sides), np.complex64)
         middle = (
             slice(n // 2 - m // 2, n // 2 - m // 2 + m)
             for n, m in zip(sides, self._block.shape[1:], strict=True)
         )
-        window[(slice(None), *middle)] = self._block
+        window[(slice(None), slice(None), *middle)] = self._blocks
         return torch.from_numpy(window)
 
     def _at(self, place: int) -> np.ndarray:

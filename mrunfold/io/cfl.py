@@ -1,8 +1,4 @@
-"""BART's .cfl/.hdr pairs: complex64, first dimension fastest.
-
-BART's dimensions are 0 readout, 1 phase encoding, 2 second phase encoding, 3 coil, 5 echo, 10 and 11 time,
-13 slice, 14 average (`misc/mri.h`: TE_DIM, TIME_DIM, TIME2_DIM, SLICE_DIM, AVG_DIM).
-"""
+"""BART's .cfl/.hdr pairs: complex64, first dimension fastest, see `cfl_dims`."""
 
 from __future__ import annotations
 
@@ -12,17 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.cfl_dims import AVERAGE, COIL, DIMENSIONS, READ, SLICE, averages_said, frames_in, run_of
 from mrunfold.io.cfl_volume import CflVolume
-from mrunfold.io.frames import Frames
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
 __all__ = ["CflScan", "read_cfl", "write_cfl"]
 
-COIL, SLICE, AVERAGE, DIMENSIONS = 3, 13, 14, 16
-# Dimensions that are frames, and what each counts; slowest first, as bytes lie.
-FRAMES = {11: "repetition", 10: "phase", 5: "contrast"}
-READ = (0, 1, 2, COIL, SLICE, AVERAGE, *FRAMES)
 MAX_HEADER_BYTES = 1 << 20
 
 
@@ -49,23 +41,15 @@ class CflScan(Scan):
             raise InputError(f"{self.path}: has {size} bytes where its .hdr says {expected}; it is truncated")
         coils = dims[COIL]
         if all(n > 1 for n in dims[:3]):
-            _refuse_frames(self.path, dims)
-            self.volume = CflVolume(self.path, dims[:3], coils, dims[SLICE])  # type: ignore[arg-type]
+            _refuse_others(self.path, dims)
+            self.volume = CflVolume(self.path, dims)
             self.header = self.volume.header
             return
         self._shape = _plane(self.path, dims)  # (readout, phase)
         if (one := 8 * coils * math.prod(self._shape)) > MAX_SLICE_BYTES:
             raise InputError(f"{self.path}: one slice needs {one / 1e9:.3g} GB; split it")
-        labels = (
-            [
-                {FRAMES[axis]: float(n) for axis, n in zip(varying, one, strict=True)}
-                for one in np.ndindex(*(dims[axis] for axis in varying))
-            ]
-            if (varying := [axis for axis in FRAMES if dims[axis] > 1])
-            else []
-        )
-        self._dims, count = dims, max(1, len(labels))
-        averages = f"{dims[AVERAGE]} averages are averaged, each where it has samples"
+        self._dims = dims
+        count, frames = frames_in(dims, dims[SLICE])
         self.header = Header(
             format="cfl",
             slices=dims[SLICE] * count,
@@ -73,8 +57,8 @@ class CflScan(Scan):
             matrix=self._shape,
             unoversampled=self._shape[0],
             crop=self._shape,
-            frames=Frames.grid(labels, dims[SLICE]) if labels else None,
-            notes=(averages,) if dims[AVERAGE] > 1 else (),
+            frames=frames,
+            notes=averages_said(dims),
         )
 
     def kspace(self, index: int) -> np.ndarray:
@@ -94,15 +78,8 @@ class CflScan(Scan):
     def _average(self, index: int, number: int) -> np.ndarray:
         """Return one average of an image, complex64 (coil, readout, phase)."""
         frame, place = divmod(index, self._dims[SLICE])
-        at = [0] * DIMENSIONS
-        at[SLICE], at[AVERAGE] = place, number
-        for axis in reversed(FRAMES):  # the last counts fastest
-            frame, at[axis] = divmod(frame, self._dims[axis])
-        # Dimensions up to the coil's lie together; the others are counted from the fastest.
+        run = run_of(self._dims, frame, place, number)
         count = math.prod(self._dims[: COIL + 1])
-        run = 0
-        for axis in range(DIMENSIONS - 1, COIL, -1):
-            run = run * self._dims[axis] + at[axis]
         data = np.fromfile(self.path, dtype="<c8", count=count, offset=8 * count * run)
         if data.size != count:
             raise InputError(f"{self.path}: ends within slice {index}; it is truncated")
@@ -165,24 +142,18 @@ def _dimensions(hdr: Path) -> tuple[int, ...]:
 
 def _plane(path: Path, dims: tuple[int, ...]) -> tuple[int, int]:
     """Return (readout, phase), or raise InputError that says which dimension is in the way."""
-    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in READ]
-    if others:
-        raise InputError(
-            f"{path}: BART dimension {others[0]} is {dims[others[0]]}; only readout, phase, coil (3), echo "
-            "(5), time (10, 11), slice (13) and average (14) are read, take one with "
-            f"`bart slice {others[0]} 0 in out`"
-        )
+    _refuse_others(path, dims)
     encoded = [n for n in dims[:3] if n > 1]
     if len(encoded) == 2:
         return encoded[0], encoded[1]
     raise InputError(f"{path}: dimensions {dims[:4]} are no 2-D k-space (readout, phase, 1, coil)")
 
 
-def _refuse_frames(path: Path, dims: tuple[int, ...]) -> None:
-    """Raise InputError where a 3-D scan has more than coils and volumes in dimension 13."""
-    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in (0, 1, 2, COIL, SLICE)]
+def _refuse_others(path: Path, dims: tuple[int, ...]) -> None:
+    others = [i for i in range(DIMENSIONS) if dims[i] > 1 and i not in READ]
     if others:
         raise InputError(
-            f"{path}: a 3-D scan whose BART dimension {others[0]} is {dims[others[0]]}; only coils (3) and "
-            f"volumes (13) are read of a 3-D scan, take one with `bart slice {others[0]} 0 in out`"
+            f"{path}: BART dimension {others[0]} is {dims[others[0]]}; only readout, phase, coil (3), echo "
+            "(5), time (10, 11), slice (13) and average (14) are read, take one with "
+            f"`bart slice {others[0]} 0 in out`"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mrunfold.errors import InputError
+from mrunfold.io.cfl_dims import AVERAGE, COIL, SLICE, averages_said, frames_in, run_of
 from mrunfold.io.scan import Header
 from mrunfold.io.volume_centre import Look, look
 from mrunfold.io.volumes import Piece, VolumeSource, blocks, refuse_not_finite_volume
@@ -18,18 +19,25 @@ PIECE_BYTES = 64 << 20
 
 
 class CflVolume(VolumeSource):
-    """k-space (readout, phase, partition, coil) of a .cfl, volumes in dimension 13, read in runs of bytes."""
+    """k-space (readout, phase, partition, coil) of a .cfl of these sixteen dimensions, read in runs of bytes.
 
-    def __init__(self, path: Path, size: tuple[int, int, int], coils: int, volumes: int) -> None:
-        self.path, self.volumes = path, volumes
-        readout, phase, self.partitions = size
+    Slabs lie in dimension 13, frames in 5, 10 and 11, averages in 14, which are averaged.
+    """
+
+    def __init__(self, path: Path, dims: tuple[int, ...]) -> None:
+        self.path, self._dims = path, dims
+        size = readout, phase, self.partitions = dims[0], dims[1], dims[2]
+        count, frames = frames_in(dims, dims[SLICE] * self.partitions)
+        self.volumes = count * dims[SLICE]
         self.header = Header(
             format="cfl",
-            slices=volumes * self.partitions,
-            coils=coils,
+            slices=self.volumes * self.partitions,
+            coils=dims[COIL],
             matrix=(readout, phase),
             unoversampled=readout,
             crop=(readout, phase),
+            frames=frames,
+            notes=averages_said(dims),
         )
         self.echo = np.ones(readout, dtype=bool)
         self.limits = (0, phase), (0, self.partitions)
@@ -45,18 +53,30 @@ class CflVolume(VolumeSource):
             )
 
     def pieces(self, volume: int) -> Iterator[Piece]:
-        readout, phase = self.header.matrix
-        plane = readout * phase
         for coil in range(self.header.coils):
             for some in blocks(self.partitions, self.block[2]):
-                before = (volume * self.header.coils + coil) * self.partitions + some.start
-                count = plane * (some.stop - some.start)
-                data = np.fromfile(self.path, dtype="<c8", count=count, offset=8 * plane * before)
-                if data.size != count:
-                    raise InputError(f"{self.path}: ends within coil {coil}; it is truncated")
-                kspace = data.reshape(some.stop - some.start, phase, readout).transpose(2, 1, 0)[None]
+                kspace = self._part(volume, coil, some, 0)
+                if (averages := self._dims[AVERAGE]) > 1:
+                    taken = (kspace != 0).astype(np.float32)
+                    for number in range(1, averages):
+                        one = self._part(volume, coil, some, number)
+                        kspace = kspace + one
+                        taken += one != 0
+                    kspace = kspace / np.maximum(taken, 1)
                 refuse_not_finite_volume(self.path, kspace, coil)
-                yield Piece(slice(coil, coil + 1), slice(0, phase), some, kspace)
+                yield Piece(slice(coil, coil + 1), slice(0, self.header.matrix[1]), some, kspace)
+
+    def _part(self, volume: int, coil: int, some: slice, average: int) -> np.ndarray:
+        """Return some partitions of one average, complex64 (1, readout, phase, partition)."""
+        readout, phase = self.header.matrix
+        frame, place = divmod(volume, self._dims[SLICE])
+        run = run_of(self._dims, frame, place, average)
+        before = (run * self.header.coils + coil) * self.partitions + some.start
+        count = readout * phase * (some.stop - some.start)
+        data = np.fromfile(self.path, dtype="<c8", count=count, offset=8 * readout * phase * before)
+        if data.size != count:
+            raise InputError(f"{self.path}: ends within coil {coil}; it is truncated")
+        return data.reshape(some.stop - some.start, phase, readout).transpose(2, 1, 0)[None]
 
     def acquired(self, volume: int) -> np.ndarray:
         """Return where the first coil that has samples has them."""

@@ -95,6 +95,15 @@ class HybridScan(Scan):
         each = len(self) // self.source.volumes
         return divmod(self._index(index), each)
 
+    def alike(self, volume: int) -> list[int]:
+        """Return the volumes of the same slab, one for each of its frames; this one alone without frames."""
+        images = self.source.header
+        if images.frames is None:
+            return [volume]
+        each = images.slices // self.source.volumes
+        slab = [images.frames.place[v * each] // each for v in range(self.source.volumes)]
+        return [v for v, one in enumerate(slab) if one == slab[volume]]
+
     def prepare(self, volume: int, progress: Progress = lambda fraction: None) -> None:
         """Transform a volume's k-space, unless that is done; progress: called with the fraction done."""
         if self._store is not None and self._store[0] == volume:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from mrunfold.io.encoding import Encoding
 from mrunfold.io.frames import Frames
 from mrunfold.io.mrd_heads import VOLUME
-from mrunfold.io.mrd_lines import Lines
 
 __all__ = ["frames_of"]
 
@@ -25,8 +26,24 @@ OWNERS = {
 Keys = list[tuple[int, ...]]
 
 
+class Sorted(Protocol):
+    """Acquisitions by image: numbers of all that are used, the image of each, and counters of the images."""
+
+    @property
+    def order(self) -> np.ndarray: ...
+
+    @property
+    def which(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> tuple[dict[str, int], ...]: ...
+
+    def of_slice(self, index: int) -> np.ndarray:
+        """Return the numbers of one image's acquisitions."""
+
+
 def frames_of(
-    lines: Lines, heads: dict[str, np.ndarray], encoding: Encoding
+    lines: Sorted, heads: dict[str, np.ndarray], encoding: Encoding
 ) -> tuple[Frames | None, tuple[str, ...]]:
     """Return the frames of the images of `lines`, None where there is one, and notes on what they are called.
 
@@ -87,7 +104,7 @@ def _give(labels: list[dict[str, float]], key: str, counter: str, listed: tuple[
 def _times(
     labels: list[dict[str, float]],
     frame: tuple[int, ...],
-    lines: Lines,
+    lines: Sorted,
     heads: dict[str, np.ndarray],
     encoding: Encoding,
 ) -> tuple[str, ...]:
@@ -121,7 +138,7 @@ def _means(
     return {float(one): float(stamps[value == one].mean()) for one in np.unique(value)}
 
 
-def _tick_ms(lines: Lines, stamps: np.ndarray, encoding: Encoding) -> float | None:
+def _tick_ms(lines: Sorted, stamps: np.ndarray, encoding: Encoding) -> float | None:
     """Return the unit of time stamps in ms: Siemens' own, else what puts lines a TR apart; or None."""
     if encoding.siemens:
         return SIEMENS_TICK_MS

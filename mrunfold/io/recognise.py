@@ -58,12 +58,12 @@ def open_scan(
     several.  The centre of k-space is measured and put at N//2 where it is elsewhere, which `header.notes`
     says.  reader: the name of one of READERS, or package.module:Class, a subclass of Scan that is called with
     the path; None: the file is shown to the readers of other packages, then recognised by what is in it.
-    trajectory: where the samples of a .cfl, .npy, .npz or .mat lie, where that is not the grid.
+    trajectory: where samples lie, where that is not the grid and the file does not say it.
     Raises InputError, one line that says what the file is instead and what to do, for everything else.
     """
     path = Path(path)
     if trajectory is not None:
-        return open_along(path, trajectory)
+        return _along(path, measurement, trajectory)
     chosen = reader or next((name for name in READERS.others() if _recognised(name, path)), None)
     scan = _opened(path, measurement) if chosen is None else _opened_by(chosen, path, measurement)
     return as_slices(scan)
@@ -120,6 +120,24 @@ def _opened(path: Path, measurement: str | None) -> Scan:
 
         return TwixScan(path, measurement)
     raise InputError(f"{path}: {_what(path, start)}")
+
+
+def _along(path: Path, measurement: str | None, trajectory: Trajectory) -> Scan:
+    """Open a file along a trajectory of the user's."""
+    if path.is_file():
+        start = _start(path)
+        if looks_like_twix(start) and path.suffix.lower() not in (".cfl", ".hdr"):
+            from mrunfold.io.twix import twix_along
+
+            return twix_along(path, measurement, trajectory)
+        if _is_hdf5(start, path):
+            with open_h5(path) as file:
+                groups = find_groups(path, file)
+            if groups:
+                from mrunfold.io.mrd_trajectory import mrd_along
+
+                return mrd_along(path, measurement, trajectory)
+    return open_along(path, trajectory)
 
 
 def _start(path: Path) -> bytes:
@@ -221,7 +239,7 @@ def _is_stream(start: bytes) -> bool:
 def _open_hdf5(path: Path, measurement: str | None) -> Scan:
     from mrunfold.io.fastmri import FastmriScan
     from mrunfold.io.mrd import MrdScan
-    from mrunfold.io.mrd_trajectory import MrdTrajectoryScan, trajectory_of
+    from mrunfold.io.mrd_trajectory import mrd_along, trajectory_of
 
     with open_h5(path) as file:
         known = layout_of(path, file) is not None
@@ -234,7 +252,7 @@ def _open_hdf5(path: Path, measurement: str | None) -> Scan:
     if kspace:
         return FastmriScan(path)
     if groups and trajectory_of(path, measurement) is not None:
-        return MrdTrajectoryScan(path, measurement)
+        return mrd_along(path, measurement)
     if groups:
         return MrdScan(path, measurement)
     raise InputError(

@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mrunfold.errors import InputError
-from mrunfold.io.arrays import ArrayScan, read_part
+from mrunfold.errors import InputError, did_you_mean
+from mrunfold.io.arrays import SUFFIXES, ArrayScan, read_part
+from mrunfold.io.frames import Frames
 
-__all__ = ["Trajectory", "TrajectoryScan", "as_trajectory", "kind_of", "open_along"]
+__all__ = ["NAMED", "Trajectory", "TrajectoryScan", "as_trajectory", "kind_of", "open_along", "points_of"]
+
+# Degrees from one spoke to the next; None: as many as there are share 180°.
+# 180° (√5 − 1)/2 = 111.246°: Winkelmann et al., IEEE Trans. Med. Imaging 26 (2007) 68–76.
+NAMED: dict[str, float | None] = {"golden-angle": 90 * (math.sqrt(5) - 1), "radial": None}
 
 FLAT = 1e-3  # of the reach: a third coordinate below it is that of one plane
 STRAIGHT = 1e-3  # of the reach, by which a spoke may bend
@@ -22,16 +27,30 @@ TRAJECTORY_NAMES = ("trajectory", "traj", "coord", "k", "ktraj")
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Where samples lie, as a user gives it: a file or an array; matrix: (y, x) of the image, or None."""
+    """Where samples lie, as a user gives it: file, array or one of NAMED; matrix: (y, x) of the image."""
 
-    points: Path | np.ndarray
+    points: Path | np.ndarray | str
     matrix: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, text: str, matrix: tuple[int, int] | None = None) -> Trajectory:
+        """Return what a command's text means: a name, else a file; InputError for a word that is neither."""
+        path = Path(text)
+        if text in NAMED:
+            return cls(text, matrix)
+        if path.suffix.lower() not in SUFFIXES and not _pair(path).exists():
+            raise InputError(
+                f"trajectory {text[:40]!r} is neither a name{did_you_mean(text, NAMED)} nor a file; files "
+                f"end in {', '.join(SUFFIXES)}"
+            )
+        return cls(path, matrix)
 
 
 class TrajectoryScan(ArrayScan):
     """k-space (slice, coil, readout, interleaf) with a trajectory (readout, interleaf, 2).
 
-    trajectory: (ky, kx) in cycles per field of view; matrix: (y, x) of the image, None for the smallest even
+    trajectory: (ky, kx) in cycles per field of view, with an axis before it where frames, or images, have
+    their own; matrix: (y, x) of the image, None for the smallest even
     one that the trajectory reaches over.  Raises InputError for shapes that do not fit, and a matrix that
     the trajectory goes beyond.
     """
@@ -42,17 +61,20 @@ class TrajectoryScan(ArrayScan):
         trajectory: np.ndarray,
         matrix: tuple[int, int] | None = None,
         path: Path | str = "array",
+        frames: Frames | None = None,
     ) -> None:
-        super().__init__(kspace, path)
+        super().__init__(kspace, path, frames=frames)
         readout, interleaves = self.header.matrix
-        if trajectory.shape != (readout, interleaves, 2):
+        several = {self.header.slices} if frames is None else {self.header.slices, len(frames.labels)}
+        each = trajectory[None] if trajectory.ndim == 3 else trajectory
+        if each.shape[1:] != (readout, interleaves, 2) or len(each) not in several | {1}:
             raise InputError(
                 f"the trajectory is {trajectory.shape} and k-space {kspace.shape}; give it as (readout, "
                 f"interleaf, 2), here ({readout}, {interleaves}, 2)"
             )
         if not np.isfinite(trajectory).all() or not trajectory.any():
             raise InputError(f"{self.path}: the trajectory has NaN or infinite values, or is zero everywhere")
-        self._trajectory = trajectory.astype(np.float32)
+        self._trajectory = each.astype(np.float32)
         reach = [2 * float(np.abs(trajectory[..., axis]).max()) for axis in (0, 1)]
         if matrix is None:
             side = 2 * int(np.ceil(max(reach) / 2 - 1e-3))
@@ -62,10 +84,47 @@ class TrajectoryScan(ArrayScan):
                 f"the trajectory reaches over {reach[0]:.4g}×{reach[1]:.4g} cycles per field of view, beyond "
                 f"a matrix of {matrix[0]}×{matrix[1]}; give a larger matrix, or k in cycles per field of view"
             )
-        self.header = replace(self.header, crop=matrix, trajectory=kind_of(self._trajectory))
+        self.header = replace(self.header, crop=matrix, trajectory=kind_of(self._trajectory[0]))
 
     def trajectory(self, index: int) -> np.ndarray:
-        return self._trajectory
+        index, frames = self._index(index), self.header.frames
+        if len(self._trajectory) == 1:
+            return self._trajectory[0]
+        if frames is not None and len(self._trajectory) == len(frames.labels):
+            return self._trajectory[frames.frame[index]]
+        return self._trajectory[index]
+
+
+def points_of(
+    given: Trajectory,
+    shape: tuple[int, int],
+    matrix: tuple[int, int] | None,
+    centre: int | None = None,
+) -> np.ndarray:
+    """Return the trajectory that a user gives, of k-space `shape` (readout, interleaf): `as_trajectory`.
+
+    matrix: (y, x) of the image, which a named one reaches over; centre: the sample of a spoke at k = 0, by
+    default its middle one, N//2.  Spoke n of a named one stands at n times the angle from the image's first
+    axis.
+    """
+    if isinstance(given.points, np.ndarray):
+        return as_trajectory(given.points)
+    if isinstance(given.points, Path):
+        return as_trajectory(read_part(_pair(given.points), "trajectory", TRAJECTORY_NAMES))
+    if given.points not in NAMED:
+        raise InputError(
+            f"no trajectory is called {given.points[:40]!r}{did_you_mean(given.points, NAMED)}; give an array"
+        )
+    if matrix is None:
+        raise InputError(
+            f"the {given.points} trajectory needs to know how far it reaches; add `matrix`, as 192"
+        )
+    readout, interleaves = shape
+    step = NAMED[given.points]
+    angle = np.deg2rad(180 / interleaves if step is None else step) * np.arange(interleaves)
+    r = (np.arange(readout) - (readout // 2 if centre is None else centre)) / readout
+    # Spokes of pixels that are as wide as high reach as far along both axes.
+    return np.stack([r[:, None] * np.cos(angle), r[:, None] * np.sin(angle)], axis=-1) * np.array(matrix)
 
 
 def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
@@ -89,10 +148,7 @@ def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
         readout, spokes, coils = array.shape[1:4]
         array = array.reshape(readout, spokes, coils, -1).transpose(3, 2, 0, 1)
     array = array[None] if array.ndim == 3 else array
-    points = given.points
-    if isinstance(points, Path):
-        points = read_part(_pair(points), "trajectory", TRAJECTORY_NAMES)
-    return TrajectoryScan(array, as_trajectory(points), given.matrix, path)
+    return TrajectoryScan(array, points_of(given, array.shape[2:4], given.matrix), given.matrix, path)
 
 
 def _pair(path: Path) -> Path:
@@ -102,11 +158,11 @@ def _pair(path: Path) -> Path:
 
 
 def as_trajectory(array: np.ndarray) -> np.ndarray:
-    """Return a trajectory (readout, interleaf, 2) of (ky, kx).
+    """Return a trajectory (readout, interleaf, 2) of (ky, kx), with an axis of frames before it if given so.
 
-    Taken are (readout, interleaf, 2), complex (readout, interleaf) of ky + i·kx, and BART's (3, readout,
-    spoke), whose first coordinate is that of the image's first axis.  Raises InputError for others, and for a
-    third coordinate that is not one plane's.
+    Taken are (readout, interleaf, 2), complex (readout, interleaf) of ky + i·kx, frames before them, and
+    BART's (3, readout, spoke), whose first coordinate is that of the image's first axis.  Raises InputError
+    for others, and for a third coordinate that is not one plane's.
     """
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[0] in (2, 3) and array.shape[-1] != 2:
@@ -114,9 +170,9 @@ def as_trajectory(array: np.ndarray) -> np.ndarray:
         if points.shape[-1] == 3 and np.ptp(points[..., 2]) > FLAT * np.abs(points).max():
             raise InputError("the trajectory is 3-D; 2-D trajectories are read, a plane at a time")
         return np.ascontiguousarray(points[..., :2])
-    if array.ndim == 3 and array.shape[-1] == 2 and array.dtype.kind in "fiu":
+    if array.ndim in (3, 4) and array.shape[-1] == 2 and array.dtype.kind in "fiu":
         return array
-    if array.ndim == 2 and array.dtype.kind == "c":
+    if array.ndim in (2, 3) and array.dtype.kind == "c":
         return np.stack([array.real, array.imag], axis=-1)
     raise InputError(
         f"a trajectory is (readout, interleaf, 2), or BART's (3, readout, spoke), got {array.dtype} "

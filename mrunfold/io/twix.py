@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.acquisitions import AcquisitionScan
+from mrunfold.io.along import Acquired, AlongScan
 from mrunfold.io.encoding import Encoding, Limits, Space
-from mrunfold.io.twix_file import Measurement, TwixFile, flag, looks_like_twix
-from mrunfold.io.twix_heads import heads_of, is_image, slice_numbers
+from mrunfold.io.trajectory import Trajectory
+from mrunfold.io.twix_file import flag, looks_like_twix
+from mrunfold.io.twix_heads import is_image
 from mrunfold.io.twix_protocol import Protocol
+from mrunfold.io.twix_readouts import TwixReadouts
 
-__all__ = ["TwixScan"]
+__all__ = ["TwixScan", "twix_along"]
 
 # Of the receiver's noise behind its filter, as siemens_to_ismrmrd has it for all scanners of Siemens.
 NOISE_BANDWIDTH = 0.793
@@ -24,114 +25,101 @@ UNKNOWN = "oversampling and pixel size are taken as unknown"
 LINE, PARTITION = ("Lin", "CenterLin"), ("Par", "CenterPar")
 MOST_OVERSAMPLING, MOST_PHASE_OVERSAMPLING = 8, 4
 
+ALONG = (
+    "the file does not say where its samples lie: the trajectory is the user's, along the read and the phase "
+    "direction, negated, for files of Siemens assume the other sign of the Fourier transform"
+)
+
 View = tuple[float, float, float]
 
 
 class TwixScan(AcquisitionScan):
     """A twix file of Cartesian readouts, see AcquisitionScan for what becomes of them.
 
-    measurement: which of a multi-raid file's, counted from 1; None: the last that has images.  Noise lines
-    are those of the measurement itself, else of the last one before it that has some of the same coils.
-    Raises InputError for ramp-sampled EPI, simultaneous slices, BLADE and non-Cartesian trajectories, and for
-    files that are damaged.
+    measurement: as `TwixReadouts`, which finds the noise lines too.  Raises InputError for ramp-sampled EPI,
+    simultaneous slices, BLADE and, without the trajectory, for what is not on the grid.
     """
 
     def __init__(self, path: Path, measurement: str | None = None) -> None:
         super().__init__(path, "twix")
-        self._file = TwixFile(path)
+        self._readouts = TwixReadouts(path, measurement)
         try:
-            self._open(measurement)
+            self._open()
         except BaseException:
-            self._file.close()
+            self._readouts.close()
             raise
 
     @classmethod
     def recognises(cls, path: Path, start: bytes) -> bool:
         return looks_like_twix(start)
 
-    def _open(self, measurement: str | None) -> None:
-        count = len(self._file.extents)
-        which, images = self._chosen(measurement)
-        protocol = Protocol(self.path, images.protocol)
-        self._refuse_kinds(protocol, images.mdh)
-        heads = heads_of(images.mdh, protocol)
-        heads["idx.slice"] = slice_numbers(heads, protocol, is_image(images.mdh))
-        self._parts = [images]
-        self._starts = np.array([0, len(images)])
-        notes: list[str] = []
-        if count > 1:
-            notes.append(f"the file holds {count} measurements: {which + 1} is read; --measurement chooses")
-        if not flag(images.mdh["EvalInfoMask"], "NOISEADJSCAN").any():
-            self._borrow_noise(which, heads, notes)
-        encoding = _encoding(images.mdh, protocol, notes)
-        self._sort(heads, lambda _: encoding, tuple(notes))
-
-    def _chosen(self, wanted: str | None) -> tuple[int, Measurement]:
-        """Return the number, from 0, and the measurement to read."""
-        count = len(self._file.extents)
-        known = wanted is None or (re.fullmatch(r"[0-9]{1,3}", wanted) and 1 <= int(wanted) <= count)
-        if not known:
-            raise InputError(f"{self.path}: no measurement {str(wanted)[:40]!r}; it holds 1 to {count}")
-        for which in reversed(range(count)) if wanted is None else [int(wanted) - 1]:
-            found = self._file.measurement(which)
-            if is_image(found.mdh).any():
-                return which, found
-        where = f"none of its {count} measurements has" if wanted is None else f"measurement {wanted} lacks"
-        raise InputError(f"{self.path}: {where} readouts of an image; choose another measurement or file")
+    def _open(self) -> None:
+        found = self._readouts
+        self._refuse_kinds(found.protocol, found.mdh)
+        notes = list(found.notes)
+        encoding = _encoding(found.mdh, found.protocol, notes)
+        self._sort(found.heads, lambda _: encoding, tuple(notes))
 
     def _refuse_kinds(self, protocol: Protocol, mdh: np.ndarray) -> None:
         mask = mdh["EvalInfoMask"]
         image = mask[is_image(mdh)]
         back = flag(image, "REFLECT")
-        together = protocol.yaps("sSliceAcceleration", "lMultiBandFactor") or 1
-        found = {
-            f"its trajectory is {protocol.trajectory}": protocol.trajectory != "cartesian",
-            "its trajectory is BLADE": flag(image, "FIRST_SCAN_IN_BLADE").any(),
-            "an EPI scan, sampled on the ramps of its gradients": (protocol.number("alRegridMode") or 1) > 1,
-            "an EPI scan: lines of both readout directions and phase-correction lines": back.any()
-            and not back.all()
-            and flag(mask, "PHASCOR").any(),
-            "several slices measured at once (SMS)": together > 1 or flag(mask, "SLICE_ACCEL_REFSCAN").any(),
-        }
-        kind = next((text for text, is_so in found.items() if is_so), None)
-        if kind is not None:
+        named = protocol.trajectory
+        if named in ("radial", "spiral"):
             raise InputError(
-                f"{self.path}: {kind}, which is not read here; for programs that read it, "
-                f"`siemens_to_ismrmrd -f {self.path.name} -o scan.h5` converts it"
+                f"{self.path}: its trajectory is {named}, of which the file does not say where samples lie; "
+                "give the `trajectory`: a file of it, or golden-angle"
             )
-
-    def _borrow_noise(self, which: int, heads: dict[str, np.ndarray], notes: list[str]) -> None:
-        """Append noise lines of an earlier measurement to the headers, and remember where they lie."""
-        images = self._parts[0]
-        first = int(np.flatnonzero(is_image(images.mdh))[0])
-        coils = self._file.channel_ids(images, first)
-        for earlier in reversed(range(which)):
-            found = self._file.measurement(earlier)
-            numbers = np.flatnonzero(flag(found.mdh["EvalInfoMask"], "NOISEADJSCAN"))
-            numbers = numbers[found.mdh["UsedChannels"][numbers] == len(coils)]
-            if not len(numbers):
-                continue
-            if self._file.channel_ids(found, int(numbers[0])) != coils:
-                notes.append(f"the noise scan of measurement {earlier + 1} is of other coils and left out")
-                continue
-            noise = replace(found, mdh=found.mdh[numbers], place=found.place[numbers])
-            for name, values in heads_of(noise.mdh, Protocol(self.path, found.protocol)).items():
-                heads[name] = np.concatenate([heads[name], values])
-            self._parts.append(noise)
-            self._starts = np.append(self._starts, len(heads["flags"]))
-            notes.append(f"noise is known from measurement {earlier + 1}")
-            return
+        self._readouts.refuse(
+            {
+                f"its trajectory is {named}": named != "cartesian",
+                "its trajectory is BLADE": bool(flag(image, "FIRST_SCAN_IN_BLADE").any()),
+                "an EPI scan, sampled on the ramps of its gradients": (protocol.number("alRegridMode") or 1)
+                > 1,
+                "an EPI scan: lines of both readout directions and phase-correction lines": bool(
+                    back.any() and not back.all() and flag(mask, "PHASCOR").any()
+                ),
+                "several slices measured at once (SMS)": self._readouts.together,
+            }
+        )
 
     def _rows(self, indices: np.ndarray, coils: int) -> list[np.ndarray]:
-        rows = []
-        for number in indices.tolist():
-            part = int(np.searchsorted(self._starts, number, side="right")) - 1
-            row = self._file.samples(self._parts[part], number - int(self._starts[part]))
-            rows.append(np.ascontiguousarray(row, np.complex64))
-        return rows
+        return self._readouts.rows(indices)
 
     def close(self) -> None:
-        self._file.close()
+        self._readouts.close()
+
+
+def twix_along(path: Path, measurement: str | None, given: Trajectory) -> AlongScan:
+    """Open a twix file along a trajectory that the user gives: each readout of an image is an interleaf.
+
+    The image is as large as the protocol says, unless the trajectory comes with a matrix.  Raises InputError
+    for simultaneous slices and partitions.
+    """
+    found = TwixReadouts(path, measurement)
+    try:
+        found.refuse({"several slices measured at once (SMS)": found.together})
+        base = found.protocol.whole("sKSpace", "lBaseResolution")
+        if base is None and given.matrix is None:
+            raise InputError(f"{path}: its protocol does not say how large the image is; give `matrix`")
+        final, _ = _views(found.protocol, 1.0, False)
+        matrix = (
+            (base or 1, base or 1) if final is None else (base or 1, round((base or 1) * final[1] / final[0]))
+        )
+        encoding = Encoding(
+            encoded=Space((*matrix, 1), final),
+            recon=Space((*matrix, 1), final),
+            trajectory=found.protocol.trajectory,
+            noise_bandwidth=NOISE_BANDWIDTH,
+            contrast=found.protocol.contrast(),
+            lists=found.protocol.lists(),
+            siemens=True,
+        )
+        heads = found.heads
+        acquired = Acquired(path, "twix", heads, encoding, found.rows, notes=(*found.notes, ALONG))
+        return AlongScan(acquired, given)
+    finally:
+        found.close()
 
 
 def _encoding(mdh: np.ndarray, protocol: Protocol, notes: list[str]) -> Encoding:

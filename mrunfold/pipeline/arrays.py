@@ -16,7 +16,7 @@ from mrunfold.io.centre import centred
 from mrunfold.io.frames import Frames
 from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Header, Scan
-from mrunfold.io.trajectory import TrajectoryScan, as_trajectory
+from mrunfold.io.trajectory import Trajectory, TrajectoryScan, points_of
 from mrunfold.io.volume_centre import centred_volume
 from mrunfold.masks import Mask
 from mrunfold.methods.registry import DEFAULT_METHOD, get_method
@@ -105,8 +105,9 @@ def recon(
     (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated where both are None;
     samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, per_frame, seed, device: as in
     `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where samples
-    lie off the grid: k-space is then (coil, readout, interleaf), the mask one of interleaves; matrix: (y, x)
-    of the image then, by default as far as the trajectory reaches; progress: False for none, or a function of
+    lie off the grid, or (frame, readout, interleaf, 2), or "golden-angle": k-space is then (coil, readout,
+    interleaf), slices and frames before it, the mask one of interleaves; matrix: (y, x) of the image then, by
+    default as far as the trajectory reaches; progress: False for none, or a function of
     (slices done, slices in all); parameters: of the method.  Raises InputError for bad input, in one line
     that says what to do.
     """
@@ -121,7 +122,7 @@ def recon(
         target="combined", keep_samples=True, save=("complex", "maps"),
     )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
-    along = _optional(trajectory)
+    along = trajectory if isinstance(trajectory, str) else _optional(trajectory)
     if volume and (along is not None or matrix is not None):
         raise InputError("trajectories are 2-D: leave `trajectory` and `matrix` out of a 3-D `volume`")
     scan, parts = _volume(array, own) if volume else _slices_of(array, lead, own, along, matrix)
@@ -137,7 +138,7 @@ def _slices_of(
     array: np.ndarray,
     lead: tuple[int, ...],
     own: Own,
-    trajectory: np.ndarray | None,
+    trajectory: np.ndarray | str | None,
     matrix: int | tuple[int, int] | None,
 ) -> tuple[Scan, OwnParts]:
     """Return the scan of 2-D slices, and what the user brought in its axes."""
@@ -168,7 +169,7 @@ def _volume(array: np.ndarray, own: Own) -> tuple[Scan, OwnParts]:
 def _opened(
     array: np.ndarray,
     frames: Frames | None,
-    trajectory: np.ndarray | None,
+    trajectory: np.ndarray | str | None,
     matrix: int | tuple[int, int] | None,
 ) -> Scan:
     if trajectory is None:
@@ -177,10 +178,9 @@ def _opened(
                 "`matrix` is for k-space along a trajectory; give the trajectory or leave it out"
             )
         return ArrayScan(array, frames=frames)
-    if frames is not None:
-        raise InputError("k-space along a trajectory has no axis of frames; call recon with one at a time")
     size = (matrix, matrix) if isinstance(matrix, int) else matrix
-    return TrajectoryScan(array, as_trajectory(trajectory), size)
+    points = points_of(Trajectory(trajectory, size), array.shape[2:4], size)
+    return TrajectoryScan(array, points, size, frames=frames)
 
 
 def _fitting(mask: Mask, array: np.ndarray) -> np.ndarray:

@@ -40,7 +40,8 @@ class ReconSettings:
     map_sets: of coil maps, "auto" for one or two by what the calibration shows, see `EspiritSettings`;
     device: "auto", "cpu", "cuda", …; threads: of the CPU, None as torch has it; noise: the noise level √E|n|²
     of every coil, in the file's units, None to estimate it or take it from the noise scan;
-    trajectory: a file of where samples lie, matrix: (y, x) of the image then, see `io.trajectory`;
+    trajectory: where samples lie, a file or a name of `io.trajectory.NAMED`, matrix: (y, x) of the image
+    then, see `io.trajectory`;
     measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
     keep_samples: write the posterior samples as well, not only maps of their spread; save: of `SAVED`: coil
     maps in recon.h5, the complex image as NIfTI, with `keep_samples` complex samples; the complex image and
@@ -121,7 +122,7 @@ class ReconSettings:
     @property
     def opening(self) -> tuple[str | None, str | None, Trajectory | None]:
         """What `io.open_scan` takes besides the path."""
-        along = None if self.trajectory is None else Trajectory(Path(self.trajectory), self.matrix)
+        along = None if self.trajectory is None else Trajectory.of(self.trajectory, self.matrix)
         return self.measurement, self.reader, along
 
     def record(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings, slices_for
 from mrunfold.pipeline.together import Shared
 from mrunfold.pipeline.units import in_units, unit_of
-from mrunfold.pipeline.volume_parts import VolumeParts, parts_of
+from mrunfold.pipeline.volume_parts import Volumes
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.prepare_trajectory import build_trajectory_problem
 from mrunfold.problem import Problem, TargetKind
@@ -184,7 +184,7 @@ class Job:
 
     drawn: the mask that slices share, None for what the file acquired; kind: which magnitude is written;
     noise: the scan's noise samples; clock: where the time goes; own: what the user brought; shared: what
-    frames have in common.
+    frames have in common; volumes: what slices of a 3-D scan have in common.
     """
 
     scan: Scan
@@ -197,7 +197,7 @@ class Job:
     clock: Clock
     own: OwnParts = field(default_factory=OwnParts)
     shared: Shared = field(default_factory=Shared)
-    volumes: dict[int, VolumeParts] = field(default_factory=dict)  # of a 3-D scan: that of the last slice
+    volumes: Volumes = field(default_factory=Volumes)
 
     @cached_property
     def checked(self) -> frozenset[int]:
@@ -259,7 +259,8 @@ class Job:
         how = _problem_settings(self.settings)
         noise = self.noise if self.own.noise is None else self.own.noise
         with self.clock("problem"):
-            parts = parts_of(self.volumes, self.scan, index, mask, held, noise, how, self.own)
+            self.volumes.apart = self.settings.per_frame
+            parts = self.volumes.of(self.scan, index, self.drawn, noise, how, self.own)
             unit = unit_of(kspace) if parts is None else parts.unit
             kspace = in_units(kspace, unit)
             common: dict[str, Any] = {
@@ -270,6 +271,9 @@ class Job:
                 "maps": self.own.maps_of(header, index),
             }
             trajectory = self.scan.trajectory(index)
+            if parts is None and kspace.any():
+                frames = (self.scan, self.settings, how, self.drawn, self.own, noise, unit)
+                common["shared"] = self.shared.of(index, *frames)
             if trajectory is not None:
                 problem = build_trajectory_problem(kspace, trajectory, header.crop, mask.array, **common)
                 return problem.to(self.device), mask, held, unit
@@ -277,9 +281,6 @@ class Job:
             common["reference"] = in_units(self.scan.reference(index), unit)
             if parts is not None:
                 common["volume"] = parts.of(index)
-            elif kspace.any():
-                frames = (self.scan, self.settings, how, self.drawn, self.own, noise, unit)
-                common["shared"] = self.shared.of(index, *frames)
             problem = build_problem(kspace, header, mask, **common)
         return problem.to(self.device), mask, held, unit
 

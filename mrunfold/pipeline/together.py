@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from mrunfold.coils.together import Together
+from mrunfold.io.frames import TIME
 from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import Mask
 from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.prepare import ProblemSettings, find_shared
+from mrunfold.prepare_trajectory import find_shared_along
 
 __all__ = ["Shared", "by_place", "place_of"]
 
@@ -61,20 +64,32 @@ class Shared:
         if self.kept is None or self.kept[0] != frames.place[index]:
             some = [alike[i] for i in np.unique(np.linspace(0, len(alike) - 1, MOST).astype(int))]
             common = max(unit_of(scan.kspace(image)) for image in some)
-            found = find_shared(
-                _pieces(scan, some, common),
-                scan.header,
-                drawn,
-                noise=in_units(noise, common),
-                settings=how.times(1 / common),
-                with_maps=own.maps is None,
-            )
+            given: dict[str, Any] = {
+                "noise": in_units(noise, common),
+                "settings": how.times(1 / common),
+                "with_maps": own.maps is None,
+            }
+            if scan.trajectory(index) is None:
+                found = find_shared(_pieces(scan, some, common), scan.header, drawn, **given)
+            else:
+                mask = None if drawn is None else drawn.array
+                given["alike"] = set(frames.counters()) <= set(TIME)
+                found = find_shared_along(_along(scan, some, common), mask, scan.header.crop, **given)
             if found is not None:
                 found.record["frames"] = [frames.frame[image] for image in some]
             self.kept = frames.place[index], found, common
         _, found, common = self.kept
         ratio = scan.noise_ratio(index) if settings.noise is None else 1.0
         return None if found is None else found.louder(ratio * common / unit)
+
+
+def _along(
+    scan: Scan, images: Sequence[int], unit: float
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    for image in images:
+        trajectory = scan.trajectory(image)
+        assert trajectory is not None
+        yield in_units(scan.kspace(image), unit), scan.acquired(image), trajectory
 
 
 def _pieces(scan: Scan, images: Sequence[int], unit: float) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from mrunfold.coils.given import white_maps
-from mrunfold.coils.transform import CoilTransform, OfVolume, volume_whitening
-from mrunfold.coils.volume_maps import VolumeMaps
-from mrunfold.errors import InputError
+from mrunfold.coils.transform import CoilTransform, OfVolume
 from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Scan
-from mrunfold.masks import Mask, calibration_region
+from mrunfold.masks import Mask, acquired
 from mrunfold.operators import FourierMask, LinearOperator, Sense
 from mrunfold.pipeline.own import OwnParts
-from mrunfold.pipeline.units import in_units, unit_of
-from mrunfold.prepare import ProblemSettings, compressed_coils, kept_samples
+from mrunfold.pipeline.together import MOST
+from mrunfold.pipeline.units import in_units
+from mrunfold.pipeline.volume_calibration import Calibration, calibrate, looked_at
+from mrunfold.prepare import ProblemSettings, kept_samples
 from mrunfold.problem import scale_of
 
-__all__ = ["VolumeParts", "parts_of"]
-
-LOOKED_AT = 8  # slices, evenly spaced, that the noise and the scale are of
+__all__ = ["VolumeParts", "Volumes"]
 
 Maps = Callable[[int], "np.ndarray | None"]
 
@@ -31,72 +30,26 @@ Maps = Callable[[int], "np.ndarray | None"]
 class VolumeParts:
     """One volume of a 3-D scan; `of` gives what a slice of it needs.
 
-    keep: bool (y, x), the samples that enter, the same in all slices; noise: the noise scan (coil, samples);
-    own: gives the user's maps of a slice, (set, coil, y, x) of the file's coils, or None; unit: what samples
-    are divided by before anything else.  Raises InputError where the sampled centre of k-space is too small.
+    keep: bool (y, x), the samples that enter, the same in all slices; found: its noise and coil maps, its own
+    or those of all frames; loud: its noise over that of `found`; own: gives the user's maps of a slice, (set,
+    coil, y, x) of the file's coils, or None; unit: what samples are divided by before anything else.
     """
 
     def __init__(
-        self,
-        scan: HybridScan,
-        volume: int,
-        keep: np.ndarray,
-        noise: np.ndarray | None,
-        settings: ProblemSettings,
-        own: Maps,
+        self, scan: HybridScan, volume: int, keep: np.ndarray, found: Calibration, loud: float, own: Maps
     ) -> None:
-        self._scan, self._volume, self._own = scan, volume, own
+        self._scan, self._own, self._maps = scan, own, found.maps
+        self.unit, self._coils = found.unit, found.louder(loud)
         assert scan.header.grid is not None
-        self._grid = scan.header.grid
-        each = len(scan) // scan.source.volumes
-        few = min(each, LOOKED_AT)
-        looked_at = [volume * each + int((i + 0.5) * each / few) for i in range(few)]
-        measured = [np.where(keep, scan.kspace(index), np.complex64(0)) for index in looked_at]
-        self.unit = max(unit_of(one) for one in measured)
-        self._settings = settings.times(1 / self.unit)
-        measured = [in_units(one, self.unit) for one in measured]
-        self._record: dict[str, Any] = {}
-        self._coils = volume_whitening(
-            measured, keep, in_units(noise, self.unit), self._record, self._settings.sigma
-        )
-        self._maps: VolumeMaps | None = None
-        if self._coils.live.sum() > 1 and self._coils.signal and own(looked_at[0]) is None:
-            self._calibrate(keep)
-        self._scale = self._common_scale(looked_at, measured, keep)
-        self._record["volume"] = {"slices_looked_at": few, "scale": float(f"{self._scale:.6g}")}
-
-    def _calibrate(self, keep: np.ndarray) -> None:
-        espirit = self._settings.espirit
-        region = calibration_region(keep)
-        width = espirit.calibration_width
-        sides = min(self._scan.sampled_across, width), min(region[0], width), min(region[1], width)
-        block = self._scan.calibration_block(self._volume, width)
-        if block is None or min(block.shape[2:]) <= min(region):
-            if min(region) < min(espirit.kernel_width, *self._scan.header.matrix):
-                raise InputError(
-                    f"{self._scan.path}: the fully sampled centre of k-space is {region[0]}×{region[1]} and "
-                    f"coil calibration needs at least {espirit.kernel_width}×{espirit.kernel_width}; take a "
-                    "mask with a larger calibration region or a lower acceleration"
-                )
-            block = self._scan.centre(self._volume, sides)
-        else:
-            self._record["calibration_scan"] = True
-        self._record["calibration"] = list(block.shape[1:])
-        white = self._coils.apply(in_units(block, self.unit))
-        self._coils, white = compressed_coils(self._coils, white, self._settings, self._record)
-        if len(white) > 1:
-            self._maps = VolumeMaps(white, (self._across, *keep.shape), espirit)
-            self._record["kernel"] = list(self._maps.widths)
-
-    @property
-    def _across(self) -> int:
-        """How many slices the grid has that the slices are a part of."""
-        grid = self._grid
-        return grid.size[0 if grid.along == "readout" else 2]
-
-    def _place(self, index: int) -> int:
-        """Return where a slice lies on that grid."""
-        return int(self._grid.kept.start) + self._scan.place(index)[1]
+        self._first = int(scan.header.grid.kept.start)
+        self._record = found.record | {"noise": dict(found.record["noise"])}
+        if loud != 1:
+            level = self._record["noise"]["level"]
+            self._record["noise"]["level"] = [float(f"{loud * one:.4g}") for one in level]
+        indices = looked_at(scan, volume)
+        measured = [in_units(np.where(keep, scan.kspace(i), np.complex64(0)), self.unit) for i in indices]
+        self._scale = self._common_scale(indices, measured, keep)
+        self._record["volume"] = {"slices_looked_at": len(indices), "scale": float(f"{self._scale:.6g}")}
 
     def _common_scale(self, indices: list[int], measured: list[np.ndarray], keep: np.ndarray) -> float:
         """Return the 99th percentile of |Aᴴy| of all pixels of these slices together; 1 where it is 0."""
@@ -112,19 +65,22 @@ class VolumeParts:
         pixels = torch.cat(found) if found else torch.zeros(1)
         return float(scale_of(pixels))
 
+    def _estimated(self, index: int) -> np.ndarray | None:
+        """Return the estimated maps of a slice, None where there are none."""
+        return None if self._maps is None else self._maps.maps(self._first + self._scan.place(index)[1])
+
     def _slice_maps(self, index: int, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return maps of the compressed coils, (set, coil, y, x), None for one coil and without any."""
         own = self._own(index)
         if own is not None:
             return white_maps(own, self._coils, (shape[0], shape[1]), shape[0])
-        return None if self._maps is None else self._maps.maps(self._place(index))
+        return self._estimated(index)
 
     def of(self, index: int) -> OfVolume:
         """Return what slice `index` needs; the middle one of a volume is looked at for data crimes."""
         each = len(self._scan) // self._scan.source.volumes
         crimes = self._scan.place(index)[1] == each // 2
-        maps = None if self._maps is None else self._maps.maps(self._place(index))
-        return OfVolume(self._coils, maps, self._scale, self._record, crimes)
+        return OfVolume(self._coils, self._estimated(index), self._scale, self._record, crimes)
 
     @property
     def coils(self) -> CoilTransform:
@@ -132,26 +88,55 @@ class VolumeParts:
         return self._coils
 
 
-def parts_of(
-    volumes: dict[int, VolumeParts], scan: Scan, index: int, mask: Mask, held: np.ndarray,
-    noise: np.ndarray | None, how: ProblemSettings, own: OwnParts,
-) -> VolumeParts | None:  # fmt: skip
-    """Return what the slices of this one's volume share, None for a scan of 2-D slices.
+@dataclass
+class Volumes:
+    """Keeps what volumes share: of the last one, and the noise and coil maps of each slab.
 
-    volumes: keeps that of the last slice.
+    apart: calibrate each volume by itself, not all frames of its slab together.
     """
-    whole = scan.hybrid
-    if whole is None:
-        return None
-    header = scan.header
-    volume, _ = whole.place(index)
-    if volume not in volumes:
-        volumes.clear()
-        keep = kept_samples(mask, held, header, header.matrix, not held.any())
-        noise = in_units(noise, 1 / scan.noise_ratio(index))
 
-        def maps(one: int) -> np.ndarray | None:
-            return own.maps_of(header, one)
+    apart: bool = False
+    parts: dict[int, VolumeParts] = field(default_factory=dict)
+    found: dict[tuple[int, ...], Calibration] = field(default_factory=dict)
 
-        volumes[volume] = VolumeParts(whole, volume, keep, noise, how, maps)
-    return volumes[volume]
+    def of(
+        self, scan: Scan, index: int, drawn: Mask | None, noise: np.ndarray | None, how: ProblemSettings,
+        own: OwnParts,
+    ) -> VolumeParts | None:  # fmt: skip
+        """Return what the slices of this one's volume share, None for a scan of 2-D slices.
+
+        drawn: the mask that slices share, None for what was acquired; how: in the file's units.
+        """
+        whole = scan.hybrid
+        if whole is None:
+            return None
+        volume, _ = whole.place(index)
+        if volume in self.parts:
+            return self.parts[volume]
+
+        def keep(one: int) -> np.ndarray:
+            held = whole.acquired(one * (len(whole) // whole.source.volumes))
+            mask = drawn or acquired(held if held.any() else np.ones_like(held))
+            return kept_samples(mask, held, scan.header, scan.header.matrix, not held.any())
+
+        alike = [volume] if self.apart else whole.alike(volume)
+        some = [alike[i] for i in np.unique(np.linspace(0, len(alike) - 1, MOST).astype(int))]
+        if tuple(some) not in self.found:
+            order = sorted(some, key=lambda one: one == volume)  # this one is read last, and stays
+            keeps = {one: keep(one) for one in order}
+            found = calibrate(whole, keeps, noise, how, own.maps is None)
+            self.found[tuple(some)] = found
+            if len(some) > 1:
+                found.record["frames"] = [_frame(whole, one) for one in some]
+        loud = whole.noise_ratio(index) if how.sigma is None else 1.0
+        self.parts.clear()
+        maps: Maps = lambda one: own.maps_of(scan.header, one)  # noqa: E731
+        self.parts[volume] = VolumeParts(whole, volume, keep(volume), self.found[tuple(some)], loud, maps)
+        return self.parts[volume]
+
+
+def _frame(scan: HybridScan, volume: int) -> Any:
+    """Return the frame that a volume is of."""
+    images = scan.source.header
+    assert images.frames is not None
+    return images.frames.frame[volume * (images.slices // scan.source.volumes)]

@@ -6,9 +6,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from test_volume_recon import SIGMA, SIZE, coils3d
 from typer.testing import CliRunner
-from volumefiles import fft3c, letters, noisy, write_bart
+from volumefiles import SIGMA, SIZE, coils3d, fft3c, letters, noisy, write_bart
 
 import mrunfold
 from mrunfold.cli import main

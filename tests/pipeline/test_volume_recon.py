@@ -8,25 +8,11 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
-import torch
-from volumefiles import fft3c, letters, noisy, write_bart, write_mrd_volume
+from volumefiles import SIGMA, SIZE, coils3d, fft3c, letters, noisy, write_bart, write_mrd_volume
 
 from mrunfold.io import open_scan
 from mrunfold.masks import poisson
-from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.pipeline import ReconSettings, reconstruct
-
-SIZE = (24, 32, 28)
-SIGMA = 0.02
-
-
-def coils3d(coils: int, seed: int = 0) -> np.ndarray:
-    """Smooth maps (coil, readout, phase, partition), different at each place along the readout."""
-    plane = simulated_maps(coils, SIZE[1:], torch.Generator().manual_seed(seed)).numpy()
-    ramp = np.linspace(-1, 1, SIZE[0])[:, None, None]
-    turn = np.exp(1j * ramp * np.arange(coils)[:, None, None, None] / 2)
-    maps = plane[:, None] * (1 + 0.3 * ramp * (np.arange(coils) % 2 * 2 - 1)[:, None, None, None]) * turn
-    return maps / np.linalg.norm(maps, axis=0)
 
 
 @pytest.fixture(scope="module")
