@@ -67,8 +67,9 @@ class TwixScan(AcquisitionScan):
         named = protocol.trajectory
         if named in ("radial", "spiral"):
             raise InputError(
-                f"{self.path}: its trajectory is {named}, of which the file does not say where samples lie; "
-                "give the `trajectory`: a file of it, or golden-angle"
+                f"{self.path}: its trajectory is {named}, and the file does not say where samples lie; give "
+                "the `trajectory`, a file of it or golden-angle, or convert it by "
+                f"`siemens_to_ismrmrd -f {self.path.name} -o scan.h5`"
             )
         self._readouts.refuse(
             {

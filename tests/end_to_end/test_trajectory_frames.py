@@ -184,7 +184,7 @@ class TestTwix:
             stand(one["reconstruction"][0])
 
     def test_without_a_trajectory_it_says_so(self, tmp_path):
-        with pytest.raises(InputError, match="give the `trajectory`: a file of it, or golden-angle"):
+        with pytest.raises(InputError, match="give the `trajectory`, a file of it or golden-angle"):
             open_scan(self.written(tmp_path, golden()))
         result = CliRunner().invoke(main.app, ["recon", "x.dat", "--trajectory", "golden"])
         assert result.exit_code == 2
