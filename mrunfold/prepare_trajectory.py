@@ -66,22 +66,12 @@ def build_trajectory_problem(
         weights = density_weights(trajectory, kept, matrix)
     measured = np.where(kept, kspace, np.complex64(0))
     if shared is None:
-        with run("fit of coils"):
-            fit = fit_coils(measured, trajectory, weights, matrix)
-        with run("noise"):
-            model = noise_off_grid(measured, fit, trajectory, weights) if _unknown(noise, settings) else None
-            coils = whitening_of(measured, noise, run.record, model, settings.sigma)
+        found, coils = _of_slice(run, measured, (trajectory, weights), matrix, noise, settings, maps)
     else:
-        coils = shared.coils
         run.record |= shared.record
-    with run("maps"):
-        if shared is None:
-            width = calibration_width(trajectory, weights, settings.espirit.calibration_width)
-            found, coils = _maps(fit, coils, width, settings, run.record, maps, matrix)
-        else:
-            found = _shared_maps(shared, run.record, maps, matrix)
-        white = coils.apply(measured)
-        A = Nufft(torch.from_numpy(found), torch.from_numpy(trajectory), torch.from_numpy(weights))
+        found, coils = _shared_maps(shared, run.record, maps, matrix), shared.coils
+    white = coils.apply(measured)
+    A = Nufft(torch.from_numpy(found), torch.from_numpy(trajectory), torch.from_numpy(weights))
     with run("scale"):
         y = torch.from_numpy(white * np.sqrt(weights))
         y, sigma_y, scale = rescale(y, A, torch.tensor(1.0))
@@ -95,6 +85,21 @@ def build_trajectory_problem(
         y, A, sigma_y, scale, image, "none" if image is None else target, A.coil_gain(back), back,
         record=run.record,
     )  # fmt: skip
+
+
+def _of_slice(
+    run: Steps, measured: np.ndarray, lie: tuple[np.ndarray, np.ndarray], matrix: tuple[int, int],
+    noise: np.ndarray | None, settings: ProblemSettings, maps: np.ndarray | None,
+) -> tuple[np.ndarray, CoilTransform]:  # fmt: skip
+    """Return maps (set, coil, y, x) and their coils, of this slice alone; lie: trajectory and weights."""
+    with run("fit of coils"):
+        fit = fit_coils(measured, *lie, matrix)
+    with run("noise"):
+        model = noise_off_grid(measured, fit, *lie) if _unknown(noise, settings) else None
+        coils = whitening_of(measured, noise, run.record, model, settings.sigma)
+    with run("maps"):
+        width = calibration_width(*lie, settings.espirit.calibration_width)
+        return _maps(fit, coils, width, settings, run.record, maps, matrix)
 
 
 def find_shared_along(
