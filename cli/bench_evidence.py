@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,6 +128,51 @@ def samples(
     print("\n" + markdown(measured))
     if out is not None:
         save_measured(measured, out)
+
+
+def adapt(
+    data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
+    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
+    part: Annotated[str, typer.Option(help="What is tuned: all or levels.")] = "all",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps at most; as `mrunfold adapt`.")] = None,
+    crop: Annotated[int | None, typer.Option(min=48, help="Cut the field of view to its middle.")] = None,
+    hann: Annotated[bool, typer.Option("--hann", help="As `quality`.")] = False,
+    shading: Annotated[float | None, typer.Option(min=1.01, help="As `quality`.")] = None,
+    shifted: Annotated[
+        bool, typer.Option("--shifted", help="These scans are unlike those of training.")
+    ] = False,
+    weights: Annotated[str | None, typer.Option(help="Weights to begin with.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON of rows; with the same file a run goes on.")] = None,
+) -> None:
+    """Measure what `mrunfold adapt` gains on one undersampled slice alone; the full data score it only."""
+    from mrunfold.benchmarks.datasets import full_slices, windowed
+    from mrunfold.benchmarks.quality.adapted import AdaptRow, cut, load, markdown, measure, save
+    from mrunfold.training.adapt import AdaptSettings
+
+    found = spread([p for path in data for p in full_slices(path, shading=shading)], slices)
+    found = [piece if crop is None else cut(piece, crop) for piece in found]
+    found = [windowed(piece) for piece in found] if hann else found
+    earlier = load(out) if out is not None and out.exists() else []
+    so_far: list[AdaptRow] = []
+
+    def report(row: AdaptRow) -> None:
+        so_far.append(row)
+        if out is not None:
+            save(so_far, out, earlier)
+        print(
+            f"{row.data} {row.mask} R={row.accel:g}: PSNR {row.psnr[0]:.2f} → {row.psnr[1]:.2f} dB, RSS "
+            f"{row.rss[0]:.2f} → {row.rss[1]:.2f} dB, held-out error {row.held[0]:.4f} → {row.held[1]:.4f}, "
+            f"{row.steps} steps, {row.seconds[1] / 60:.1f} CPU minutes",
+            flush=True,
+        )
+
+    given = {} if steps is None else {"steps": steps}
+    how = AdaptSettings(part=part, **given)  # type: ignore[arg-type]
+    unlike = shifted or hann or shading is not None
+    masks = [mask_of(text) for text in mask or ["random:4", "poisson:8"]]
+    rows = measure(found, masks, how, unlike, weights, report, earlier)
+    print("\n" + markdown({"rows": [asdict(row) for row in rows]}))
 
 
 def spread(found: list[Any], count: int | None) -> list[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks.quality import compression, draws, optimiser, seen
+from mrunfold.benchmarks.quality import adapted, compression, draws, optimiser, seen
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
 from mrunfold.benchmarks.speed import stages as speed
@@ -85,6 +85,7 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "seen": seen.markdown,
             "recon": recon.markdown,
             "cost": cost.markdown,
+            "adapt": adapted.markdown,
         }
         return [known[found["bench"]](found)]
     except (KeyError, TypeError, IndexError) as error:

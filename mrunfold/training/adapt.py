@@ -51,11 +51,11 @@ class AdaptSettings:
     running mean, which is what is judged and written; seed: of all draws.
     """
 
-    steps: int = 60
+    steps: int = 40
     part: Literal["all", "levels"] = "all"
-    learning_rate: float = 2e-5
-    levels_rate: float = 2e-3
-    kept_out: float = 0.12
+    learning_rate: float = 1e-4
+    levels_rate: float = 5e-4
+    kept_out: float = 0.2
     shares: tuple[float, ...] = (0.1, 0.2, 0.3)
     every: int = 10
     patience: int = 3

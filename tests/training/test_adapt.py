@@ -163,9 +163,13 @@ def weights(folder, network):
 def test_written_weights_serve_recon_and_say_where_they_come_from(network, tmp_path):
     files = [scan(tmp_path, name="anna_smith"), scan(tmp_path, seed=1, name="second")]
     base, out = weights(tmp_path, network), tmp_path / "ours.safetensors"
-    found = adapt(files, out, ReconSettings(), QUICK, weights=str(base))
-    assert found.file == out
-    assert found.slices == 2
+    call = ["adapt", *map(str, files), "--out", str(out), "--weights", str(base), "--steps", "10"]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 0, result.output
+    assert f"written: {out}" in result.output
+    assert "check before: " in result.output
+    assert "check after: " in result.output
+    assert "step 10 of 10: held-out error" in result.output
     assert not state_file(out).exists()
     _, facts = load_weights(out)
     assert facts["adapted_from"] == load_weights(base)[1]["sha256"]
