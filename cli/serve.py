@@ -40,6 +40,7 @@ def serve(
     import logging
     import signal
     import sys
+    import warnings
 
     import torch
 
@@ -51,6 +52,7 @@ def serve(
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", level=logging.WARNING)
     if not quiet:
         logging.getLogger("mrunfold.inline").setLevel(logging.INFO)
+    warnings.simplefilter("ignore")  # of damaged samples: what is wrong with them is a line of the log
     asked = {"check": 3 if check else 0}
     known = configurations(protocol or (), device, asked)
     limits = Limits(connections, int(memory * GIB), int(memory_each * GIB), idle_s=idle)
@@ -84,7 +86,7 @@ def send(
     Names, dates and places in the file's header are not sent.
     Example: mrunfold send scan.h5 --to localhost:9002 --config inline-mean
     """
-    from mrunfold.cli.console import note, slice_progress
+    from mrunfold.cli.console import note
     from mrunfold.errors import InputError
     from mrunfold.inline.client import Source, parse_address, write_images
     from mrunfold.inline.client import send as stream
@@ -93,14 +95,22 @@ def send(
     final = out if out is not None else Path(f"{file.stem}_images.h5")
     if final.exists() and not overwrite:
         raise InputError(f"{final} is there already; add --overwrite, or choose another --out")
-    with Source(file, measurement) as source, slice_progress(True) as _:
+    last = [0]
+    with Source(file, measurement) as source:
         count = len(source)
         answers = stream(
-            source, address, config, line_ms=line_ms, took=lambda answer: note(_said(answer), quiet)
+            source,
+            address,
+            config,
+            line_ms=line_ms,
+            took=lambda answer: note(_said(answer), quiet),
+            sent=lambda number, at: last.__setitem__(0, number + 1),
         )
     if not any(answer.image is not None for answer in answers):
         said = next((answer.text for answer in answers if answer.text), "it says nothing; see its log")
         raise InputError(f"the server sent no image of {count} acquisitions: {said}")
+    if last[0] < count:
+        note(f"note: the server closed after {last[0]} of {count} acquisitions; see its log")
     written = write_images(final, answers)
     note(f"{written} images: {final}", quiet)
 

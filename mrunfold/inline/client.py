@@ -185,8 +185,8 @@ def send(
             out.finish()
         receiver.over.wait()
     except StreamError as error:
-        receiver.over.wait(AFTER_S)
-        receiver.failed = receiver.failed or error
+        if not receiver.over.wait(AFTER_S):
+            receiver.failed = error
     finally:
         out.close()
         hang_up(sock, 0.0)
