@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import ismrmrd
 import numpy as np
+from ismrmrd.serialization import ConfigFile, ProtocolSerializer
 
 from mrunfold.inline import Configuration, Limits, Server, configurations
 from mrunfold.inline.client import Answer, Source, send
+from mrunfold.inline.messages import HeaderXml
 from mrunfold.pipeline import ReconSettings, reconstruct
 
 PLAIN = 'name = "{name}"\n[mask]\nkind = "acquired"\nseed = 0\n[method]\nname = "{method}"\n'
@@ -94,3 +101,54 @@ def logged() -> Iterator[list[str]]:
     finally:
         log.removeHandler(handler)
         log.setLevel(before)
+
+
+def stream(path, close=True) -> bytes:
+    """All bytes that a client sends."""
+    packed = io.BytesIO()
+    serializer = ProtocolSerializer(packed)
+    with Source(path) as source:
+        for one in (ConfigFile("default"), HeaderXml(source.header), *source):
+            serializer.serialize(one)
+    if close:
+        serializer.close()
+    return packed.getvalue()
+
+
+def begun(path) -> bytes:
+    """Configuration and header of a stream."""
+    with Source(path) as source:
+        packed = io.BytesIO()
+        serializer = ProtocolSerializer(packed)
+        serializer.serialize(ConfigFile("default"))
+        serializer.serialize(HeaderXml(source.header))
+    return packed.getvalue()
+
+
+def throw(server, data: bytes, pieces: int = 1, pause: float = 0.0) -> bytes:
+    """Send bytes, and return what comes back until the server closes."""
+    found = b""
+    with socket.create_connection(server.address, timeout=60) as sock:
+        try:
+            for piece in range(pieces):
+                sock.sendall(data[piece * len(data) // pieces : (piece + 1) * len(data) // pieces])
+                time.sleep(pause)
+            sock.shutdown(socket.SHUT_WR)
+            while chunk := sock.recv(65536):
+                found += chunk
+        except OSError:
+            pass  # the server has closed meanwhile
+    return found
+
+
+def settled(server) -> None:
+    """Wait until no connection is open."""
+    while any(thread.is_alive() for thread in server._threads):
+        time.sleep(0.01)
+
+
+def image_message(size: tuple[int, int, int], attributes: int = 0, kind: int = 5) -> bytes:
+    head = ismrmrd.ImageHeader()
+    head.data_type, head.channels = kind, 65535
+    head.matrix_size[:] = size
+    return struct.pack("<H", 1022) + bytes(head) + struct.pack("<Q", attributes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import io
 import signal
 import socket
 import struct
@@ -17,13 +15,23 @@ from typing import ClassVar
 import ismrmrd
 import numpy as np
 import pytest
-from ismrmrd.serialization import ConfigFile, ProtocolSerializer
 from rawfiles import coil_kspace, letter_f, write_mrd
-from serving import images, logged, quick, recon, sent, serving, stacked
+from serving import (
+    begun,
+    image_message,
+    images,
+    logged,
+    quick,
+    recon,
+    sent,
+    serving,
+    settled,
+    stacked,
+    stream,
+    throw,
+)
 
-from mrunfold.errors import InputError
 from mrunfold.inline.client import Source, send
-from mrunfold.inline.messages import HeaderXml, config_name
 from mrunfold.methods.zero_filled import ZeroFilled
 
 SHAPE, COILS = (24, 20), 2
@@ -37,50 +45,6 @@ def scan(tmp_path):
 @pytest.fixture
 def known(tmp_path):
     return quick(tmp_path)
-
-
-def stream(path, close=True) -> bytes:
-    """All bytes that a client sends."""
-    packed = io.BytesIO()
-    serializer = ProtocolSerializer(packed)
-    with Source(path) as source:
-        for one in (ConfigFile("default"), HeaderXml(source.header), *source):
-            serializer.serialize(one)
-    if close:
-        serializer.close()
-    return packed.getvalue()
-
-
-def begun(path) -> bytes:
-    """Configuration and header of a stream."""
-    with Source(path) as source:
-        packed = io.BytesIO()
-        serializer = ProtocolSerializer(packed)
-        serializer.serialize(ConfigFile("default"))
-        serializer.serialize(HeaderXml(source.header))
-    return packed.getvalue()
-
-
-def throw(server, data: bytes, pieces: int = 1, pause: float = 0.0) -> bytes:
-    """Send bytes, and return what comes back until the server closes."""
-    found = b""
-    with socket.create_connection(server.address, timeout=60) as sock:
-        try:
-            for piece in range(pieces):
-                sock.sendall(data[piece * len(data) // pieces : (piece + 1) * len(data) // pieces])
-                time.sleep(pause)
-            sock.shutdown(socket.SHUT_WR)
-            while chunk := sock.recv(65536):
-                found += chunk
-        except OSError:
-            pass  # the server has closed meanwhile
-    return found
-
-
-def settled(server) -> None:
-    """Wait until no connection is open."""
-    while any(thread.is_alive() for thread in server._threads):
-        time.sleep(0.01)
 
 
 def still_serves(server, path, known, tmp_path) -> None:
@@ -98,13 +62,6 @@ def acquisition(samples: int, coils: int, dimensions: int = 0, **fields) -> byte
     return struct.pack("<H", 1008) + bytes(head)
 
 
-def image(size: tuple[int, int, int], attributes: int = 0, kind: int = 5) -> bytes:
-    head = ismrmrd.ImageHeader()
-    head.data_type, head.channels = kind, 65535
-    head.matrix_size[:] = size
-    return struct.pack("<H", 1022) + bytes(head) + struct.pack("<Q", attributes)
-
-
 MALFORMED = {
     "noise": bytes(range(256)) * 40,
     "no message": b"",
@@ -116,10 +73,10 @@ MALFORMED = {
     "text that is none": struct.pack("<HI", 5, 4) + b"\xff\xfe\xfd\xfc",
     "array of any size": struct.pack("<HHHH", 1030, 5, 0, 8) + struct.pack("<8Q", *[2**60] * 8),
     "array of no type": struct.pack("<HHHH", 1030, 99, 0, 1) + struct.pack("<Q", 4),
-    "image of 100 TB": image((65535, 65535, 65535)),
-    "image of endless attributes": image((1, 1, 1), 2**63),
-    "image of no type": image((4, 4, 1), kind=77),
-    "image whose attributes are no XML": image((1, 1, 1), 4) + b"<<<<",
+    "image of 100 TB": image_message((65535, 65535, 65535)),
+    "image of endless attributes": image_message((1, 1, 1), 2**63),
+    "image of no type": image_message((4, 4, 1), kind=77),
+    "image whose attributes are no XML": image_message((1, 1, 1), 4) + b"<<<<",
 }
 
 
@@ -249,11 +206,11 @@ def test_a_silent_client_ends(scan, known):
 
 def test_a_client_that_takes_no_images_ends(tmp_path, known):
     path = write_mrd(tmp_path / "many.h5", coil_kspace(np.stack([letter_f((96, 96))] * 40), 1))
-    with logged() as lines, serving(known, message_s=0.5) as server:
+    packed = stream(path, close=False)
+    with logged() as lines, serving(known, message_s=2.0) as server:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(server.address)
-        packed = stream(path, close=False)
         for start in range(0, len(packed), 65536):
             try:
                 sock.sendall(packed[start : start + 65536])
@@ -380,118 +337,3 @@ def test_lines_after_the_last_are_said(scan, known):
         throw(server, packed + again + struct.pack("<H", 4))
         settled(server)
     assert f"{SHAPE[1]} lines came after their image's last" in lines[-1]
-
-
-def test_nothing_that_names_a_person_is_logged_or_sent(tmp_path, known):
-    import h5py
-
-    path = write_mrd(tmp_path / "scan.h5", coil_kspace(letter_f(SHAPE)[None], COILS))
-    with h5py.File(path, "r+") as file:
-        xml = file["dataset/xml"][0].decode()
-        named = (
-            "<subjectInformation><patientName>CANARY</patientName></subjectInformation><studyInformation>"
-            "<studyID>CANARY</studyID><bodyPartExamined>KNEE</bodyPartExamined></studyInformation>"
-            "<acquisitionSystemInformation><institutionName>CANARY</institutionName>"
-        )
-        xml = xml.replace("<acquisitionSystemInformation>", named)
-        file["dataset/xml"][0] = xml.encode()
-    with Source(path) as source:
-        assert "CANARY" not in source.header
-        assert "KNEE" in source.header
-        assert "receiverChannels" in source.header
-    header = struct.pack("<HI", 3, len(xml)) + xml.encode()
-    config = struct.pack("<H", 1) + b"CANARY".ljust(1024, b"\0")
-    broken = xml.replace("</encoding>", "").encode()
-    rest = stream(path)[len(begun(path)) :]
-    with logged() as lines, serving(known) as server:
-        back = throw(server, begun(path)[:1026] + header + rest)
-        back += throw(server, config + header)
-        back += throw(server, begun(path)[:1026] + struct.pack("<HI", 3, len(broken)) + broken)
-        settled(server)
-    assert len(lines) == 3
-    assert "CANARY" not in "\n".join(lines)
-    assert b"CANARY" not in back
-    assert any("1 image" in line for line in lines), lines
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("default", "default"),
-        ("default.xml\0\0", "default"),
-        ('{"version": 1, "parameters": {"config": "inline-mean"}}', "inline-mean"),
-        ('{"parameters": []}', ""),
-        ("{" * 100_000, ""),
-        ('{"parameters": {"config": 7}}', ""),
-        ("[]", "[]"),
-    ],
-)
-def test_names_of_configurations(text, name):
-    assert config_name(text) == name
-
-
-def test_the_header_is_taken_as_it_comes(scan, known):
-    """Vendors add elements that ismrmrd's parser refuses, and C++ clients a zero at the end of texts."""
-    start = begun(scan)
-    (length,) = struct.unpack("<I", start[1028:1032])
-    xml = start[1032 : 1032 + length].replace(b"</encoding>", b"</encoding><ours>x</ours>", 1) + b"\0"
-    packed = start[:1028] + struct.pack("<I", len(xml)) + xml + stream(scan)[len(start) :]
-    with logged() as lines, serving(known) as server:
-        throw(server, packed)
-        settled(server)
-    assert "done; 3 images" in lines[0]
-
-
-def test_waveforms_and_images_are_passed_over(scan, known):
-    packed = io.BytesIO()
-    serializer = ProtocolSerializer(packed)
-    waveform = ismrmrd.Waveform.from_array(np.zeros((2, 8), np.uint32))
-    for one in (
-        waveform,
-        ismrmrd.Image.from_array(np.ones((4, 4), np.float32)),
-        np.ones(3, np.float32),
-        "hi",
-    ):
-        serializer.serialize(one)
-    start = begun(scan)
-    with logged() as lines, serving(known) as server:
-        throw(server, start + packed.getvalue() + stream(scan)[len(start) :])
-        settled(server)
-    assert "done; 3 images" in lines[0]
-
-
-def test_a_server_that_breaks_off_leaves_no_file(scan, tmp_path, monkeypatch):
-    from typer.testing import CliRunner
-
-    from mrunfold.cli import main
-
-    monkeypatch.chdir(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def answer() -> None:
-            sock, _ = listening.accept()
-            sock.sendall(image((8, 8, 1), 2**40))
-            time.sleep(0.2)
-            sock.close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        port = listening.getsockname()[1]
-        result = CliRunner().invoke(main.app, ["send", str(scan), "--to", f"127.0.0.1:{port}"])
-        thread.join()
-    assert result.exit_code == 2
-    assert "broke off" in result.output
-    assert [path.name for path in tmp_path.glob("*images*")] == []
-
-
-def test_a_port_that_is_taken_is_an_error(known):
-    from mrunfold.inline import Server
-
-    with serving(known) as server, pytest.raises(InputError, match="choose another `port`"):
-        Server(known, port=server.address[1])
-
-
-def test_the_size_of_a_header_is_what_is_counted():
-    from mrunfold.inline.connection import HEAD_BYTES
-
-    assert ctypes.sizeof(ismrmrd.AcquisitionHeader) == HEAD_BYTES
