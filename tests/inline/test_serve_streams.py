@@ -205,9 +205,10 @@ def test_a_silent_client_ends(scan, known):
 
 
 def test_a_client_that_takes_no_images_ends(tmp_path, known):
-    path = write_mrd(tmp_path / "many.h5", coil_kspace(np.stack([letter_f((96, 96))] * 40), 1))
+    path = write_mrd(tmp_path / "many.h5", coil_kspace(np.stack([letter_f((96, 96))] * 6), 1))
     packed = stream(path, close=False)
     with logged() as lines, serving(known, message_s=2.0) as server:
+        server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what it accepts inherits it
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(server.address)
@@ -216,6 +217,8 @@ def test_a_client_that_takes_no_images_ends(tmp_path, known):
                 sock.sendall(packed[start : start + 65536])
             except OSError:
                 break
+        while not server._threads:
+            time.sleep(0.01)
         settled(server)
         sock.close()
     assert len(lines) == 1
