@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mrunfold.diffusion import draw_gaussian, karras, sample_heun, warm_start
+from mrunfold.diffusion import Denoiser, draw_gaussian, karras, sample_heun, warm_start
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
+from mrunfold.methods.width import held_out_width
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.precision import choose, convolutions_in
 from mrunfold.networks.weights import load_weights
@@ -18,6 +19,7 @@ from mrunfold.problem import Problem
 
 __all__ = ["Unfold"]
 
+TRIAL = 4  # draws of each problem with samples held out: two pairs
 MOST = 1000  # samples, and steps of one: more is a slip of the pen
 
 
@@ -30,8 +32,8 @@ class Unfold(Method):
     posterior draws, 0 for the mean alone; steps: None for draws around the mean (`draw_gaussian`), else noise
     levels of the reverse process, which starts at sigma_start from D(∞) + sigma_start·ε, ends at sigma_min
     and costs 2·steps − 1 evaluations a draw (Heun; Karras et al. (2022), Alg. 1).
-    levels: network evaluations of a pair of draws around the mean; the weights' own `spread` multiplies how
-    far they lie from it.
+    levels: network evaluations of a pair of draws around the mean; splits: how many times samples are held
+    out to find how far they must lie from it (`held_out_width`, which the weights' own `spread` multiplies).
     The mean never comes from the draws; std and samples do.
     precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
     hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
@@ -45,6 +47,7 @@ class Unfold(Method):
     sigma_start: float = 0.5
     sigma_min: float = 0.004
     levels: int = 2
+    splits: int = 2
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -52,6 +55,7 @@ class Unfold(Method):
         if self.passes is not None:
             check_number(self, "passes", low=1, integer=True)
         check_number(self, "levels", low=1, integer=True)
+        check_number(self, "splits", low=0, integer=True)
         steps = 2 if self.steps is None else self.steps
         if not 0 <= self.samples <= MOST or self.samples == 1 or not 2 <= steps <= MOST:
             raise InputError(
@@ -67,12 +71,16 @@ class Unfold(Method):
         network, metadata = load_weights(self.weights)
         network = network.to(problem.y.device)
         samples, std = None, None
+        said: dict[str, Any] = {}
         dtype = choose(self.precision, problem.y.device)
         with convolutions_in(dtype, problem.y.device):
             mean, taken = network.mean_and_evaluations(problem.y, problem.A, problem.sigma_y, self.passes)
             evaluations = int(taken.max())
-            if self.samples:
-                samples, more = self._draw(network, problem, mean, seeds, progress)
+            if self.samples and self.steps is None:
+                samples, more, said = self._around(network, problem, mean, seeds, progress)
+                evaluations += more
+            elif self.samples:
+                samples, more = self._reverse(network, problem, mean, seeds, progress)
                 evaluations += more
         if samples is not None:
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
@@ -86,11 +94,42 @@ class Unfold(Method):
         }
         if bool((problem.sigma_y < network.sigma_y_min).any()):
             record["sigma_y_taken_as"] = network.sigma_y_min
-        if samples is not None and self.steps is None:
-            record["spread"] = network.spread
+        if said:
+            record["draws"] = said
         return Result(mean, std, samples, evaluations, record=record)
 
-    def _draw(
+    def _around(
+        self,
+        network: PosteriorDenoiser,
+        problem: Problem,
+        mean: Tensor,
+        seeds: Seeds,
+        progress: Progress,
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """Return `samples` draws (draw, *batch, set, y, x) around the mean, as wide as held-out samples say,
+        the evaluations of an item, and what the run log says of the draws."""
+
+        def of(given: Problem) -> tuple[Tensor, Tensor, int]:
+            m, taken = network.mean_and_evaluations(given.y, given.A, given.sigma_y, self.passes)
+            one, start, generators = _one_by_one(network, given, m, seeds)
+            draws, more = draw_gaussian(one, start, TRIAL, generators, levels=self.levels)
+            return m, draws[:, 0], int(taken.max()) + more
+
+        width, trials, said = 1.0, 0, {}
+        if self.splits:
+            width, trials, said = held_out_width(problem, of, self.splits, network.x0_has_noise)
+        progress(0.3)
+        one, first, generators = _one_by_one(network, problem, mean, seeds)
+        draws, evaluations = draw_gaussian(
+            *(one, first, self.samples, generators),
+            levels=self.levels,
+            progress=lambda fraction: progress(0.3 + 0.7 * fraction),
+        )
+        draws = first + network.spread * width * (draws - first)
+        said = {"kind": "around the mean", "spread": network.spread} | said
+        return draws.reshape(self.samples, *mean.shape), evaluations + trials, said
+
+    def _reverse(
         self,
         network: PosteriorDenoiser,
         problem: Problem,
@@ -98,28 +137,31 @@ class Unfold(Method):
         seeds: Seeds,
         progress: Progress,
     ) -> tuple[Tensor, int]:
-        """Return `samples` draws (draw, *batch, set, y, x), draw n of an item from its seed and n, and the
-        evaluations of an item."""
-        item_ndim = problem.A.domain.ndim
-        batched = mean.ndim > item_ndim
-        first = mean if batched else mean[None]
-        if len(seeds.items) != first.shape[0]:
-            raise InputError(f"{first.shape[0]} items need as many seeds, got {len(seeds.items)}")
-        generators = seeds.generators()
-        denoiser = network.given(problem)
+        """Return `samples` draws (draw, *batch, set, y, x) by the reverse process, and the evaluations of an
+        item."""
+        assert self.steps is not None
+        one, first, generators = _one_by_one(network, problem, mean, seeds)
+        sigmas = karras(self.steps, self.sigma_min, self.sigma_start)
+        draws = torch.empty((self.samples, *first.shape), dtype=first.dtype, device=first.device)
+        for n in range(self.samples):
+            start = warm_start(first, self.sigma_start, generators)
+            draws[n] = sample_heun(one, start, sigmas, generators)
+            progress((n + 1) / self.samples)
+        return draws.reshape(self.samples, *mean.shape), self.samples * (2 * self.steps - 1)
 
-        def one(x_t: Tensor, sigma_t: Tensor) -> Tensor:
-            return denoiser(x_t, sigma_t) if batched else denoiser(x_t[0], sigma_t[0])[None]
 
-        if self.steps is None:
-            found = draw_gaussian(one, first, self.samples, generators, levels=self.levels, progress=progress)
-            draws, evaluations = first + network.spread * (found[0] - first), found[1]
-        else:
-            sigmas = karras(self.steps, self.sigma_min, self.sigma_start)
-            draws = torch.empty((self.samples, *first.shape), dtype=first.dtype, device=first.device)
-            for n in range(self.samples):
-                start = warm_start(first, self.sigma_start, generators)
-                draws[n] = sample_heun(one, start, sigmas, generators)
-                progress((n + 1) / self.samples)
-            evaluations = self.samples * (2 * self.steps - 1)
-        return draws if batched else draws[:, 0], evaluations
+def _one_by_one(
+    network: PosteriorDenoiser, problem: Problem, mean: Tensor, seeds: Seeds
+) -> tuple[Denoiser, Tensor, list[torch.Generator]]:
+    """Return a problem's denoiser and its mean with a batch axis, which samplers want, and a generator an
+    item: draw n of an item follows from its seed and n."""
+    batched = mean.ndim > problem.A.domain.ndim
+    first = mean if batched else mean[None]
+    if len(seeds.items) != first.shape[0]:
+        raise InputError(f"{first.shape[0]} items need as many seeds, got {len(seeds.items)}")
+    denoiser = network.given(problem)
+
+    def one(x_t: Tensor, sigma_t: Tensor) -> Tensor:
+        return denoiser(x_t, sigma_t) if batched else denoiser(x_t[0], sigma_t[0])[None]
+
+    return one, first, seeds.generators()

@@ -108,6 +108,30 @@ def test_std_is_that_of_the_samples_and_evaluations_are_counted(weights: Path) -
     assert result.evaluations == 1 + 4 * (2 * 3 - 1)
 
 
+def test_draws_around_the_mean_are_counted_and_say_how_wide_they_are(weights: Path) -> None:
+    batch = make_problem(3, (32, 32), 1)
+    assert isinstance(batch.A, Sense)
+    mask = batch.A.mask[0].clone()
+    mask[12:20, 12:20] = 1
+    A = Sense(batch.A.maps[0], mask)
+    given = replace(batch, y=A(A.adjoint(batch.y[0])), A=A, sigma_y=batch.sigma_y[0])
+    plain, result = (
+        get_method("unfold", weights=str(weights), samples=5, splits=splits)(given) for splits in (0, 2)
+    )
+    assert result.samples is not None
+    assert plain.samples is not None
+    assert result.samples.shape == (5, 1, 32, 32)
+    assert plain.evaluations == 1 + 2 * (3 + 1)  # the mean, two levels of three pairs, and of the mean
+    assert result.evaluations == plain.evaluations + 2 * (1 + 2 * (2 + 1))
+    said = result.record["draws"]
+    assert said["kind"] == "around the mean"
+    torch.testing.assert_close(
+        result.samples - result.mean, said["widened"] * (plain.samples - plain.mean), rtol=2e-3, atol=1e-6
+    )
+    torch.testing.assert_close(result.samples[:2].mean(dim=0), result.mean)
+    assert "draws" not in get_method("unfold", weights=str(weights), samples=2, steps=2)(given).record
+
+
 def test_all_zero_slice_and_loud_noise_stay_finite(weights: Path) -> None:
     problem = make_problem(3, (16, 16), 1)
     silent = replace(problem, y=torch.zeros_like(problem.y))

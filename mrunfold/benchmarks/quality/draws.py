@@ -33,6 +33,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "reverse process, 2 levels": {"steps": 2, "sigma_start": 0.2, "sigma_min": 0.02},
     "around the mean, 1 level": {"levels": 1},
     "around the mean, 2 levels": {},
+    "around the mean, 2 levels, not widened": {"splits": 0},
     "around the mean, 3 levels": {"levels": 3},
 }
 
