@@ -115,7 +115,8 @@ class Unfold(Method):
             draws, more = draw_gaussian(one, start, TRIAL, generators, levels=self.levels)
             return m, draws[:, 0], int(taken.max()) + more
 
-        width, trials, said = 1.0, 0, {}
+        width, trials = 1.0, 0
+        said: dict[str, Any] = {}
         if self.splits:
             width, trials, said = held_out_width(problem, of, self.splits, network.x0_has_noise)
         progress(0.3)
