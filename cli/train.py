@@ -42,6 +42,9 @@ def train(
     workers: Annotated[int, typer.Option(min=0, max=256, help="Processes that simulate batches ahead.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, max=MAX_THREADS, help="CPU threads.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 100,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write a log for TensorBoard beside the CSV.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Train a network.  The same command again goes on from the last checkpoint.
@@ -76,6 +79,7 @@ def train(
         workers=workers,
         checkpoint_every=checkpoint_every,
         progress=not quiet,
+        tensorboard=tensorboard,
     )
     note(f"{plan.name}, {settings.precision}, in {folder}; Ctrl-C stops after the step and keeps it", quiet)
     _report(run(plan, data, folder, stages, settings, init))

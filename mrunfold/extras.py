@@ -23,6 +23,7 @@ EXTRAS = {
     "pynetdicom": "clinical",
     "pytest": "dev",
     "statsmodels": "study",
+    "tensorboardX": "train",
 }
 
 

@@ -51,12 +51,15 @@ Sizes = Annotated[tuple[int, int], AfterValidator(_a_range)]
 class ImageSet(_Frozen):
     """A set of training images: files below the data folder, how they are read, how often they are drawn.
 
-    "leaves" are made, not read, and have no pattern.  held_back: patterns of files, below the data folder,
+    "leaves" are made, not read, and have no pattern; "kspace" are raw multicoil scans, fully sampled, which
+    are undersampled instead of simulated.  held_back: patterns of files, below the data folder,
     that are kept from training to measure on: whole subjects.
     """
 
     pattern: str = ""
-    reader: Literal["nifti", "nifti-all-axes", "mat", "npz", "labels", "heads", "fastmri", "photo", "leaves"]
+    reader: Literal[
+        "nifti", "nifti-all-axes", "mat", "npz", "labels", "heads", "fastmri", "kspace", "photo", "leaves"
+    ]
     weight: float = Field(gt=0)
     licence: str
     least_content: float = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,12 @@ from mrunfold.protocols import ImageSet
 from mrunfold.training.chance import smooth_field, uniform
 from mrunfold.training.heads import head_slices
 from mrunfold.training.leaves import DeadLeaves
+from mrunfold.training.raw import RawFile, RawSlice, raw_files
 from mrunfold.training.receive import read_coils
 
 __all__ = ["ImageBank", "outline"]
+
+log = logging.getLogger(__name__)
 
 Slice = Tensor | Callable[[torch.Generator], Tensor]
 
@@ -31,12 +35,23 @@ class ImageBank:
     """Slices to draw from: float32 (y, x) scaled to a 99th percentile of 1, or integer tissue labels.
 
     sets: one list of slices a data set, tensors or functions that read or make one; weights: how often each
-    set is drawn; coils: measured sensitivities, complex64 (coil, y, x) each.
+    set is drawn; coils: measured sensitivities, complex64 (coil, y, x) each; raw: of each set the scans whose
+    k-space is trained on, none for a set of images; empty where no set has any.
     """
 
     sets: tuple[tuple[Slice, ...], ...]
     weights: tuple[float, ...]
     coils: tuple[Tensor, ...] = ()
+    raw: tuple[tuple[RawFile, ...], ...] = ()
+
+    def scans(self, generator: torch.Generator) -> tuple[RawFile, ...]:
+        """Return the scans of a set drawn by weight, none where it is one of images.
+
+        A bank without scans draws nothing: what it draws afterwards is what it always drew.
+        """
+        if not any(self.raw):
+            return ()
+        return self.raw[int(torch.multinomial(torch.tensor(self.weights), 1, generator=generator))]
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Return one slice at random; labels get random tissue intensities."""
@@ -56,18 +71,46 @@ class ImageBank:
         chosen = [s for s in sets if s.held_back or not held_back]
         if not chosen:
             raise InputError("no image set of the protocol holds files back; name some under held_back")
+        read = [_read_raw(root, s, held_back) if s.reader == "kspace" else () for s in chosen]
+        sets = [raw or _read_set(root, s, held_back) for s, raw in zip(chosen, read, strict=True)]
         return ImageBank(
-            tuple(_read_set(root, s, held_back) for s in chosen),
+            tuple(_images_of(s) for s in sets),
             tuple(float(s.weight) for s in chosen),
             read_coils(root, coils) if coils else (),
+            tuple(read) if any(read) else (),
         )
+
+
+def _images_of(found: tuple[RawFile, ...] | tuple[Slice, ...]) -> tuple[Slice, ...]:
+    images: list[Slice] = []
+    for one in found:
+        images += [RawSlice(one.file, i) for i in one.slices] if isinstance(one, RawFile) else [one]
+    return tuple(images)
+
+
+def _read_raw(root: Path, spec: ImageSet, held_back: bool) -> tuple[RawFile, ...]:
+    """Return the scans of a set whose k-space can be trained on, none where no file has any, and say so."""
+    found, without = raw_files(_files(root, spec, held_back), spec.least_content)
+    if not found:
+        log.warning(
+            "%s: no file has fully sampled k-space of several coils; coils and phase are simulated for their "
+            "root-sum-of-squares images instead",
+            root / spec.pattern,
+        )
+    elif without:
+        names = ", ".join(file.name for file in without[:3]) + (" …" if len(without) > 3 else "")
+        log.warning(
+            "%s: %d of %d files are left out, their k-space is of one coil or not fully sampled: %s",
+            *(root / spec.pattern, len(without), len(found) + len(without), names),
+        )
+    return tuple(found)
 
 
 def _read_set(root: Path, spec: ImageSet, held_back: bool) -> tuple[Slice, ...]:
     if spec.reader == "leaves":
         return (_Outlined(DeadLeaves()),)
     files = _files(root, spec, held_back)
-    if spec.reader == "fastmri":
+    if spec.reader in ("fastmri", "kspace"):
         found = [piece for file in files for piece in _fastmri_slices(file, spec.least_content)]
         return _some(found, root / spec.pattern)
     if spec.reader == "photo":

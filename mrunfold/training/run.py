@@ -7,17 +7,18 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor, nn
 
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.extras import require
 from mrunfold.io.atomic import atomic_path
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.precision import has_bfloat16
@@ -29,7 +30,7 @@ from mrunfold.training.images import ImageBank
 from mrunfold.training.natural import NaturalPriorStage, NaturalUnfoldStage
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.record import claim_folder
-from mrunfold.training.stages import PriorStage, TrainingStage, UnfoldStage
+from mrunfold.training.stages import HeldBackLoss, PriorStage, TrainingStage, UnfoldStage
 
 __all__ = [
     "STAGES",
@@ -53,7 +54,8 @@ class TrainingSettings:
 
     accelerator, devices, strategy, num_nodes: as Lightning's Trainer has them; precision: "auto" for
     `choose_precision`; workers: processes that draw batches ahead; checkpoint_every: steps; progress: show a
-    bar; validate: averaged network of stage two → a number for the log, every validate_every steps.
+    bar; validate: averaged network of stage two → a number for the log, every validate_every steps, None for
+    `HeldBackLoss` where the protocol holds subjects back; tensorboard: write its log beside the CSV.
     """
 
     accelerator: str = "auto"
@@ -66,6 +68,7 @@ class TrainingSettings:
     progress: bool = True
     validate: Callable[[PosteriorDenoiser], float] | None = None
     validate_every: int = 100
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,11 @@ def train(
             raise InputError(f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
     if init is not None and "prior" in stages:
         raise InputError("`init` takes the place of stage one; give `stage='unfold'` with it")
+    if settings.tensorboard:
+        require("tensorboardX", what="the TensorBoard log")
     bank = load_bank(data, protocol)
+    if settings.validate is None and "unfold" in stages and any(s.held_back for s in protocol.images):
+        settings = replace(settings, validate=_held_back_loss(data, protocol))
     out.mkdir(parents=True, exist_ok=True)
     claim_folder(out, protocol)
     state = TrainingState("prior", 0, False, ())
@@ -118,6 +125,18 @@ def train(
         if not state.finished:
             break
     return state
+
+
+def _held_back_loss(data: Path, protocol: TrainingProtocol) -> HeldBackLoss | None:
+    if protocol.degradations is not None:
+        return None
+    scanner = protocol.measurements.scanner
+    coils = scanner.coils if scanner is not None else ""
+    try:
+        return HeldBackLoss(protocol, ImageBank.load(data, protocol.images, coils, held_back=True))
+    except InputError as error:  # training needs none of them
+        log.warning("no validation loss: %s", error)
+        return None
 
 
 def load_bank(data: Path, protocol: TrainingProtocol) -> ImageBank | PhotoBank:
@@ -225,11 +244,14 @@ def _trainer(
         "num_nodes": settings.num_nodes,
         "precision": precision,
     }
+    loggers: list[Logger] = [CSVLogger(folder, name="log", flush_logs_every_n_steps=20)]
+    if settings.tensorboard:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard"))
     try:
         return lightning.Trainer(
             max_steps=module.settings.steps,
             gradient_clip_val=module.settings.clip,
-            logger=CSVLogger(folder, name="log", flush_logs_every_n_steps=20),
+            logger=loggers,
             callbacks=callbacks,
             log_every_n_steps=1,
             enable_checkpointing=False,  # callbacks.Checkpoints does it

@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from mrunfold.masks import draw
+from mrunfold.masks import Mask, draw
 from mrunfold.protocols import Measurements
 from mrunfold.training.chance import chance, log_uniform, uniform
 
-__all__ = ["LINES", "POINTS", "draw_kind", "draw_mask", "draw_size"]
+__all__ = ["LINES", "POINTS", "draw_kind", "draw_mask", "draw_size", "drawn_mask"]
 
 LINES = ("random", "equispaced_fraction", "magic")
 POINTS = ("poisson", "gaussian", "radial")
@@ -36,6 +36,13 @@ def draw_mask(
     kind: str, shape: tuple[int, int], measurements: Measurements, generator: torch.Generator
 ) -> Tensor:
     """Return a random mask (y, x) of a kind of LINES or POINTS, float32."""
+    return torch.from_numpy(drawn_mask(kind, shape, measurements, generator).array.copy()).float()
+
+
+def drawn_mask(
+    kind: str, shape: tuple[int, int], measurements: Measurements, generator: torch.Generator
+) -> Mask:
+    """Return a random mask of a kind of LINES or POINTS, with what it was drawn of."""
     accel = log_uniform(measurements.accelerations, generator)
     seed = int(torch.randint(2**31, (1,), generator=generator))
     if kind in LINES:
@@ -44,10 +51,8 @@ def draw_mask(
         centre = min(uniform(0.2, 0.45, generator) / accel, 0.9 / accel)
         # In a small matrix the centre must leave lines for the measurements to draw.
         centre = min(max(centre, 4 / shape[1]), (math.ceil(shape[1] / accel) - 1) / shape[1])
-        mask = draw(kind, shape, accel, seed=seed, center_fraction=centre)
-    elif kind == "poisson":
+        return draw(kind, shape, accel, seed=seed, center_fraction=centre)
+    if kind == "poisson":
         side = round(uniform(8, 0.7 * (shape[0] * shape[1] / accel) ** 0.5, generator))
-        mask = draw(kind, shape, accel, seed=seed, calibration=min(side, 24))
-    else:
-        mask = draw(kind, shape, accel, seed=seed)
-    return torch.from_numpy(mask.array.copy()).float()
+        return draw(kind, shape, accel, seed=seed, calibration=min(side, 24))
+    return draw(kind, shape, accel, seed=seed)

@@ -16,6 +16,7 @@ from mrunfold.protocols import Blind, Measurements, Scanner, Stage
 from mrunfold.training.chance import chance, log_uniform, uniform
 from mrunfold.training.estimated import as_estimated, calibrated
 from mrunfold.training.images import ImageBank
+from mrunfold.training.raw import draw_raw
 from mrunfold.training.sampling import LINES, POINTS, draw_kind, draw_mask, draw_size
 from mrunfold.training.scans import draw_scan
 from mrunfold.training.scenes import random_image
@@ -57,6 +58,10 @@ def draw_problem(
     coils = round(log_uniform((measurements.coils[0], measurements.coils[1]), generator))
     points = 0.5 if measurements.points is None else measurements.points
     kinds = POINTS if uniform(0, 1, generator) >= 1 - points else LINES
+    scans = bank.scans(generator)
+    if scans:
+        x, y, A, sigma_y = draw_raw(scans, measurements, (sizes, kinds, count), generator)
+        return _with_state(x, y, A, sigma_y, measurements, generator)
     if measurements.scanner is not None:
         return _draw_scanned(
             bank, measurements, measurements.scanner, (shape, coils, kinds, count), generator

@@ -27,7 +27,7 @@ from mrunfold.training.sampling import draw_size
 from mrunfold.training.scenes import random_image
 from mrunfold.training.simulate import TrainingProblem, draw_problem
 
-__all__ = ["PriorStage", "TrainingStage", "UnfoldStage"]
+__all__ = ["HeldBackLoss", "PriorStage", "TrainingStage", "UnfoldStage", "unfold_loss"]
 
 ERROR_MIN = 0.005  # of images of height about 1
 
@@ -199,27 +199,56 @@ class UnfoldStage(TrainingStage):
     def draw(self, generator: torch.Generator) -> Any:
         return draw_problem(self.bank, self.protocol.measurements, self.settings, generator)
 
-    def _fed_back(self, b: TrainingProblem) -> TrainingProblem:
-        """Return the batch with the network's own mean as the state of items that had none."""
-        nothing = b.sigma_t.isinf()
-        with torch.no_grad():
-            mean = self.network.mean_of(b.y, b.A, b.sigma_y, passes=int(b.fed_back))
-        x_t = torch.where(nothing[:, None, None, None], mean, b.x_t)
-        return replace(b, x_t=x_t, sigma_t=b.sigma_t.masked_fill(nothing, SIGMA_OF_MEAN))
-
     def training_step(self, batch: Any, index: int) -> Tensor:
-        b = batch.to(self.device)
-        if int(b.fed_back):
-            b = self._fed_back(b)
-        estimate = self.network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
-        error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()
-        if self.settings.loss == "relative":
-            usual = b.sigma_t / (1 + 4 * b.sigma_t)
-            blind = b.A.measured_fraction().to(error) == 0
-            # σ_t = ∞ comes with a measurement only; the branch that is not taken must be finite too.
-            squared = (error / torch.where(blind, usual, 1.0)).square() / 2
-            loss = torch.where(blind, squared, torch.log1p(error / ERROR_MIN)).mean()
-        else:
-            loss = (error * (1 + 0.03 / b.sigma_t)).mean()
+        loss = unfold_loss(self.network, batch.to(self.device), self.settings.loss)
         self.log("loss", loss, prog_bar=True)
         return loss
+
+
+def unfold_loss(network: PosteriorDenoiser, b: TrainingProblem, kind: str) -> Tensor:
+    """Return the loss of a batch, "rms" or "relative" as UnfoldStage has them."""
+    if int(b.fed_back):
+        b = _fed_back(network, b)
+    estimate = network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
+    error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()
+    if kind == "relative":
+        usual = b.sigma_t / (1 + 4 * b.sigma_t)
+        blind = b.A.measured_fraction().to(error) == 0
+        # σ_t = ∞ comes with a measurement only; the branch that is not taken must be finite too.
+        squared = (error / torch.where(blind, usual, 1.0)).square() / 2
+        return torch.where(blind, squared, torch.log1p(error / ERROR_MIN)).mean()
+    return (error * (1 + 0.03 / b.sigma_t)).mean()
+
+
+def _fed_back(network: PosteriorDenoiser, b: TrainingProblem) -> TrainingProblem:
+    """Return the batch with the network's own mean as the state of items that had none."""
+    nothing = b.sigma_t.isinf()
+    with torch.no_grad():
+        mean = network.mean_of(b.y, b.A, b.sigma_y, passes=int(b.fed_back))
+    x_t = torch.where(nothing[:, None, None, None], mean, b.x_t)
+    return replace(b, x_t=x_t, sigma_t=b.sigma_t.masked_fill(nothing, SIGMA_OF_MEAN))
+
+
+class HeldBackLoss:
+    """The loss of stage two on fixed batches of the subjects that a protocol holds back.
+
+    bank: of what is held back (`ImageBank.load(…, held_back=True)`); batches: how many, drawn when first
+    asked for, from seeds that training does not have.
+    """
+
+    def __init__(self, protocol: TrainingProtocol, bank: ImageBank, batches: int = 4) -> None:
+        self.protocol, self.bank, self.count = protocol, bank, batches
+        self._batches: list[TrainingProblem] = []
+
+    def __call__(self, network: PosteriorDenoiser) -> float:
+        stage, measurements = (
+            self.protocol.unfold_stage,
+            self.protocol.measurements.model_copy(update={"blind": None}),
+        )
+        while len(self._batches) < self.count:
+            generator = torch.Generator().manual_seed(len(self._batches))
+            self._batches.append(draw_problem(self.bank, measurements, stage, generator))
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            losses = [float(unfold_loss(network, b.to(device), stage.loss)) for b in self._batches]
+        return sum(losses) / len(losses)
