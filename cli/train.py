@@ -55,21 +55,16 @@ def train(
     from mrunfold.protocols import load_protocol
 
     plan = load_protocol(protocol)
-    if stage not in ("prior", "unfold", "all"):
-        raise InputError(f"--stage is prior, unfold or all, got {stage!r}")
-    stages = ("prior", "unfold") if stage == "all" else (stage,)
+    stages = _stages(stage)
     plan = plan.with_steps(**dict.fromkeys(stages, steps))
     folder = out or Path("runs") / plan.name
-
-    import torch
 
     from mrunfold.training.run import TrainingSettings, choose_precision
     from mrunfold.training.run import train as run
 
     # Lightning tells of devices it did not find and of products; its import sets the level.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    _take_threads(threads)
     settings = TrainingSettings(
         accelerator=accelerator,
         devices=int(devices) if devices.isdecimal() else devices,
@@ -83,6 +78,19 @@ def train(
     )
     note(f"{plan.name}, {settings.precision}, in {folder}; Ctrl-C stops after the step and keeps it", quiet)
     _report(run(plan, data, folder, stages, settings, init))
+
+
+def _stages(stage: str) -> tuple[str, ...]:
+    if stage not in ("prior", "unfold", "all"):
+        raise InputError(f"--stage is prior, unfold or all, got {stage!r}")
+    return ("prior", "unfold") if stage == "all" else (stage,)
+
+
+def _take_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def _report(state: TrainingState) -> None:
