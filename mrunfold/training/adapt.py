@@ -47,7 +47,8 @@ class AdaptSettings:
     and trust, under 1 % of the weights); learning_rate, levels_rate: of Adam, for the priors and the levels;
     kept_out: share of the acquired samples outside the calibration region that no step sees, for stopping;
     shares: of the others, how many a step learns from, one of these; every: steps between looks at the
-    kept-out part; patience: looks without a better one, after which it ends; average: decay of the weights'
+    kept-out part; patience: looks without a better one, after which it ends; slower: after a look that is no
+    better the run goes back to the best weights, with its rates times this; average: decay of the weights'
     running mean, which is what is judged and written; seed: of all draws.
     """
 
@@ -59,6 +60,7 @@ class AdaptSettings:
     shares: tuple[float, ...] = (0.1, 0.2, 0.3)
     every: int = 10
     patience: int = 3
+    slower: float = 0.3
     warmup: int = 8
     average: float = 0.9
     precision: str = "auto"
@@ -75,13 +77,15 @@ class AdaptSettings:
 
 @dataclass(frozen=True)
 class AdaptState:
-    """Where a run stands; errors: of the kept-out part at each look, from the weights it began with on.
+    """Where a run stands; errors: of the kept-out part at each look, from the weights it began with on;
+    rate: what learning rates are multiplied by.
 
     An error is the mean over slices of missed over all energy of the kept-out samples, `Prediction`.
     """
 
     step: int = 0
     errors: tuple[float, ...] = ()
+    rate: float = 1.0
     finished: bool = False
 
     @property
@@ -184,12 +188,23 @@ class Adaptation:
         if not self.state.errors:
             self._usual = [p.missed for p in found]
         error = sum(p.missed / p.energy for p in found) / len(found)
+        rate = self.state.rate
         if not self.state.errors or error < self.state.best:
             self.best = candidate
+        else:
+            rate *= self.settings.slower
+            self._back()
         errors = (*self.state.errors, error)
         since = len(errors) - 1 - errors.index(min(errors))
         ends = self.state.step >= self.settings.steps or since >= self.settings.patience
-        self.state = replace(self.state, errors=errors, finished=ends)
+        self.state = AdaptState(self.state.step, errors, rate, ends)
+
+    def _back(self) -> None:
+        """Return to the best weights: a rate that was too high for these scans has led astray."""
+        best = self.best.state_dict()
+        self.network.load_state_dict(best)
+        self.averaged.load_state_dict(best)
+        self.optimiser.state.clear()
 
     def _step(self, step: int) -> None:
         s = self.settings
@@ -206,7 +221,7 @@ class Adaptation:
         self.optimiser.zero_grad()
         loss.backward()
         for group in self.optimiser.param_groups:
-            group["lr"] = group["rate"] * min(1.0, (step + 1) / s.warmup)
+            group["lr"] = group["rate"] * self.state.rate * min(1.0, (step + 1) / s.warmup)
         self.optimiser.step()
         decay = min(s.average, (1 + step) / (10 + step))  # short runs would hardly leave where they began
         with torch.no_grad():
@@ -263,7 +278,7 @@ class Adaptation:
             raise InputError(f"{path} is not a run of adapt that can go on ({reason}); {advice}") from None
         errors = tuple(float(value) for value in state["errors"])
         ends = int(state["step"]) >= self.settings.steps or bool(state["finished"])
-        self.state = AdaptState(int(state["step"]), errors, ends)
+        self.state = AdaptState(int(state["step"]), errors, float(state["rate"]), ends)
 
 
 def _lasting(settings: AdaptSettings) -> dict[str, Any]:

@@ -154,6 +154,22 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(network, tmp_path):
         Adaptation(network, held, QUICK).load(tmp_path / "state", {"scans": "a"})
 
 
+def test_where_it_gets_worse_it_goes_back_and_goes_on_more_slowly(network, monkeypatch):
+    (held,), _ = keep_out([problem()], QUICK)
+    run = Adaptation(network, [held], replace(QUICK, patience=2))
+    missed = iter((4.0, 3.0, 5.0, 2.0))
+    monkeypatch.setattr(
+        Adaptation, "predictions", lambda self, net: [Prediction(next(missed), 10.0, 0.1, 1.0)]
+    )
+    seen = {}
+    run.run(lambda state: seen.update({state.step: (state.rate, copy.deepcopy(run.network))}))
+    assert [seen[step][0] for step in (0, 4, 8, 12)] == [1.0, 1.0, 0.3, 0.3]
+    assert run.state.errors == (0.4, 0.3, 0.5, 0.2)
+    rounded = seen[8][1].state_dict()  # back at what was best at step 4, as it would be written
+    assert all(torch.equal(v, v.half().float()) for k, v in rounded.items() if k.startswith("priors."))
+    assert not all(torch.equal(v, rounded[k]) for k, v in seen[12][1].state_dict().items())
+
+
 def weights(folder, network):
     file = folder / "base.safetensors"
     save_weights(file, network, SPEC, {"protocol": "tiny"})
