@@ -107,13 +107,12 @@ def _report(found: Adapted, quiet: bool) -> None:
 
     before, best = found.state.before, found.state.best
     if found.refused:
-        note(
-            f"left out {len(found.refused)} of {found.slices + len(found.refused)} slices: {found.refused[0]}"
-        )
+        total = found.slices + len(found.refused)
+        note(f"left out {len(found.refused)} of {total} slices: {found.refused[0]}", quiet)
     note(f"held-out error: {before:.4f} before, {best:.4f} at best, {found.state.step} steps", quiet)
     note(f"check before: {checked_in_words(found.before)}", quiet)
     if found.file is None:
-        note("nothing better was found: no weights are written; go on with those you have")
+        note("nothing better was found: no weights are written; go on with those you have", quiet)
         return
     note(f"check after: {checked_in_words(found.after)}", quiet)
     note(f"written: {found.file}; use it as --weights {found.file}", quiet)

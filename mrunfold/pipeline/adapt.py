@@ -22,7 +22,7 @@ from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.weights import load_weights, save_weights
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.loop import plan_slices
-from mrunfold.pipeline.settings import ReconSettings
+from mrunfold.pipeline.settings import ReconSettings, slices_for
 from mrunfold.pipeline.slices import choose_device
 from mrunfold.pipeline.split import split_for
 from mrunfold.problem import Problem
@@ -122,7 +122,7 @@ def _read(
     for path in paths:
         with open_scan(path, *settings.opening) as opened:
             header = split_for(opened, settings).header
-            counts.append(len(settings.images(header.images)))
+            counts.append(len(slices_for(header, settings.images(header.images))))
     places = [(number, place) for number, count in enumerate(counts) for place in range(count)]
     chosen = [places[i] for i in np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)]
     digest = hashlib.sha256(repr((chosen, _drawing(settings))).encode())

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from tiny import ellipses
 from torch import nn
 from typer.testing import CliRunner
+from volumefiles import fft3c, letters, noisy, write_bart
 
 from mrunfold.cli.main import app
 from mrunfold.errors import InputError
@@ -197,6 +198,17 @@ def test_written_weights_serve_recon_and_say_where_they_come_from(network, tmp_p
     assert summary.record["slices"][0]["method"]["weights_sha256"] == facts["sha256"]
     with pytest.raises(InputError, match="exists already"):
         adapt(files, out, ReconSettings(), QUICK, weights=str(base))
+
+
+def test_positions_of_a_3d_scan_are_its_slices(network, tmp_path):
+    image = letters((20, 32, 28))
+    maps = simulated_maps(4, (32, 28), torch.Generator().manual_seed(0)).numpy()
+    mask = draw("poisson", (32, 28), 2.5, seed=0, calibration=12).array
+    file = write_bart(tmp_path / "volume", noisy(fft3c(maps[:, None] * image)) * mask)
+    base, out = weights(tmp_path, network), tmp_path / "ours.safetensors"
+    found = adapt([file], out, ReconSettings(), replace(QUICK, steps=4), weights=str(base), most=5)
+    assert found.slices + len(found.refused) == 5
+    assert found.slices > 0
 
 
 def test_nothing_is_written_where_nothing_better_is_found(network, tmp_path, monkeypatch):
