@@ -133,7 +133,27 @@ def runtime(
     )
 
 
-COMMANDS = (speed, methods, scaling, compile, runtime)
+def serve(
+    coils: Coils = 15,
+    size: Size = 320,
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the scan.")] = 4,
+    accel: Annotated[float, typer.Option(min=1, help="Acceleration, random lines; 1 for all lines.")] = 4.0,
+    line_ms: Annotated[float, typer.Option(min=0.1, help="The scanner's milliseconds a line.")] = 5.0,
+    broken: Annotated[int, typer.Option(min=10, help="Broken streams.")] = 100,
+    parallel: Annotated[int, typer.Option(min=1, help="Scans sent at once.")] = 10,
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """Time a slice from its last line to its image, at a scanner's pace and at once; broken streams."""
+    from mrunfold.benchmarks.speed.serve import facts, markdown, measure
+
+    found = measure(coils, size, slices, accel, line_ms, broken, parallel, _device(device), say)
+    finish(found, markdown(found), out)
+    for line in facts(found):
+        print(line)
+
+
+COMMANDS = (speed, methods, scaling, compile, runtime, serve)
 
 
 def say(line: str) -> None:

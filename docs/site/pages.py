@@ -31,7 +31,7 @@ CONTENTS = {
         "concepts/evaluating", "evaluation-traps", "concepts/restoration",
         "scaling", "reliability", "runtime",
     ],
-    "Clinic": ["clinical", "concepts/export", "concepts/review", "pacs"],
+    "Clinic": ["clinical", "concepts/inline", "concepts/export", "concepts/review", "pacs"],
     "Results": ["results", "results-restoration", "performance", "lab-notes"],
     "Project": [
         "architecture", f"{GENERATED}/contributing", f"{GENERATED}/changelog", "notices/icbm152",

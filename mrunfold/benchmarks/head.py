@@ -19,7 +19,7 @@ from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.phantoms.folder import generate_folder
 from mrunfold.problem import Problem, rescale
 
-__all__ = ["head_block", "head_problem", "head_slice", "write_head"]
+__all__ = ["head_block", "head_kspace", "head_problem", "head_slice", "write_head"]
 
 NOISE = 0.01  # σ of the complex noise of a coil's image over the head's brightest tissue
 
@@ -46,6 +46,11 @@ def _kspace(coils: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     kspace = fft2c(maps * _image(size))
     noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=generator)
     return kspace + NOISE * noise, maps
+
+
+def head_kspace(coils: int, size: int) -> np.ndarray:
+    """Return its k-space, fully sampled, complex64 (coil, y, x)."""
+    return _kspace(coils, size)[0].numpy()
 
 
 def write_head(folder: Path, coils: int, size: int) -> Path:

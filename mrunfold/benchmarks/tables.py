@@ -9,7 +9,7 @@ from typing import Any
 
 from mrunfold.benchmarks.quality import adapted, compression, draws, optimiser, seen
 from mrunfold.benchmarks.quality import scans as quality
-from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling
+from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling, serve
 from mrunfold.benchmarks.speed import stages as speed
 from mrunfold.benchmarks.store import read_json, read_measured
 from mrunfold.errors import InputError
@@ -85,6 +85,7 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "seen": seen.markdown,
             "recon": recon.markdown,
             "cost": cost.markdown,
+            "serve": serve.markdown,
             "adapt": adapted.markdown,
         }
         return [known[found["bench"]](found)]

@@ -145,6 +145,7 @@ class Outgoing:
     def __init__(self, sock: socket.socket, timeout_s: float) -> None:
         self._socket = sock.dup()  # its timeout is another one than the reading side's
         self._socket.settimeout(timeout_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the last line must not wait
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
 

@@ -26,7 +26,7 @@ from mrunfold.protocols import NetworkSpec, PriorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "docs/performance.md": {"speed.json", "scaling.json", "compile.json", "compression.json"},
+    "docs/performance.md": {"speed.json", "scaling.json", "compile.json", "compression.json", "serve.json"},
     "docs/concepts/training.md": {"optimiser.json"},
 }
 
