@@ -271,7 +271,7 @@ def facts(found: dict[str, Any]) -> list[str]:
     memory = " to ".join("?" if mb is None else f"{mb:.0f}" for mb in broken["memory_mb"])
     return [
         f"{broken['streams']} broken streams: memory from a fifth of them to the last {memory} MB, "
-        f"{broken['bytes_kept']} bytes kept of them, {broken['images_after']} of 2 images of a good scan after",
+        f"{broken['bytes_kept']} bytes kept of them, {broken['images_after']} of 2 images of a good scan",
         f"{parallel['scans']} scans at once: {parallel['equal']} equal to `recon` of their files",
     ]
 
