@@ -11,6 +11,7 @@ import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.io.arrays import SUFFIXES, ArrayScan, read_part
+from mrunfold.io.cfl_dims import COIL, DIMENSIONS, FRAMES, SLICE, frames_in
 from mrunfold.io.frames import Frames
 
 __all__ = ["NAMED", "Trajectory", "TrajectoryScan", "as_trajectory", "kind_of", "open_along", "points_of"]
@@ -130,25 +131,42 @@ def points_of(
 def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
     """Open k-space along a trajectory that another file holds.
 
-    path: BART's .cfl, or its stem, (1, readout, interleaf, coil) with slices in 13, or (readout, interleaf,
-    1, coil); or .npy, .npz, .mat of complex (coil, readout, interleaf), slices before it.  Raises InputError
-    for others.
+    path: BART's .cfl, or its stem, (1, readout, interleaf, coil) with slices in 13 and frames in 5, 10 and
+    11, or (readout, interleaf, 1, coil); or .npy, .npz, .mat of complex (coil, readout, interleaf), slices
+    before it.  Raises InputError for others.
     """
     path = _pair(path)
     array: Any = read_part(path, "k-space", ("kspace", "k_space", "ksp", "data", "rawdata"))
+    frames: Frames | None = None
     if path.suffix.lower() in (".cfl", ".hdr"):
-        array = array.reshape(array.shape + (1,) * (14 - array.ndim))
-        if array.shape[0] > 1 and array.shape[2] == 1:  # as other programs write it
-            array = np.moveaxis(array, 2, 0)
-        if array.shape[0] != 1 or math.prod(array.shape[4:13]) > 1:
-            raise InputError(
-                f"{path}: BART's k-space along a trajectory is (1, readout, spoke, coil) with slices in 13, "
-                f"got {array.shape[:5]}…; take one of the others with `bart slice`"
-            )
-        readout, spokes, coils = array.shape[1:4]
-        array = array.reshape(readout, spokes, coils, -1).transpose(3, 2, 0, 1)
+        array, frames = _of_bart(path, array)
     array = array[None] if array.ndim == 3 else array
-    return TrajectoryScan(array, points_of(given, array.shape[2:4], given.matrix), given.matrix, path)
+    points = points_of(given, array.shape[2:4], given.matrix)
+    return TrajectoryScan(array, points, given.matrix, path, frames)
+
+
+def _of_bart(path: Path, array: np.ndarray) -> tuple[np.ndarray, Frames | None]:
+    """Return BART's k-space as (image, coil, readout, interleaf), and what its frames are."""
+    array = array.reshape(array.shape + (1,) * (DIMENSIONS - array.ndim))
+    if array.shape[0] > 1 and array.shape[2] == 1:  # as other programs write it
+        array = np.moveaxis(array, 2, 0)
+    taken = (1, 2, COIL, SLICE, *FRAMES)
+    if any(n > 1 for axis, n in enumerate(array.shape) if axis not in taken):
+        raise InputError(
+            f"{path}: BART's k-space along a trajectory is (1, readout, spoke, coil) with slices in 13 and "
+            f"frames in 5, 10 and 11, got {array.shape}; take one of the others with `bart slice`"
+        )
+    _, frames = frames_in(array.shape, array.shape[SLICE])
+    readout, spokes, coils = array.shape[1 : COIL + 1]
+    return _frames_first(array, (SLICE, COIL, 1, 2)).reshape(-1, coils, readout, spokes), frames
+
+
+def _frames_first(array: np.ndarray, then: tuple[int, ...]) -> np.ndarray:
+    """Return BART's array (frame, *then), its other dimensions being 1."""
+    order = (*FRAMES, *then)
+    rest = tuple(axis for axis in range(DIMENSIONS) if axis not in order)
+    shape = [array.shape[axis] for axis in then]
+    return array.transpose(*order, *rest).reshape(-1, *shape)
 
 
 def _pair(path: Path) -> Path:
@@ -161,10 +179,17 @@ def as_trajectory(array: np.ndarray) -> np.ndarray:
     """Return a trajectory (readout, interleaf, 2) of (ky, kx), with an axis of frames before it if given so.
 
     Taken are (readout, interleaf, 2), complex (readout, interleaf) of ky + i·kx, frames before them, and
-    BART's (3, readout, spoke), whose first coordinate is that of the image's first axis.  Raises InputError
-    for others, and for a third coordinate that is not one plane's.
+    BART's (3, readout, spoke), whose first coordinate is that of the image's first axis, with frames in its
+    dimensions 5, 10 and 11.  Raises InputError for others, and for a third coordinate that is not one
+    plane's.
     """
     array = np.asarray(array)
+    if array.ndim > 4 and array.shape[0] == 3:  # BART's of frames
+        array = array.reshape(array.shape + (1,) * (DIMENSIONS - array.ndim))
+        each = math.prod(array.shape[axis] for axis in (0, 1, 2, *FRAMES))
+        if each == array.size:
+            every = _frames_first(array, (0, 1, 2))
+            return np.stack([as_trajectory(one) for one in every])
     if array.ndim == 3 and array.shape[0] in (2, 3) and array.shape[-1] != 2:
         points = np.moveaxis(array, 0, -1).real
         if points.shape[-1] == 3 and np.ptp(points[..., 2]) > FLAT * np.abs(points).max():

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from twixfiles import protocol, quaternion, write_twix
 from typer.testing import CliRunner
+from volumefiles import bart
 
 import mrunfold
 from mrunfold.cli import main
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
+from mrunfold.io.cfl import read_cfl
 from mrunfold.io.trajectory import Trajectory
 
 SIZE, READOUT, SPOKES = 32, 64, 48
@@ -132,6 +134,32 @@ class TestArrays:
         ]
         assert alike[0] > 0.99
         assert alike[0] > np.mean(alike[1:])
+
+
+class TestBart:
+    def test_turns_of_golden_spokes_are_frames(self, tmp_path):
+        """BART's own trajectory of three turns (dimension 10), its phantom along it, and its image."""
+        size = 48
+        bart(tmp_path, "traj", "-r", "-G", "-x", str(2 * size), "-y", "41", "-t", "3", "full")
+        bart(tmp_path, "scale", "0.5", "full", "traj")
+        bart(tmp_path, "phantom", "-s", "3", "-k", "-t", "traj", "clean")
+        bart(tmp_path, "noise", "-s", "1", "-n", "25", "clean", "ksp")
+        bart(tmp_path, "phantom", "-s", "3", "-x", str(size), "coils")
+        bart(tmp_path, "rss", "8", "coils", "image")
+        how = ["--trajectory", tmp_path / "traj", "--matrix", size, "--method", "sense", "--map-sets", 1]
+        run("recon", tmp_path / "ksp", *how, "--no-cache", "--check", 0, "--quiet", "--out", tmp_path / "o")
+        with h5py.File(tmp_path / "o" / "recon.h5") as file:
+            found = file["reconstruction"][()]
+        truth = np.abs(read_cfl(tmp_path / "image.cfl"))
+        assert found.shape == (3, size, size)
+        for image in found:
+            assert np.corrcoef(image.ravel(), truth.ravel())[0, 1] > 0.9
+        assert nibabel.load(tmp_path / "o" / "recon.nii.gz").shape == (size, size, 1, 3)
+        with open_scan(tmp_path / "ksp", trajectory=Trajectory(tmp_path / "traj", (size, size))) as scan:
+            assert [label["phase"] for label in scan.header.frames.labels] == [0, 1, 2]
+            theirs = read_cfl(tmp_path / "traj.cfl").reshape(3, 2 * size, 41, 3)
+            for frame in range(3):
+                np.testing.assert_allclose(scan.trajectory(frame)[..., 0], theirs[0, ..., frame].real)
 
 
 class TestTwix:

@@ -12,6 +12,7 @@ from volumefiles import SIGMA, SIZE, coils3d, fft3c, letters, noisy, write_bart
 import mrunfold
 from mrunfold.cli import main
 from mrunfold.errors import InputError
+from mrunfold.io.cfl import write_cfl
 from mrunfold.masks import poisson
 
 
@@ -112,6 +113,20 @@ def test_maps_of_a_file_are_barts_and_go_round(scan, tmp_path):
     again = command(path, tmp_path / "q", "--maps", tmp_path / "p" / "recon.h5")
     height = estimated["image"].max()
     np.testing.assert_allclose(again["image"], estimated["image"], atol=2e-3 * np.abs(height))
+
+
+def test_masks_of_files_are_points_of_both_phase_encodings(scan, tmp_path):
+    _, _, full, mask = scan
+    path = write_bart(tmp_path / "a.cfl", full[:, 8:16])
+    np.save(tmp_path / "mask.npy", mask)
+    write_cfl(tmp_path / "barts", mask[None].astype(np.complex64))  # (1, phase, partition), as `bart poisson`
+    by_array = quick(full[:, 8:16], mask, method="zero_filled")
+    for name in ("mask.npy", "barts.cfl"):
+        how = ["--method", "zero_filled", "--mask", tmp_path / name]
+        written = command(path, tmp_path / name.split(".")[1], *how)
+        height = np.abs(by_array.image).max()
+        np.testing.assert_allclose(np.moveaxis(written["image"], 0, -1), by_array.image, atol=1e-5 * height)
+        np.testing.assert_array_equal(written["mask"][0], mask)
 
 
 @pytest.mark.parametrize(
