@@ -65,6 +65,8 @@ def calibrate(
     pieces.sort(key=lambda piece: piece.volume)
     unit = max(piece.unit for piece in pieces)
     shown = [piece for piece in pieces if piece.coils.signal] or pieces[:1]
+    if all(piece.why is not None for piece in shown):
+        raise InputError(shown[0].why or "")
     if len(shown) == 1:
         coils, record = shown[0].coils, shown[0].record
         coils = replace(coils, covariance=coils.covariance * (shown[0].unit / unit) ** 2)
@@ -93,13 +95,18 @@ def calibrate(
 
 @dataclass(frozen=True)
 class _Piece:
-    """One volume's own: block is in the file's units, (coil, d, h, w), its noise that of a ratio of 1."""
+    """One volume's own.
+
+    block: in the file's units, (coil, d, h, w), its noise that of a ratio of 1; why: there is none, though it
+    is wanted.
+    """
 
     volume: int
     coils: CoilTransform
     unit: float
     record: dict[str, Any]
     block: np.ndarray | None
+    why: str | None = None
 
 
 def _piece(
@@ -122,10 +129,13 @@ def _piece(
         record,
         settings.times(1 / unit).sigma,
     )
-    block = None
+    block = why = None
     if with_maps and coils.signal and coils.live.sum() > 1:
-        block = _block(scan, volume, keep, settings, record) / np.float32(ratio)
-    return _Piece(volume, coils, unit, record, block)
+        try:
+            block = _block(scan, volume, keep, settings, record) / np.float32(ratio)
+        except InputError as error:  # this volume has no sampled centre; another frame may
+            why = str(error)
+    return _Piece(volume, coils, unit, record, block, why)
 
 
 def _together(pieces: Sequence[_Piece], unit: float) -> tuple[CoilTransform, dict[str, Any]]:

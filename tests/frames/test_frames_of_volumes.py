@@ -7,6 +7,7 @@ import pytest
 from volumefiles import SIGMA, SIZE, coils3d, fft3c, letters, noisy, write_mrd_volume
 
 import mrunfold
+from mrunfold.errors import InputError
 from mrunfold.io import open_scan
 from mrunfold.io.cfl import write_cfl
 from mrunfold.masks import poisson
@@ -66,6 +67,17 @@ class TestTogether:
         first, second = (both[0].image[n][image > 0] for n in (0, 1))
         ratio = np.vdot(first, second).real / np.vdot(first, first).real
         assert ratio == pytest.approx(-0.6, abs=0.03)
+
+
+def test_a_frame_without_a_sampled_centre_takes_the_maps_of_the_others(scan):
+    _, _, echoes, mask = scan
+    points = np.stack([mask, mask])
+    points[1, 12:20, 10:18] = False
+    found = quick(echoes[:2, :, 8:16] * points[:, None, None], None)
+    np.testing.assert_array_equal(found.maps[0], found.maps[1])
+    assert found.image[1].any()
+    with pytest.raises(InputError, match="fully sampled centre"):
+        quick(echoes[:2, :, 8:16] * points[:, None, None], None, per_frame=True)
 
 
 def test_dimensions_of_bart_are_frames_and_averages(scan, tmp_path):
