@@ -147,7 +147,7 @@ def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
 
 def _of_bart(path: Path, array: np.ndarray) -> tuple[np.ndarray, Frames | None]:
     """Return BART's k-space as (image, coil, readout, interleaf), and what its frames are."""
-    array = array.reshape(array.shape + (1,) * (DIMENSIONS - array.ndim))
+    array = array.reshape([*array.shape, *[1] * (DIMENSIONS - array.ndim)])
     if array.shape[0] > 1 and array.shape[2] == 1:  # as other programs write it
         array = np.moveaxis(array, 2, 0)
     taken = (1, 2, COIL, SLICE, *FRAMES)
@@ -156,8 +156,9 @@ def _of_bart(path: Path, array: np.ndarray) -> tuple[np.ndarray, Frames | None]:
             f"{path}: BART's k-space along a trajectory is (1, readout, spoke, coil) with slices in 13 and "
             f"frames in 5, 10 and 11, got {array.shape}; take one of the others with `bart slice`"
         )
-    _, frames = frames_in(array.shape, array.shape[SLICE])
-    readout, spokes, coils = array.shape[1 : COIL + 1]
+    _, frames = frames_in(array.shape, list(array.shape)[SLICE])
+    sizes = list(array.shape)
+    readout, spokes, coils = sizes[1 : COIL + 1]
     return _frames_first(array, (SLICE, COIL, 1, 2)).reshape(-1, coils, readout, spokes), frames
 
 
