@@ -4,8 +4,10 @@ A block of commands is indented by four spaces.  A comment right above it says w
 
     <!-- docs-test
     before: cp demo/sample.h5 scan.h5        # runs first: what the page takes for granted
+    before --join: python ratings.py         # runs right before the lines with --join
     replace: --samples 16 => --samples 2     # a smaller size, in every line of the block
     skip --to: needs a PACS                  # leaves out the lines with --to; without a word, the block
+    pacs --to: Orthanc at localhost:4242     # runs these lines only where a test has started a PACS
     slow: compiles for a minute              # the block runs in slow tests only
     may fail: exit code 3 is what it shows   # any exit code will do
     -->
@@ -27,7 +29,7 @@ COMMANDS = re.compile(
 PIECES = re.compile(
     r"(^<!-- docs-test\n.*?^-->\n|^```.*?^```\n|(?:(?<=\n\n)|\A)(?:^    [^\n]*\n)+)", re.M | re.S
 )
-RULE = re.compile(r"(before|replace|skip|slow|may fail)(?: ([^:]+))?: (.+)")
+RULE = re.compile(r"(before|replace|skip|pacs|slow|may fail)(?: ([^:]+))?: (.+)")
 
 
 @dataclass
@@ -39,17 +41,25 @@ class Block:
     before: list[str] = field(default_factory=list)
     replace: list[tuple[str, str]] = field(default_factory=list)
     skip: list[str] = field(default_factory=list)  # words of lines to leave out, "" for all
+    pacs: list[str] = field(default_factory=list)  # words of lines that need a PACS, "" for all
+    first: list[tuple[str, str]] = field(default_factory=list)  # word of a line, what runs before it
     slow: bool = False
     may_fail: bool = False
 
     @property
     def commands(self) -> list[str]:
+        """The lines to run where there is no PACS."""
+        return self.lines_to_run(pacs=False)
+
+    def lines_to_run(self, pacs: bool) -> list[str]:
         """The lines to run: continued lines joined, words replaced, what is skipped left out."""
         found = []
         text = "\n".join(self.lines)
+        left_out = self.skip if pacs else self.skip + self.pacs
         for line in (text if self.python else text.replace("\\\n", " ")).split("\n"):
-            if any(word in line for word in self.skip):
+            if any(word in line for word in left_out):
                 continue
+            found += [command for word, command in self.first if word in line]
             for old, new in self.replace:
                 line = line.replace(old, new)
             found.append(line)
@@ -91,7 +101,11 @@ def _obey(block: Block, rules: str) -> None:
         if rule is None:
             raise ValueError(f"not a rule of docs-test: {line!r}")
         kind, word, rest = rule.groups()
-        if kind == "before":
+        if word is not None and word not in text:
+            raise ValueError(f"nothing to {kind}: {word!r} is not in the block\n{text}")
+        if kind == "before" and word is not None:
+            block.first.append((word, rest))
+        elif kind == "before":
             block.before.append(rest)
         elif kind == "replace":
             old, new = rest.split(" => ") if " => " in rest else (rest.removesuffix(" =>"), "")
@@ -99,17 +113,20 @@ def _obey(block: Block, rules: str) -> None:
                 raise ValueError(f"nothing to replace: {old!r} is not in the block\n{text}")
             block.replace.append((old, new))
         elif kind == "skip":
-            if word is not None and word not in text:
-                raise ValueError(f"nothing to skip: {word!r} is not in the block\n{text}")
             block.skip.append(word or "")
+        elif kind == "pacs":
+            block.pacs.append(word or "")
         elif kind == "slow":
             block.slow = True
         else:
             block.may_fail = True
 
 
-def script(page: list[Block], slow: bool) -> str:
-    """Return a bash script of a page's blocks that stops at the first command that fails."""
+def script(page: list[Block], slow: bool, pacs: bool = False) -> str:
+    """Return a bash script of a page's blocks that stops at the first command that fails.
+
+    slow, pacs: with the blocks that take long, and the lines that need a PACS.
+    """
     lines = ["set -euo pipefail"]
     for block in page:
         if block.slow and not slow:
@@ -119,7 +136,7 @@ def script(page: list[Block], slow: bool) -> str:
             if block.commands:
                 lines += ["python - <<'EXAMPLE'", *block.commands, "EXAMPLE"]
             continue
-        for command in block.commands:
+        for command in block.lines_to_run(pacs):
             echo = f"printf '%s\\n' {_quoted('$ ' + command)}"
             lines += [echo, f"{command} || true" if block.may_fail else command]
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ WITH_COMMANDS = [
     page for page in PAGES if "generated" not in page and blocks((ROOT / page).read_text(encoding="utf-8"))
 ]
 QUICK = ["README.md"]
+WITH_PACS = ["docs/pacs.md", "docs/clinical.md"]
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 # Their Python examples build on each other: tests/test_docs_examples.py and tests/restoration run them.
 SHELL_ONLY = ["docs/concepts/operators.md", "docs/concepts/samplers.md", "docs/concepts/restoration.md"]
 
@@ -49,17 +52,20 @@ def clone(tmp_path):
     return folder
 
 
-def run(page: str, folder: Path, slow: bool) -> None:
+def run(page: str, folder: Path, slow: bool, before: Sequence[str] = ()) -> None:
+    """Run a page's commands in a folder; before: a command that runs them where there is a PACS."""
     found = blocks((ROOT / page).read_text(encoding="utf-8"))
-    text = script([block for block in found if not (block.python and page in SHELL_ONLY)], slow)
+    kept = [block for block in found if not (block.python and page in SHELL_ONLY)]
+    text = script(kept, slow, pacs=bool(before))
     environment = os.environ | {
         "PATH": f"{folder / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder.parent),
         "BROWSER": "true",  # `view` opens no window
+        "DOCS_TESTS": str(Path(__file__).parent),
         "NUMBA_CACHE_DIR": os.environ.get("NUMBA_CACHE_DIR", str(folder.parent / "numba")),
     }
     done = subprocess.run(
-        ["bash", "-c", text], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        [*before, "bash", "-c", text], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{page} stops with exit code {done.returncode}:\n{done.stdout[-4000:]}"
@@ -84,14 +90,30 @@ def test_all_commands_run(page, clone):
     run(page, clone, slow=True)
 
 
+@pytest.mark.clinical
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("page", WITH_PACS)
+def test_the_commands_with_a_pacs_run(page, clone, tmp_path):
+    if shutil.which("Orthanc") is None or not PLUGIN.exists():
+        pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
+    pytest.importorskip("pynetdicom", reason="pynetdicom is not installed: pip install '.[clinical]'")
+    alone = ["unshare", "-n", "bash", "-c", 'ip link set lo up && exec "$@"', "alone"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("no network namespace can be made here: unshare -n needs root and iproute2")
+    orthanc = ROOT / "tests/pacs/orthanc.py"
+    run(page, clone, False, [*alone, sys.executable, str(orthanc), "--run", str(tmp_path / "orthanc")])
+
+
 PAGE = """Text.
 
     y = A x + n
 
 <!-- docs-test
 before: touch scan.h5
+before push: touch ledger
 replace: --samples 16 => --samples 2
-skip --to: needs a PACS
+replace: A@b:1 => A@c:2
+pacs --to: needs a PACS
 -->
 
     mrunfold recon scan.h5 --samples 16 \\
@@ -111,6 +133,7 @@ def test_commands_are_found_and_rules_obeyed():
     assert [line.split() for line in first.commands] == [
         ["mrunfold", "recon", "scan.h5", "--samples", "2", "--steps", "4"]
     ]
+    assert first.lines_to_run(pacs=True)[1:] == ["touch ledger", "mrunfold push scan --to A@c:2"]
     assert second.commands == ["if True:", '    print("x")']
 
 
@@ -122,7 +145,15 @@ def test_a_command_that_fails_stops_the_page():
 
 
 @pytest.mark.parametrize(
-    "rule", ["replace: --none => --some", "skip --none: why", "nonsense: word", "skip needs no colon"]
+    "rule",
+    [
+        "replace: --none => --some",
+        "skip --none: why",
+        "before --none: touch x",
+        "pacs --none: why",
+        "nonsense: word",
+        "skip needs no colon",
+    ],
 )
 def test_a_rule_without_effect_is_refused(rule):
     with pytest.raises(ValueError, match=r"nothing to|not a rule"):

@@ -1,5 +1,7 @@
 """Orthanc and pushes to it, alone in a network namespace; prints what happened as JSON.
 
+`orthanc.py --run FOLDER COMMAND …` runs a command while Orthanc listens.
+
 Orthanc listens on all interfaces, so this runs under `unshare -n`, as test_orthanc.py has it.
 """
 
@@ -273,7 +275,18 @@ def over_tls(folder: Path, certificate: Path) -> dict[str, object]:
     return found
 
 
+def run_with(folder: Path, command: list[str]) -> int:
+    """Run a command while Orthanc listens; return its exit status."""
+    server = Orthanc(folder)
+    try:
+        return subprocess.run(command, check=False).returncode
+    finally:
+        server.kill()
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--run":
+        raise SystemExit(run_with(Path(sys.argv[2]), sys.argv[3:]))
     work, series, exported, certificate = map(Path, sys.argv[1:])
     orthanc = Orthanc(work / "orthanc")
     try:

@@ -1,0 +1,214 @@
+"""The pictures of docs/clinical.md: `python docs/pictures/clinical.py docs/pictures`.
+
+A scan is simulated with its place in the patient, reconstructed, exported, and drawn by other programs:
+dcmtk's dcm2pnm, Orthanc's preview (in a network namespace of its own: Debian, root), pydicom, nibabel, and
+Chromium.  The readers of the study's table are drawn by chance.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import nibabel
+import numpy as np
+import pydicom
+from PIL import Image
+
+from mrunfold.phantoms.brain import write_sample
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "review"))
+
+from browser import READY, Browser, chromium
+from rawfiles import write_mrd
+
+ROOT = Path(__file__).resolve().parents[2]
+SLICES, SIZE = 20, (160, 136)
+FRAME = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))  # readout to posterior, phase to left, slices up
+COLOURS = 128
+ORTHANC = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from orthanc import PEER, Orthanc, previews
+from mrunfold.pacs import parse_peer, push
+server = Orthanc(Path(sys.argv[2]))
+try:
+    push(Path(sys.argv[3]), parse_peer(PEER))
+    print(json.dumps(previews()))
+finally:
+    server.kill()
+"""
+
+
+def mrunfold(folder: Path, *words: object) -> None:
+    program = Path(sys.executable).with_name("mrunfold")
+    subprocess.run([str(program), *map(str, words)], cwd=folder, check=True)
+
+
+def simulate(folder: Path) -> None:
+    """Write sample.h5, which does not say where it lies, and scan.h5 of the same k-space, which does."""
+    write_sample(folder / "sample.h5", coils=4, slices=SLICES, size=SIZE)
+    with h5py.File(folder / "sample.h5") as file:
+        kspace = file["kspace"][:]
+    heights = np.linspace(-15, 50, SLICES + 2)[1:-1]
+    positions = np.stack([np.zeros(SLICES), np.zeros(SLICES), heights], axis=1)
+    pixel = (256 / SIZE[0], 218 / SIZE[1])
+    write_mrd(folder / "scan.h5", kspace, SIZE, pixel, FRAME, positions)
+
+
+def make(folder: Path) -> None:
+    simulate(folder)
+    how = ("--mask", "poisson", "--accel", 6, "--target", "combined")
+    mrunfold(folder, "recon", "scan.h5", *how, "--samples", 4, "--keep-samples", "--out", "results/unfold")
+    mrunfold(folder, "recon", "scan.h5", *how, "--method", "zero_filled", "--out", "results/zero_filled")
+    mrunfold(folder, "recon", "sample.h5", "--method", "sense", *how, "--slices", "10:11", "--out", "fastmri")
+    mrunfold(folder, "export", "results/unfold", "--dicom", "--nifti", "--enhanced", "--out", "export")
+    mrunfold(folder, "export", "fastmri", "--dicom", "--out", "captures")
+    mrunfold(folder, "view", "results/unfold", "--no-open", "--out", "view.html")
+    mrunfold(folder, "review", "results", "--blinded", "--seed", 1, "--reference", "--out", "study")
+
+
+def by_dcmtk(file: Path, frame: int = 1) -> np.ndarray:
+    """What dcm2pnm draws of a frame with the file's own window."""
+    command = ["dcm2pnm", "--write-png", "--frame", str(frame), "--use-window", "1", str(file)]
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run([*command, f"{work}/out.png"], check=True, capture_output=True)
+        return np.asarray(Image.open(f"{work}/out.png").convert("L"))
+
+
+def by_orthanc(folder: Path) -> dict[str, list[np.ndarray | None]]:
+    """What Orthanc draws of each frame, by SOP Instance UID."""
+    command = ["unshare", "-n", "bash", "-c", 'ip link set lo up && exec "$@"', "alone"]
+    command += [sys.executable, "-c", ORTHANC, str(ROOT / "tests" / "pacs"), str(folder / "orthanc")]
+    done = subprocess.run([*command, str(folder / "export")], check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {
+        one["uid"]: [None if f is None else np.array(f["pixels"]) for f in one["frames"]] for one in found
+    }
+
+
+def objects(folder: Path, out: Path) -> None:
+    """Draw one slice of every object that is written, each by a program that is not ours."""
+    middle = SLICES // 2
+    series = {
+        p.name.split("_", 1)[1]: sorted(p.iterdir()) for p in sorted((folder / "export/dicom").iterdir())
+    }
+    drawn = by_orthanc(folder)
+
+    def orthanc(file: Path, frame: int = 0) -> np.ndarray | None:
+        return drawn[str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)][frame]
+
+    image, enhanced = series["reconstruction"][middle], series["reconstruction_enhanced"][0]
+    (capture,) = sorted((folder / "captures/dicom/001_reconstruction").iterdir())
+    values = pydicom.dcmread(series["std_map"][0]).pixel_array[middle]
+    nifti = np.asanyarray(nibabel.load(folder / "export/nifti/recon.nii.gz").dataobj)[..., middle]
+    shown = [
+        ("MR Image Storage\ndcmtk", by_dcmtk(image)),
+        ("MR Image Storage\nOrthanc", orthanc(image)),
+        (f"Enhanced MR, frame {middle + 1}\ndcmtk", by_dcmtk(enhanced, middle + 1)),
+        (f"Enhanced MR, frame {middle + 1}\nOrthanc", orthanc(enhanced, middle)),
+        ("Standard deviation, MR Image\ndcmtk", by_dcmtk(series["std"][middle])),
+        ("Parametric Map\npydicom (Orthanc draws none)", values),
+        ("Secondary Capture (no place)\ndcmtk", by_dcmtk(capture)),
+        ("NIfTI, as the array lies\nnibabel", nifti),
+    ]
+    figure, axes = plt.subplots(2, 4, figsize=(10, 6.4), layout="constrained")
+    for axis, (title, picture) in zip(axes.flat, shown, strict=True):
+        assert picture is not None, title
+        axis.imshow(picture, cmap="gray", interpolation="nearest", aspect=1 if picture.ndim == 2 else None)
+        axis.set_title(title, fontsize=8)
+        axis.set(xticks=[], yticks=[])
+    figure.savefig(out, dpi=80)
+
+
+def sized(browser: Browser, width: int, height: int) -> None:
+    browser.cdp(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=height,
+        deviceScaleFactor=1,
+        mobile=width < 600,
+    )
+    browser.settle()
+
+
+def keep(browser: Browser, out: Path) -> None:
+    """Keep a screenshot, in few colours: a page of pictures is no photograph."""
+    browser.settle()
+    browser.screenshot(out)
+    Image.open(out).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+
+
+def pages(folder: Path, out: Path) -> None:
+    """Keep screenshots of the review page, on a screen and on a telephone, and of a reader's case."""
+    with chromium(folder) as browser:
+        sized(browser, 1440, 900)
+        browser.open(folder / "view.html", READY, seconds=400)
+        browser.press("u", "c")
+        keep(browser, out / "clinical_page.png")
+        browser.press("r", "m")
+        browser.wait("window.mrunfold.state.cut !== null && !window.mrunfold.busy")
+        keep(browser, out / "clinical_planes.png")
+        browser.press("m")
+        browser.wait("window.mrunfold.state.cut === null && !window.mrunfold.busy")
+        sized(browser, 390, 844)
+        keep(browser, out / "clinical_phone.png")
+        sized(browser, 1440, 900)
+        browser.open(folder / "study/for_readers/study.html", READY, seconds=400)
+        browser.run("document.getElementById('reader').focus()")
+        browser.press(*"R-1")
+        browser.run("document.getElementById('begin').click()")
+        browser.wait("!document.getElementById('start').open && !window.mrunfold.waiting")
+        keep(browser, out / "clinical_study.png")
+        join(folder)
+        sized(browser, 1000, 900)
+        browser.open(folder / "study/key/ratings.agreement.html", "greement")
+        keep(browser, out / "clinical_agreement.png")
+
+
+def join(folder: Path) -> None:
+    """Write the ratings of three readers who do not exist, and join them with the key."""
+    about = json.loads((folder / "study/key/study.json").read_text())
+    with open(folder / "study/key/key.csv", encoding="utf-8", newline="") as file:
+        key = list(csv.DictReader(file))
+    rng = np.random.default_rng(0)
+    quality = {"unfold": 3.6, "zero_filled": 1.8, "reference": 4.4}
+    for reader in ("R-1", "R-2", "R-3"):
+        text = io.StringIO()
+        table = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+        head = ["study", "reader", "position", "case"]
+        table.writerow([*head, *about["questions"], "preference", "comment", "seconds"])
+        for position, row in enumerate(key, start=1):
+            scores = np.clip(np.rint(quality[row["method"]] + 0.6 * rng.standard_normal(2)), 1, 5).astype(int)
+            seconds = round(float(rng.uniform(10, 40)), 1)
+            answers = [*scores[: len(about["questions"])], "", "", seconds]
+            table.writerow([about["study"], reader, position, row["case"], *answers])
+        (folder / f"{reader}.csv").write_bytes(text.getvalue().encode())
+    mrunfold(folder, "review", "--join", "study/key", "R-1.csv", "R-2.csv", "R-3.csv")
+
+
+def main(out: Path, folder: Path | None = None) -> None:
+    """Make everything in a temporary folder, or draw again what lies in `folder`."""
+    if folder is not None:
+        objects(folder, out / "clinical_objects.png")
+        pages(folder, out)
+        return
+    with tempfile.TemporaryDirectory() as work:
+        make(Path(work))
+        main(out, Path(work))
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
