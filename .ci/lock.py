@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 PROJECT = "mrunfold"
-# Tools of `make sbom` and of the audit, which the project itself does not need.
-TOOLS = ("cyclonedx-bom", "pip-audit")
+# Tools of `make sbom`, of the audit and of the clinical tests, which the project itself does not need.
+TOOLS = ("cyclonedx-bom", "pip-audit", "bids-validator-deno")
 
 
 def closure() -> dict[str, str]:

@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -34,7 +35,8 @@ from browser import READY, Browser, chromium
 from rawfiles import write_mrd
 
 ROOT = Path(__file__).resolve().parents[2]
-SLICES, SIZE = 20, (160, 136)
+SLICES, SIZE = 16, (160, 136)
+MIDDLE = SLICES // 2
 FRAME = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))  # readout to posterior, phase to left, slices up
 COLOURS = 128
 ORTHANC = """
@@ -69,14 +71,23 @@ def simulate(folder: Path) -> None:
 
 
 def make(folder: Path) -> None:
+    """Reconstruct one slice with samples, and all slices from full data; export and show them."""
     simulate(folder)
-    how = ("--mask", "poisson", "--accel", 6, "--target", "combined")
-    mrunfold(folder, "recon", "scan.h5", *how, "--samples", 4, "--keep-samples", "--out", "results/unfold")
-    mrunfold(folder, "recon", "scan.h5", *how, "--method", "zero_filled", "--out", "results/zero_filled")
-    mrunfold(folder, "recon", "sample.h5", "--method", "sense", *how, "--slices", "10:11", "--out", "fastmri")
-    mrunfold(folder, "export", "results/unfold", "--dicom", "--nifti", "--enhanced", "--out", "export")
-    mrunfold(folder, "export", "fastmri", "--dicom", "--out", "captures")
+    one = ("--mask", "poisson", "--accel", 6, "--target", "combined", "--slices", f"{MIDDLE}:{MIDDLE + 1}")
+    mrunfold(folder, "recon", "scan.h5", *one, "--samples", 3, "--keep-samples", "--out", "results/unfold")
+    finish(folder, one)
+
+
+def finish(folder: Path, one: Sequence[object]) -> None:
+    mrunfold(folder, "recon", "scan.h5", *one, "--method", "zero_filled", "--out", "results/zero_filled")
+    quick = ("--method", "zero_filled", "--target", "rss", "--check", 0)
+    mrunfold(folder, "recon", "scan.h5", *quick, "--out", "volume")
+    mrunfold(folder, "recon", "sample.h5", *quick, "--slices", f"{MIDDLE}:{MIDDLE + 1}", "--out", "fastmri")
+    mrunfold(folder, "export", "results/unfold", "--dicom", "--nifti", "--out", "export/slice")
+    mrunfold(folder, "export", "volume", "--dicom", "--enhanced", "--out", "export/volume")
+    mrunfold(folder, "export", "fastmri", "--dicom", "--out", "export/capture")
     mrunfold(folder, "view", "results/unfold", "--no-open", "--out", "view.html")
+    mrunfold(folder, "view", "volume", "--no-open", "--out", "volume.html")
     mrunfold(folder, "review", "results", "--blinded", "--seed", 1, "--reference", "--out", "study")
 
 
@@ -101,33 +112,34 @@ def by_orthanc(folder: Path) -> dict[str, list[np.ndarray | None]]:
 
 def objects(folder: Path, out: Path) -> None:
     """Draw one slice of every object that is written, each by a program that is not ours."""
-    middle = SLICES // 2
-    series = {
-        p.name.split("_", 1)[1]: sorted(p.iterdir()) for p in sorted((folder / "export/dicom").iterdir())
-    }
+
+    def file(part: str, series: str, number: int = 0) -> Path:
+        return sorted((folder / "export" / part / "dicom" / series).iterdir())[number]
+
     drawn = by_orthanc(folder)
 
-    def orthanc(file: Path, frame: int = 0) -> np.ndarray | None:
-        return drawn[str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)][frame]
+    def orthanc(path: Path, frame: int = 0) -> np.ndarray | None:
+        return drawn[str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)][frame]
 
-    image, enhanced = series["reconstruction"][middle], series["reconstruction_enhanced"][0]
-    (capture,) = sorted((folder / "captures/dicom/001_reconstruction").iterdir())
-    values = pydicom.dcmread(series["std_map"][0]).pixel_array[middle]
-    nifti = np.asanyarray(nibabel.load(folder / "export/nifti/recon.nii.gz").dataobj)[..., middle]
+    image = file("volume", "001_reconstruction", MIDDLE)
+    enhanced = file("volume", "011_reconstruction_enhanced")
+    mapped = file("slice", "006_std_map")
+    assert orthanc(mapped) is None
+    nifti = nibabel.load(folder / "export/slice/nifti/recon.nii.gz")
     shown = [
         ("MR Image Storage\ndcmtk", by_dcmtk(image)),
         ("MR Image Storage\nOrthanc", orthanc(image)),
-        (f"Enhanced MR, frame {middle + 1}\ndcmtk", by_dcmtk(enhanced, middle + 1)),
-        (f"Enhanced MR, frame {middle + 1}\nOrthanc", orthanc(enhanced, middle)),
-        ("Standard deviation, MR Image\ndcmtk", by_dcmtk(series["std"][middle])),
-        ("Parametric Map\npydicom (Orthanc draws none)", values),
-        ("Secondary Capture (no place)\ndcmtk", by_dcmtk(capture)),
-        ("NIfTI, as the array lies\nnibabel", nifti),
+        (f"Enhanced MR, frame {MIDDLE + 1} of {SLICES}\ndcmtk", by_dcmtk(enhanced, MIDDLE + 1)),
+        (f"Enhanced MR, frame {MIDDLE + 1} of {SLICES}\nOrthanc", orthanc(enhanced, MIDDLE)),
+        ("Standard deviation, MR Image Storage\ndcmtk", by_dcmtk(file("slice", "002_std"))),
+        ("Parametric Map\npydicom (Orthanc draws none)", pydicom.dcmread(mapped).pixel_array),
+        ("Secondary Capture (no place)\ndcmtk", by_dcmtk(file("capture", "001_reconstruction"))),
+        ("NIfTI, as the array lies\nnibabel", np.asanyarray(nifti.dataobj)[..., 0]),
     ]
     figure, axes = plt.subplots(2, 4, figsize=(10, 6.4), layout="constrained")
     for axis, (title, picture) in zip(axes.flat, shown, strict=True):
         assert picture is not None, title
-        axis.imshow(picture, cmap="gray", interpolation="nearest", aspect=1 if picture.ndim == 2 else None)
+        axis.imshow(picture, cmap="gray", interpolation="nearest")
         axis.set_title(title, fontsize=8)
         axis.set(xticks=[], yticks=[])
     figure.savefig(out, dpi=80)
@@ -158,14 +170,13 @@ def pages(folder: Path, out: Path) -> None:
         browser.open(folder / "view.html", READY, seconds=400)
         browser.press("u", "c")
         keep(browser, out / "clinical_page.png")
-        browser.press("r", "m")
-        browser.wait("window.mrunfold.state.cut !== null && !window.mrunfold.busy")
-        keep(browser, out / "clinical_planes.png")
-        browser.press("m")
-        browser.wait("window.mrunfold.state.cut === null && !window.mrunfold.busy")
         sized(browser, 390, 844)
         keep(browser, out / "clinical_phone.png")
         sized(browser, 1440, 900)
+        browser.open(folder / "volume.html", READY, seconds=400)
+        browser.press("m")
+        browser.wait("window.mrunfold.state.cut !== null && !window.mrunfold.busy")
+        keep(browser, out / "clinical_planes.png")
         browser.open(folder / "study/for_readers/study.html", READY, seconds=400)
         browser.run("document.getElementById('reader').focus()")
         browser.press(*"R-1")

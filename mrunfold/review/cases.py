@@ -160,10 +160,11 @@ def _cases(group: _Group, title: str) -> list[Case]:
         geometry = first.header.geometry and first.header.geometry.take(frames[0].slices)
         view = radiological_view(geometry)
         places = [list(one.slices) for one in frames]
+        named = tuple(frame_words(first.label(one)) for one in frames)
         cut = tuple(_cut(p, places, noted.get(p.title, p.note)) for p in panels)
         found.append(
             Case(
-                title=title if len(sets) == 1 else f"{title} · stack {number} of {len(sets)}",
+                title=_title(title, number, len(sets), named),
                 panels=cut,
                 view=view,
                 places=tuple(tuple(first.slices[i] for i in at) for at in places),
@@ -171,7 +172,7 @@ def _cases(group: _Group, title: str) -> list[Case]:
                 lps=_shown_affine(frames[0], view, first.header.crop),
                 window=float(np.percentile(brightest[np.concatenate(places)], WINDOW)) or top or 1.0,
                 top=top or 1.0,
-                labels=tuple(frame_words(first.label(one)) for one in frames) if len(frames) > 1 else (),
+                labels=named if len(frames) > 1 else (),
                 words=provenance(group.results),
                 flags=tuple(dict.fromkeys(flag for r in group.results for flag in r.flags)),
                 missing=missing(keys, first.method),
@@ -179,6 +180,14 @@ def _cases(group: _Group, title: str) -> list[Case]:
             )
         )
     return found
+
+
+def _title(title: str, number: int, count: int, named: Sequence[str]) -> str:
+    """Return what a case is called: of several stacks which one, and of which frame where it has one."""
+    if count == 1:
+        return title
+    which = f", {named[0]}" if len(named) == 1 and named[0] else ""
+    return f"{title} · stack {number} of {count}{which}"
 
 
 def _cut(panel: Panel, places: Sequence[list[int]], note: str) -> Panel:

@@ -144,7 +144,7 @@ def test_no_text_of_the_raw_file_is_anywhere(tmp_path, caplog, raw):
     method = ["--method", "zero_filled", "--no-cache"]
     commands = [
         ["recon", str(path), *method, "--dicom", "--out", str(tmp_path / "result")],
-        ["export", str(tmp_path / "result"), "--dicom", "--nifti", "--bids", "--suffix", "T2w",
+        ["export", str(tmp_path / "result"), "--dicom", "--enhanced", "--nifti", "--bids", "--suffix", "T2w",
          "--out", str(tmp_path / "export")],
         ["batch", str(path), *method, "--dicom", "--out", str(tmp_path / "batch")],
     ]  # fmt: skip

@@ -339,6 +339,8 @@ def test_volumes_of_other_places_or_sizes_are_cases_of_their_own(tmp_path, frame
     )
     cases = page_data(written(tmp_path, result))["cases"]
     assert [c["places"] for c in cases] == [[[0, 1]], [[2, 3][: count - 2]]]
+    titles = [c["title"].split(" · ", 2)[2] for c in cases]
+    assert titles == ["stack 1 of 2, repetition 0", "stack 2 of 2, repetition 1"]
 
 
 SEEN = {
