@@ -92,8 +92,12 @@ def finish(folder: Path, one: Sequence[object]) -> None:
 
 
 def by_dcmtk(file: Path, frame: int = 1) -> np.ndarray:
-    """What dcm2pnm draws of a frame with the file's own window."""
-    command = ["dcm2pnm", "--write-png", "--frame", str(frame), "--use-window", "1", str(file)]
+    """What dcm2pnm draws of a frame with the file's own window, which Enhanced MR has in a group."""
+    one = pydicom.dcmread(file, stop_before_pixels=True)
+    if "SharedFunctionalGroupsSequence" in one:
+        one = one.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0]
+    window = ["--set-window", str(one.WindowCenter), str(one.WindowWidth)]
+    command = ["dcm2pnm", "--write-png", "--frame", str(frame), *window, str(file)]
     with tempfile.TemporaryDirectory() as work:
         subprocess.run([*command, f"{work}/out.png"], check=True, capture_output=True)
         return np.asarray(Image.open(f"{work}/out.png").convert("L"))

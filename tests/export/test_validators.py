@@ -276,3 +276,31 @@ def test_dcmtk_draws_every_frame_of_an_enhanced_object(tmp_path):
         run(draw, "--frame", str(frame), "--min-max-window", file, tmp_path / f"{frame}.pgm")
         pictures.add((tmp_path / f"{frame}.pgm").read_bytes())
     assert len(pictures) == 3
+
+
+def converted(out: Path, folder: str, to: Path):
+    """What dcm2niix makes of a series."""
+    converter = program("dcm2niix")
+    to.mkdir()
+    run(converter, "-z", "n", "-b", "n", "-f", "out", "-o", to, out / "dicom" / folder)
+    return nibabel.load(to / "out.nii")
+
+
+@pytest.mark.parametrize("frame", ["axial", "double oblique"])
+def test_dcm2niix_makes_of_the_parametric_map_our_nifti(tmp_path, frame):
+    out = export(tmp_path, make_header((12, 9), 3, FRAMES[frame]), extras=())
+    theirs = nibabel.as_closest_canonical(converted(out, "006_std_map", tmp_path / "theirs"))
+    ours = nibabel.as_closest_canonical(nibabel.load(out / "nifti" / "std.nii.gz"))
+    np.testing.assert_allclose(theirs.affine, ours.affine, atol=1e-4)
+    np.testing.assert_allclose(theirs.get_fdata(), ours.get_fdata(), rtol=1e-6)
+
+
+def test_dcm2niix_makes_of_secondary_captures_images_without_a_place(tmp_path):
+    out = export(tmp_path, make_header((12, 9), 1, None), extras=())
+    theirs = converted(out, "001_reconstruction", tmp_path / "theirs")
+    levels = np.squeeze(theirs.get_fdata())
+    (facts,) = [f for f in json.loads((out / "export.json").read_text())["dicom"] if f["number"] == 1]
+    step = facts["value_of_a_level"]
+    ours = np.squeeze(nibabel.load(out / "nifti" / "recon.nii.gz").get_fdata())
+    np.testing.assert_allclose(np.sort(levels.ravel()) * step, np.sort(ours.ravel()), atol=0.5001 * step)
+    assert (int(theirs.header["qform_code"]), int(theirs.header["sform_code"])) == (0, 0)
