@@ -38,7 +38,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SLICES, SIZE = 16, (160, 136)
 MIDDLE = SLICES // 2
 FRAME = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))  # readout to posterior, phase to left, slices up
-COLOURS = 128
 ORTHANC = """
 import json, sys
 from pathlib import Path
@@ -161,10 +160,9 @@ def sized(browser: Browser, width: int, height: int) -> None:
 
 
 def keep(browser: Browser, out: Path) -> None:
-    """Keep a screenshot, in few colours: a page of pictures is no photograph."""
     browser.settle()
     browser.screenshot(out)
-    Image.open(out).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+    Image.open(out).convert("RGB").save(out, optimize=True)
 
 
 def pages(folder: Path, out: Path) -> None:
@@ -189,7 +187,7 @@ def pages(folder: Path, out: Path) -> None:
         keep(browser, out / "clinical_study.png")
         join(folder)
         sized(browser, 1000, 900)
-        browser.open(folder / "study/key/ratings.agreement.html", "greement")
+        browser.open(folder / "study/key/ratings.agreement.html", "Reading study")
         keep(browser, out / "clinical_agreement.png")
 
 
@@ -206,9 +204,10 @@ def join(folder: Path) -> None:
         head = ["study", "reader", "position", "case"]
         table.writerow([*head, *about["questions"], "preference", "comment", "seconds"])
         for position, row in enumerate(key, start=1):
-            scores = np.clip(np.rint(quality[row["method"]] + 0.6 * rng.standard_normal(2)), 1, 5).astype(int)
+            noise = 0.6 * rng.standard_normal(len(about["questions"]))
+            scores = np.clip(np.rint(quality[row["method"]] + noise), 1, 5).astype(int)
             seconds = round(float(rng.uniform(10, 40)), 1)
-            answers = [*scores[: len(about["questions"])], "", "", seconds]
+            answers = [*scores, "", "", seconds]
             table.writerow([about["study"], reader, position, row["case"], *answers])
         (folder / f"{reader}.csv").write_bytes(text.getvalue().encode())
     mrunfold(folder, "review", "--join", "study/key", "R-1.csv", "R-2.csv", "R-3.csv")

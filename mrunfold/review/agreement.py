@@ -94,11 +94,13 @@ def _weighted_kappa(one: np.ndarray, two: np.ndarray) -> tuple[float, float, flo
         return None
     with np.errstate(invalid="ignore", divide="ignore"):
         found = cohens_kappa(counts, wt="quadratic")
-    return float(found.kappa), float(found.kappa_low), float(found.kappa_upp)
+    # With few cases the normal interval goes beyond what kappa can be; what is not finite stays so.
+    low, high = np.clip((found.kappa_low, found.kappa_upp), -1.0, 1.0)
+    return float(found.kappa), float(low), float(high)
 
 
 def _line_of_kappa(name: str, question: str, of: str, one: np.ndarray, two: np.ndarray, readers: int) -> Line:
-    how = "Cohen's kappa, quadratic weights; interval by its standard error"
+    how = "Cohen's kappa, quadratic weights; interval by its standard error, within ±1"
     found = _weighted_kappa(one, two) if len(one) > 1 else None
     if found is None:
         why = "too few cases, or all equal"

@@ -58,6 +58,11 @@ def test_kappa_by_hand():
     assert low < kappa < high
 
 
+def test_no_interval_of_kappa_goes_beyond_one():
+    _, _, high = agreement._weighted_kappa(np.array([2.0, 4.0, 4.0]), np.array([2.0, 4.0, 5.0]))
+    assert high == 1.0  # by its standard error it would be 1.09
+
+
 def test_perfect_readers_and_a_method_that_is_better():
     rng = np.random.default_rng(0)
     base = rng.integers(1, 4, size=12)
