@@ -9,6 +9,7 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import scipy.io
 from twixfiles import protocol, quaternion, write_twix
 from typer.testing import CliRunner
 from volumefiles import bart
@@ -134,6 +135,21 @@ class TestArrays:
         ]
         assert alike[0] > 0.99
         assert alike[0] > np.mean(alike[1:])
+
+
+def test_a_measured_golden_angle_scan_by_name(shared_data):
+    """The scan of knoll_abdomen: its spokes begin at 90°, so the image by name is turned by that."""
+    kspace = scipy.io.loadmat(shared_data / "kspace" / "knoll_abdomen_radial_GA600.mat")["k"][None, :, :100]
+    how = {"matrix": 384, "method": "zero_filled", "progress": False}
+    by_name = mrunfold.recon(kspace, trajectory="golden-angle", **how).magnitude
+    r, angle = np.linspace(-192, 192, 384)[:, None], np.pi / 2 + GOLDEN * np.arange(100)
+    own = mrunfold.recon(
+        kspace, trajectory=np.stack([r * np.cos(angle), r * np.sin(angle)], axis=-1), **how
+    ).magnitude
+    alike = [np.corrcoef(np.rot90(by_name, n).ravel(), own.ravel())[0, 1] for n in range(4)]
+    assert np.argmax(alike) == 1
+    assert alike[1] > 0.9
+    assert max(alike[n] for n in (0, 2, 3)) < 0.7
 
 
 class TestBart:
