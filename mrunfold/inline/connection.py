@@ -152,9 +152,10 @@ class Connection:
                 if self._dropped or self._server.stopping.is_set():
                     return
                 made = reconstruct_pile(SCAN, arrivals.xml, pile, configuration)
-        except InputError as error:
-            log.warning("connection %d: image %d: %s", self.number, pile.number, error)
-            self._tell(f"image {pile.number}: {error}")
+        except (InputError, MemoryError) as error:
+            said = str(error) or "out of memory; serve it on a machine with more"
+            log.warning("connection %d: image %d: %s", self.number, pile.number, said)
+            self._tell(f"image {pile.number}: {said}")
             return
         varying = frozenset(name for name, count in arrivals.encoding.counts.items() if count > 1)
         images = mrd_images(made, pile, configuration, varying)

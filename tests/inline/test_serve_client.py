@@ -8,6 +8,8 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import h5py
 import ismrmrd
@@ -24,6 +26,7 @@ from mrunfold.inline import Server
 from mrunfold.inline.client import Source
 from mrunfold.inline.connection import HEAD_BYTES
 from mrunfold.inline.messages import config_name
+from mrunfold.methods.zero_filled import ZeroFilled
 
 SHAPE, COILS = (24, 20), 2
 
@@ -141,3 +144,45 @@ def test_a_port_that_is_taken_is_an_error(known):
 
 def test_the_size_of_a_header_is_what_is_counted():
     assert ctypes.sizeof(ismrmrd.AcquisitionHeader) == HEAD_BYTES
+
+
+@pytest.mark.parametrize("text", ["zero_filled", '{"parameters": {"config": "zero_filled"}}\0'])
+def test_a_configuration_may_come_as_text(scan, known, text):
+    packed = struct.pack("<HI", 2, len(text)) + text.encode() + stream(scan)[1026:]
+    with logged() as lines, serving(known) as server:
+        throw(server, packed)
+        settled(server)
+    assert "done; 3 images" in lines[0]
+
+
+@dataclass(frozen=True)
+class Broken(ZeroFilled):
+    """A method with a bug, or one that finds no memory."""
+
+    name: ClassVar[str] = "broken"
+    error: type[Exception] = RuntimeError
+
+    def reconstruct(self, problem, seeds, progress):
+        raise self.error
+
+
+def test_a_bug_ends_one_connection(scan, known):
+    both = {**known, "broken": replace(known["default"], method=Broken())}
+    start = struct.pack("<H", 1) + b"broken".ljust(1024, b"\0")
+    with logged() as lines, serving(both) as server:
+        throw(server, start + stream(scan)[1026:])
+        settled(server)
+        assert "a bug in mrunfold" in lines[0]
+        assert lines[-1].startswith("connection 1: ended by a bug; 0 images")
+        throw(server, stream(scan))
+        settled(server)
+    assert "connection 2: done; 3 images" in lines[-1]
+
+
+def test_too_little_memory_for_an_image_is_said(scan, known):
+    short = {"default": replace(known["default"], method=Broken(error=MemoryError))}
+    with logged() as lines, serving(short) as server:
+        back = throw(server, stream(scan))
+        settled(server)
+    assert b"image 0: out of memory" in back
+    assert "done; 0 images" in lines[-1]
