@@ -58,8 +58,8 @@ def _known():
 
 
 def test_scans_are_read_as_they_are_meant(tmp_path):
-    path, lines = serve.write_scan(tmp_path / "scan.h5", 2, 48, 3, 4.0)
+    path, lines = serve.write_scan(tmp_path / "scan.h5", 2, 64, 3, 4.0)
     with open_scan(path) as scan:
         assert len(scan) == 3
         assert scan.acquired(2).any(axis=0).sum() == lines
-        assert 48 / 4 * 0.7 < lines < 48 / 4 * 1.3
+        assert 64 / 4 * 0.7 < lines < 64 / 4 * 1.3
