@@ -38,10 +38,13 @@ def everything(folder: Path) -> list[str]:
 
 
 def refused(tmp_path: Path, *arguments: str) -> str:
-    """Run `recon` into tmp_path/out/result; check code 2, one line and no new file; return the line."""
+    """Run `recon` into tmp_path/out/result; check code 2, one line and no new file; return the line.
+
+    --quiet: on a slow machine lines of progress come before.
+    """
     before = everything(tmp_path)
     out = [] if "--out" in arguments else ["--out", str(tmp_path / "out" / "result")]
-    result = CliRunner().invoke(main.app, ["recon", *arguments, *FAST[2:], *out])
+    result = CliRunner().invoke(main.app, ["recon", *arguments, *FAST[2:], *out, "--quiet"])
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
@@ -203,7 +206,7 @@ def run_in(folder: Path, *arguments: str, limit: int | None = None) -> subproces
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    command = [*RUN, "recon", *arguments, *FAST]
+    command = [*RUN, "recon", *arguments, *FAST, "--quiet"]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, preexec_fn=lower, timeout=200, check=False
     )
