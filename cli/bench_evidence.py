@@ -1,4 +1,4 @@
-"""`mrunfold bench maps`, `check`, `samples`: what maps explain, held-out samples say, draws hold."""
+"""`mrunfold bench maps`, `check`, `adapt`, `samples`: what maps, checks, fine-tuning and draws are worth."""
 
 from __future__ import annotations
 
@@ -193,4 +193,4 @@ def mask_of(text: str) -> tuple[str, float]:
         raise InputError(f"--mask is a kind and an acceleration, as poisson:8, got {text!r}") from None
 
 
-COMMANDS = (maps, check, samples)
+COMMANDS = (maps, check, adapt, samples)

@@ -58,7 +58,9 @@ def fill(page: Path, folder: Path) -> list[str]:
         made = markdown([folder / name])
         if which >= len(made):
             raise InputError(f"{page} asks for table {which + 1} of {name}, which has {len(made)}")
-        return f"<!-- table: {name} -->\n\n{made[which]}"
+        # A line of text right below would be a row of the table.
+        apart = "" if found.string[found.end() : found.end() + 1] in ("", "\n") else "\n"
+        return f"<!-- table: {name} -->\n\n{made[which]}{apart}"
 
     text = re.sub(TABLE, table, page.read_text(encoding="utf-8"))
     with atomic_path(page) as part:

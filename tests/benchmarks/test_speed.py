@@ -26,7 +26,9 @@ from mrunfold.protocols import NetworkSpec, PriorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "docs/performance.md": {"speed.json", "scaling.json", "compile.json", "compression.json", "serve.json"},
+    "docs/performance.md": {
+        *("speed.json", "scaling.json", "compile.json", "compression.json", "serve.json", "samples.json")
+    },
     "docs/concepts/training.md": {"optimiser.json"},
 }
 
@@ -267,3 +269,14 @@ def test_measurements_are_plain_json(measured):
     assert found["bench"] == "speed"
     assert found["threads"] >= 1
     assert not re.search(r"/(?:home|tmp|work)/", json.dumps(found))
+
+
+def test_a_table_that_is_filled_first_stands_apart_from_the_text_below(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: here.json -->\n\ntext\n", encoding="utf-8")
+    (tmp_path / "here.json").write_text(
+        json.dumps({"bench": "compile", "plain": 0.5, "rows": []}), encoding="utf-8"
+    )
+    for _ in range(2):
+        tables.fill(page, tmp_path)
+        assert page.read_text(encoding="utf-8").endswith("|\n\ntext\n")

@@ -157,7 +157,6 @@ def _factor(rows: Sequence[DrawsRow]) -> float | None:
 
 def markdown(found: dict[str, Any]) -> str:
     """Return the summary as a Markdown table, a row a way."""
-    slices = len({(row["data"], row["mask"], row["accel"]) for row in found["rows"]})
     head = [
         "draws",
         "n",
@@ -167,7 +166,7 @@ def markdown(found: dict[str, Any]) -> str:
         "CRPS, % of the maximum",
         "CRPS / the first's",
         "width, %",
-        f"problems: {slices}; factor for 90 %",
+        "factor for 90 %",
     ]
     rows = [
         [
