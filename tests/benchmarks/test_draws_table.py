@@ -38,10 +38,11 @@ def test_a_factor_that_is_out_of_reach_is_none():
 
 def test_a_scan_is_measured():
     full = scanned(body("knee", (64, 56)), "knee", 4, 0.004)
-    rows = measure(
-        [full], [("poisson", 4.0)], 4, ways=("around the mean, 1 level", "around the mean, 2 levels")
-    )
-    assert [row.evaluations for row in rows] == [3, 6]
+    ways = ("around the mean, 2 levels, not widened", "around the mean, 2 levels")
+    rows = measure([full], [("poisson", 4.0)], 4, ways=ways)
+    assert rows[0].evaluations == 2 * (2 + 1)
+    assert rows[1].evaluations > 3 * rows[0].evaluations, "and the same of two problems, with their means"
+    assert rows[0].coverage != rows[1].coverage
     for row in rows:
         assert 0 < row.coverage < 1
         assert row.covered[FACTORS.index(1.0)] == pytest.approx(row.coverage, abs=0.01)
