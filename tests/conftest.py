@@ -20,3 +20,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}; set MRUNFOLD_SHARED_DATA to where the real scans lie")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Coil maps are kept in a folder of this run: those of another version, or of a user, are no test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MRUNFOLD_CACHE", str(tmp_path_factory.mktemp("maps")))
+        yield
