@@ -51,8 +51,8 @@ def draw_gaussian(
     """Return `count` draws (draw, batch, *item) of N(m, C) around the mean m, and evaluations of an item.
 
     C is the posterior's covariance as the denoiser knows it: of a Gaussian D(m + σε, σ) − D(m, σ) is
-    C (C + σ²)⁻¹ σε, and to second order in σ of any (Tweedie: σ² ∂D/∂x_t = Cov[x₀ | x_t, y]; Efron, J. Am.
-    Stat. Assoc. 106 (2011) 1602, eq. 2.8).  A sum over a few levels is its root, with `root_levels`:
+    C (C + σ²)⁻¹ σε, and to second order in σ of any (σ² ∂D/∂x_t = Cov[x₀ | x_t, y]: Manor and Michaeli, On
+    the posterior distribution in denoising (2024)).  A sum over a few levels is its root, with `root_levels`:
         √C ε ≈ Σ_i w_i (D(m + σ_i ε, σ_i) − D(m, σ_i)).
     Draws come in pairs m ± √C ε: their mean is m, and a pair costs `levels` evaluations, all of them `levels`
     more.  spread: the least and the largest standard deviation of C's directions that are drawn rightly.

@@ -18,10 +18,8 @@ from mrunfold.errors import InputError
 from mrunfold.inline.limits import Limits, StreamError
 from mrunfold.inline.messages import HeaderXml, Incoming, Outgoing, RawHeader, hang_up, messages
 from mrunfold.io.atomic import atomic_path
-from mrunfold.io.encoding import MAX_XML_BYTES
-from mrunfold.io.hdf5 import find, open_h5, reading
-from mrunfold.io.heap import check_heaps, read_text
-from mrunfold.io.mrd import choose_group, find_groups
+from mrunfold.io.hdf5 import open_h5, reading
+from mrunfold.io.mrd import find_acquisitions
 from mrunfold.io.mrd_heads import read_heads
 
 __all__ = ["Answer", "Source", "parse_address", "send", "write_images"]
@@ -71,20 +69,9 @@ class Source:
             raise
 
     def _open(self, measurement: str | None) -> None:
-        import h5py
-
-        name, _ = choose_group(self.path, find_groups(self.path, self._file), measurement)
-        parent = find(self.path, self._file, name)
-        assert isinstance(parent, h5py.Group)
-        data = find(self.path, parent, "data")
-        if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.size == 0:
-            raise InputError(f"{self.path}: its ISMRMRD data hold no acquisitions")
-        check_heaps(self.path, data)
-        read_heads(self.path, data)
-        self._data = data
-        self.header = anonymous(
-            self.path, read_text(self.path, find(self.path, parent, "xml"), MAX_XML_BYTES)
-        )
+        self._data, xml, _ = find_acquisitions(self.path, self._file, measurement)
+        read_heads(self.path, self._data)  # damaged ones are refused before anything is sent
+        self.header = anonymous(self.path, xml)
 
     def __len__(self) -> int:
         return int(self._data.size)

@@ -21,7 +21,7 @@ from mrunfold.io.heap import check_heaps, read_text
 from mrunfold.io.mrd_heads import read_heads
 from mrunfold.io.mrd_samples import refuse_trajectories
 
-__all__ = ["MrdScan", "find_groups"]
+__all__ = ["MrdScan", "find_acquisitions", "find_groups"]
 
 USUAL_GROUP = "dataset"
 
@@ -59,6 +59,24 @@ def choose_group(path: Path, groups: list[str], wanted: str | None) -> tuple[str
     return chosen, (note,) if others else ()
 
 
+def find_acquisitions(
+    path: Path, file: h5py.File, measurement: str | None
+) -> tuple[h5py.Dataset, bytes | str, tuple[str, ...]]:
+    """Return the acquisitions of a measurement of an ISMRMRD file, its header's XML, and what to say of it.
+
+    InputError where there are none, and for what no reader can hold or trust.
+    """
+    name, notes = choose_group(path, find_groups(path, file), measurement)
+    parent = find(path, file, name)
+    assert isinstance(parent, h5py.Group)
+    data = find(path, parent, "data")
+    if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.size == 0:
+        raise InputError(f"{path}: its ISMRMRD data hold no acquisitions")
+    check_size(path, data, data.size)
+    check_heaps(path, data)
+    return data, read_text(path, find(path, parent, "xml"), MAX_XML_BYTES), notes
+
+
 class MrdScan(AcquisitionScan):
     """An ISMRMRD file of 2-D Cartesian acquisitions, see AcquisitionScan for what becomes of them."""
 
@@ -72,17 +90,8 @@ class MrdScan(AcquisitionScan):
             raise
 
     def _open(self, measurement: str | None) -> None:
-        name, notes = choose_group(self.path, find_groups(self.path, self._file), measurement)
-        parent = find(self.path, self._file, name)
-        assert isinstance(parent, h5py.Group)
-        data = find(self.path, parent, "data")
-        if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.size == 0:
-            raise InputError(f"{self.path}: its ISMRMRD data hold no acquisitions")
-        check_size(self.path, data, data.size)
-        check_heaps(self.path, data)
-        self._data = data
-        xml = read_text(self.path, find(self.path, parent, "xml"), MAX_XML_BYTES)
-        self._sort(read_heads(self.path, data), partial(parse_encoding, self.path, xml), notes)
+        self._data, xml, notes = find_acquisitions(self.path, self._file, measurement)
+        self._sort(read_heads(self.path, self._data), partial(parse_encoding, self.path, xml), notes)
 
     def _refuse(self, heads: dict[str, np.ndarray]) -> None:
         """Look at the trajectories that acquisitions carry, of some all over the file."""

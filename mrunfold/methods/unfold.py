@@ -109,22 +109,24 @@ class Unfold(Method):
         """Return `samples` draws (draw, *batch, set, y, x) around the mean, as wide as held-out samples say,
         the evaluations of an item, and what the run log says of the draws."""
 
-        def of(given: Problem) -> tuple[Tensor, Tensor, int]:
+        parts = self.splits + 2  # of about as much work
+
+        def of(given: Problem, split: int) -> tuple[Tensor, Tensor, int]:
             m, taken = network.mean_and_evaluations(given.y, given.A, given.sigma_y, self.passes)
             one, start, generators = _one_by_one(network, given, m, seeds)
             draws, more = draw_gaussian(one, start, TRIAL, generators, levels=self.levels)
+            progress((split + 1) / parts)
             return m, draws[:, 0], int(taken.max()) + more
 
         width, trials = 1.0, 0
         said: dict[str, Any] = {}
         if self.splits:
             width, trials, said = held_out_width(problem, of, self.splits, network.x0_has_noise)
-        progress(0.3)
         one, first, generators = _one_by_one(network, problem, mean, seeds)
         draws, evaluations = draw_gaussian(
             *(one, first, self.samples, generators),
             levels=self.levels,
-            progress=lambda fraction: progress(0.3 + 0.7 * fraction),
+            progress=lambda fraction: progress((self.splits + 2 * fraction) / parts),
         )
         draws = first + network.spread * width * (draws - first)
         said = {"kind": "around the mean", "spread": network.spread} | said

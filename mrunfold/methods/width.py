@@ -19,7 +19,7 @@ __all__ = ["EXPONENT", "held_out_width"]
 EXPONENT = 0.6
 BOUNDS = (0.5, 2.5)
 
-Drawn = Callable[[Problem], tuple[Tensor, Tensor, int]]
+Drawn = Callable[[Problem, int], tuple[Tensor, Tensor, int]]
 
 
 def held_out_width(
@@ -27,8 +27,8 @@ def held_out_width(
 ) -> tuple[float, int, dict[str, Any]]:
     """Return the factor of the draws' distance from their mean, network evaluations, and what to record.
 
-    For each of `splits` choices of held-out samples the rest is reconstructed and drawn from: drawn(problem)
-    → mean m, draws in pairs m ± d, evaluations.  The factor is r^EXPONENT with
+    For each of `splits` choices of held-out samples the rest is reconstructed and drawn from: drawn(problem,
+    number of the split) → mean m, draws in pairs m ± d, evaluations.  The factor is r^EXPONENT with
         r² = (Σ w |y − A m|² − noise) / Σ w |A d|²,
     sums over held-out samples and splits, w what each stands for (`HeldOut`), noise that part of Σ w |n|²
     that no image shows: all, or where images have noise (has_noise) all but the images' share of the coils.
@@ -42,8 +42,8 @@ def held_out_width(
         held = [hold_out(problem, split) for split in range(splits)]
     except InputError as error:
         return 1.0, 0, {"not_widened": str(error)}
-    for one in held:
-        mean, draws, taken = drawn(one.kept)
+    for split, one in enumerate(held):
+        mean, draws, taken = drawn(one.kept, split)
         found = one.predicted(mean)
         # Of a pair |y − A(m ± d)|² is |y − A m|² + |A d|² in the mean.
         off = sum(one.predicted(draw).missed for draw in draws) / len(draws)

@@ -112,8 +112,8 @@ def crps(target: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Return the continuous ranked probability score of real samples (draw, …) at each pixel of target (…).
 
     In the target's unit, of the draws as they are, each with probability 1/n; the absolute error for one
-    draw; less is better: E|X − t| − E|X − X′|/2 (Gneiting and Raftery, J. Am. Stat. Assoc. 102 (2007) 359,
-    eq. 21).  InputError if shapes differ or a value is not finite.
+    draw; less is better: E|X − t| − E|X − X′|/2 (Gneiting and Raftery, J. Am. Stat. Assoc. 102 (2007)
+    359).  InputError if shapes differ or a value is not finite.
     """
     samples, target = _real(np.asarray(samples), "samples"), _real(np.asarray(target), "target")
     if samples.shape[1:] != target.shape or not len(samples):

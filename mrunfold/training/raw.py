@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
+from mrunfold.io.grid import remove_oversampling
 from mrunfold.io.scan import Header
 from mrunfold.operators import Sense, ifft2c
 from mrunfold.prepare import ProblemSettings, build_problem
@@ -150,16 +151,21 @@ def _cropped(
 ) -> tuple[np.ndarray, Header]:
     """Return k-space (coil, readout, phase) and its header without readout oversampling, and of only `rows`
     of the readout's field of view, from a random place on."""
-    images = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, axes=1), axis=1, norm="ortho"), axes=1)
-    length, middle = header.unoversampled, kspace.shape[1] // 2
-    inside = images[:, middle - length // 2 : middle - length // 2 + length]
-    if rows is not None and generator is not None:
-        first = int(torch.randint(length - rows + 1, (1,), generator=generator))
-        inside = inside[:, first : first + rows]
-    count = inside.shape[1]
-    back = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(inside, axes=1), axis=1, norm="ortho"), axes=1)
-    shape = (count, kspace.shape[2])
-    cut = replace(
-        header, matrix=shape, unoversampled=count, crop=(count, min(header.crop[1], shape[1])), region=None
-    )
-    return np.ascontiguousarray(back, np.complex64), cut
+    kspace = remove_oversampling(kspace, header)
+    header = _of_readout(header, header.unoversampled)
+    if rows is None or generator is None:
+        return kspace, header
+    first = int(torch.randint(kspace.shape[1] - rows + 1, (1,), generator=generator))
+    # The middle of a shifted image is the part that begins at `first`.
+    shift = first + rows // 2 - kspace.shape[1] // 2
+    turns = np.arange(kspace.shape[1]) - kspace.shape[1] // 2
+    shifted = kspace * np.exp(2j * np.pi * shift / kspace.shape[1] * turns).astype(np.complex64)[:, None]
+    part = replace(header, unoversampled=rows)
+    return remove_oversampling(shifted, part), _of_readout(part, rows)
+
+
+def _of_readout(header: Header, rows: int) -> Header:
+    """Return the header of k-space of `rows` readout samples, which are its field of view."""
+    shape = (rows, header.matrix[1])
+    crop = (rows, min(header.crop[1], shape[1]))
+    return replace(header, matrix=shape, unoversampled=rows, crop=crop, region=None)

@@ -26,7 +26,7 @@ def problem(coils: int = 4, sigma_y: float = 1e-3) -> tuple[Problem, torch.Tenso
 def drawer(truth: torch.Tensor, error: float, spread: float):
     """A method whose mean misses the truth by `error` in each pixel, and whose draws say `spread`."""
 
-    def drawn(given: Problem):
+    def drawn(given: Problem, split: int):
         generator = torch.Generator().manual_seed(7)
         one = error * torch.randn(truth.shape, dtype=truth.dtype, generator=generator)
         off = spread * torch.randn((8, *truth.shape), dtype=truth.dtype, generator=generator)

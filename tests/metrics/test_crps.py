@@ -1,4 +1,4 @@
-"""The continuous ranked probability score against its definition and properscoring's closed form."""
+"""The continuous ranked probability score against its definition and the closed form of a Gaussian."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_one_draw_is_its_absolute_error():
 
 
 def test_many_draws_of_a_gaussian_give_its_closed_form():
-    """σ(z(2Φ(z) − 1) + 2φ(z) − 1/√π), z = (t − μ)/σ: Gneiting et al., Mon. Weather Rev. 133 (2005), eq. 5."""
+    """σ(z(2Φ(z) − 1) + 2φ(z) − 1/√π), z = (t − μ)/σ: Gneiting et al., Mon. Weather Rev. 133 (2005) 1098."""
     draws = 0.3 * np.random.default_rng(1).normal(size=(20000, 1))
     for t in (0.0, 0.2, -0.9):
         z = t / 0.3
