@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.along import Acquired, AlongScan
-from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
-from mrunfold.io.hdf5 import check_size, find, open_h5, reading
-from mrunfold.io.heap import check_heaps, read_text
-from mrunfold.io.mrd import choose_group, find_groups
+from mrunfold.io.encoding import MAX_XML_BYTES, parse_encoding
+from mrunfold.io.hdf5 import find, open_h5, reading
+from mrunfold.io.heap import read_text
+from mrunfold.io.mrd import choose_group, find_acquisitions, find_groups
 from mrunfold.io.mrd_heads import read_heads
 from mrunfold.io.trajectory import Trajectory
 
@@ -23,21 +22,16 @@ def trajectory_of(path: Path, measurement: str | None) -> str | None:
     """Return the trajectory that an ISMRMRD header names, None for a Cartesian one."""
     with open_h5(path) as file:
         name, _ = choose_group(path, find_groups(path, file), measurement)
-        named = _encoding(path, file[name]).trajectory
+        xml = read_text(path, find(path, file[name], "xml"), MAX_XML_BYTES)
+        named = parse_encoding(path, xml).trajectory
     return None if named in ("cartesian", "epi") else named
 
 
 def mrd_along(path: Path, measurement: str | None = None, given: Trajectory | None = None) -> AlongScan:
     """Open an ISMRMRD file along the trajectories that its acquisitions carry, or a `given` one."""
     with open_h5(path) as file:
-        name, notes = choose_group(path, find_groups(path, file), measurement)
-        group = file[name]
-        encoding = _encoding(path, group)
-        data = find(path, group, "data")
-        if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.size == 0:
-            raise InputError(f"{path}: its ISMRMRD data hold no acquisitions")
-        check_size(path, data, data.size)
-        check_heaps(path, data)
+        data, xml, notes = find_acquisitions(path, file, measurement)
+        encoding = parse_encoding(path, xml)
         heads = read_heads(path, data)
 
         def floats(numbers: np.ndarray, what: str, widths: np.ndarray) -> list[np.ndarray]:
@@ -62,7 +56,3 @@ def mrd_along(path: Path, measurement: str | None = None, given: Trajectory | No
             return [one.reshape(-1, int(axes[number])) for number, one in zip(numbers, found, strict=True)]
 
         return AlongScan(Acquired(path, "mrd", heads, encoding, rows, carried, notes), given)
-
-
-def _encoding(path: Path, group: h5py.Group) -> Encoding:
-    return parse_encoding(path, read_text(path, find(path, group, "xml"), MAX_XML_BYTES))

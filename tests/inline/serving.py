@@ -24,6 +24,7 @@ from mrunfold.inline.client import Answer, Source, send
 from mrunfold.inline.messages import HeaderXml
 from mrunfold.pipeline import ReconSettings, reconstruct
 
+SHAPE, COILS = (24, 20), 2  # of the scan that tests send
 PLAIN = 'name = "{name}"\n[mask]\nkind = "acquired"\nseed = 0\n[method]\nname = "{method}"\n'
 
 

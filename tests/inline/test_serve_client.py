@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from ismrmrd.serialization import ProtocolSerializer
 from rawfiles import coil_kspace, letter_f, write_mrd
-from serving import begun, image_message, logged, quick, serving, settled, stream, throw
+from serving import COILS, SHAPE, begun, image_message, logged, serving, settled, stream, throw
 from typer.testing import CliRunner
 
 from mrunfold.cli import main
@@ -27,18 +27,6 @@ from mrunfold.inline.client import Source
 from mrunfold.inline.connection import HEAD_BYTES
 from mrunfold.inline.messages import config_name
 from mrunfold.methods.zero_filled import ZeroFilled
-
-SHAPE, COILS = (24, 20), 2
-
-
-@pytest.fixture
-def scan(tmp_path):
-    return write_mrd(tmp_path / "scan.h5", coil_kspace(np.stack([letter_f(SHAPE)] * 3), COILS))
-
-
-@pytest.fixture
-def known(tmp_path):
-    return quick(tmp_path)
 
 
 def test_nothing_that_names_a_person_is_logged_or_sent(tmp_path, known):

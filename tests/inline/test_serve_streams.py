@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from rawfiles import coil_kspace, letter_f, write_mrd
 from serving import (
+    COILS,
+    SHAPE,
     begun,
     image_message,
     images,
     logged,
-    quick,
     recon,
     sent,
     serving,
@@ -33,18 +34,6 @@ from serving import (
 
 from mrunfold.inline.client import Source, send
 from mrunfold.methods.zero_filled import ZeroFilled
-
-SHAPE, COILS = (24, 20), 2
-
-
-@pytest.fixture
-def scan(tmp_path):
-    return write_mrd(tmp_path / "scan.h5", coil_kspace(np.stack([letter_f(SHAPE)] * 3), COILS))
-
-
-@pytest.fixture
-def known(tmp_path):
-    return quick(tmp_path)
 
 
 def still_serves(server, path, known, tmp_path) -> None:
