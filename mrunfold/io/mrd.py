@@ -52,7 +52,7 @@ def choose_group(path: Path, groups: list[str], wanted: str | None) -> tuple[str
     if wanted is None and len(groups) > 1 and USUAL_GROUP not in groups:
         raise InputError(f"{path}: holds {len(groups)} measurements; choose one with `measurement`: {listed}")
     if not groups:
-        raise InputError(f"{path}: no group with ISMRMRD `xml` and `data`")
+        raise InputError(f"{path}: no group holds ISMRMRD's xml and data; give an ISMRMRD file")
     chosen = wanted or (groups[0] if len(groups) == 1 else USUAL_GROUP)
     others = len(groups) - 1
     note = f"the file holds {len(groups)} measurements ({listed}): {chosen} is read; --measurement chooses"

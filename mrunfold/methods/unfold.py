@@ -56,11 +56,14 @@ class Unfold(Method):
             check_number(self, "passes", low=1, integer=True)
         check_number(self, "levels", low=1, integer=True)
         check_number(self, "splits", low=0, integer=True)
-        steps = 2 if self.steps is None else self.steps
-        if not 0 <= self.samples <= MOST or self.samples == 1 or not 2 <= steps <= MOST:
+        if not 0 <= self.samples <= MOST or self.samples == 1:
             raise InputError(
-                f"unfold draws 0 or 2 to {MOST} samples in 2 to {MOST} steps, got samples={self.samples}, "
-                f"steps={self.steps}"
+                f"unfold draws 2 to {MOST} `samples`, or 0 for the mean alone, got {self.samples}"
+            )
+        if self.steps is not None and not 2 <= self.steps <= MOST:
+            raise InputError(
+                f"the reverse process takes 2 to {MOST} `steps`, got {self.steps}; leave them out for draws "
+                "around the mean"
             )
         if not 0 < self.sigma_min < self.sigma_start:
             raise InputError(
