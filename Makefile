@@ -51,8 +51,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# A process a core, eight at most: each file of tests runs in one process.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
+
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

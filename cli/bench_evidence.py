@@ -12,6 +12,9 @@ from mrunfold.errors import InputError
 
 __all__ = ["COMMANDS", "mask_of", "spread"]
 
+# As many as there are no conditions, so that each condition meets each mask.
+CHECK_MASKS = ("random:2", "random:4", "random:6", "equispaced:4", "poisson:4", "poisson:8", "poisson:16")
+
 
 def maps(
     coils: Annotated[int, typer.Option(min=2, help="Receive coils.")] = 15,
@@ -60,29 +63,41 @@ def _explain(paths: list[Path], masks: list[str], slices: int | None, shading: f
 
 
 def check(
-    data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
-    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
+    data: Annotated[
+        list[Path], typer.Argument(help="Fully sampled data, as for `quality`; photographs too.")
+    ],
+    mask: Annotated[
+        list[str] | None, typer.Option(help="Mask and acceleration; repeatable: scans take them in turn.")
+    ] = None,
     slices: Annotated[int | None, typer.Option(min=1, help="Slices at most, spread over the data.")] = None,
+    condition: Annotated[
+        list[str] | None, typer.Option(help="What is done to each slice; repeatable. All by default.")
+    ] = None,
+    shading: Annotated[float | None, typer.Option(min=1.01, help="As `quality`.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     splits: Annotated[int, typer.Option(min=1, help="How many times samples are held out.")] = 2,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON of rows; with the same file a run goes on.")] = None,
 ) -> None:
-    """Measure how well held-out samples rank methods; each slice also under a Hann window, and shaded."""
-    from mrunfold.benchmarks.datasets import full_slices, windowed
-    from mrunfold.benchmarks.quality.verdicts import CheckRow, markdown, measure, summary
-    from mrunfold.benchmarks.store import about, save_measured
+    """Measure how well held-out samples rank methods, and what choosing by them costs."""
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality.conditions import CONDITIONS, condition_of
+    from mrunfold.benchmarks.quality.verdicts import CheckRow, load, markdown, measure, save
+
+    chosen = [condition_of(name) for name in condition or CONDITIONS]
+    found = spread([p for path in data for p in full_slices(path, 8, 0.004, shading)], slices)
+    earlier = load(out) if out is not None and out.exists() else []
+    so_far: list[CheckRow] = []
 
     def report(row: CheckRow) -> None:
-        print(f"{row.data} {row.mask} R={row.accel:g}: {row.verdict}", flush=True)
+        so_far.append(row)
+        if out is not None:
+            save(so_far, out, earlier)
+        print(f"{row.condition}: {row.data} {row.mask} R={row.accel:g}: {row.verdict}", flush=True)
 
-    found = spread([piece for path in data for piece in full_slices(path)], slices)
-    shaded = spread([p for path in data for p in full_slices(path, 8, 0.004, 10.0) if p.simulated], slices)
-    masks = [mask_of(text) for text in mask or ["random:3", "random:5", "poisson:4", "poisson:10"]]
-    scans = [*found, *(windowed(piece) for piece in found), *shaded]
-    measured = summary(measure(scans, masks, weights=weights, splits=splits, report=report))
-    print("\n" + markdown(measured))
-    if out is not None:
-        save_measured(about("check") | measured, out)
+    masks = [mask_of(text) for text in mask or CHECK_MASKS]
+    scans = [(piece, one) for piece in found for one in chosen]
+    rows = measure(scans, masks, weights=weights, splits=splits, report=report, done=earlier)
+    print("\n" + markdown({"rows": [asdict(row) for row in rows]}))
 
 
 def samples(

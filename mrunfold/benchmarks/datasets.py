@@ -13,11 +13,14 @@ import torch
 
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
+from mrunfold.io.images import SUFFIXES, read_photo
 from mrunfold.io.scan import Header
 from mrunfold.operators import fft2c
 from mrunfold.phantoms.coils import loop_sensitivities, simulated_maps
 
 __all__ = ["FullSlice", "full_slices", "scanned", "windowed"]
+
+PHOTO = 256  # pixels a side, of a photograph as a scan
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,23 @@ class FullSlice:
 def full_slices(
     path: Path, coils: int = 8, sigma: float = 0.01, shading: float | None = None
 ) -> Iterator[FullSlice]:
-    """Yield the slices of a raw file, of a .mat or .npz file, or of a folder of these.
+    """Yield the slices of a raw file, of a .mat or .npz file, of a photograph, or of a folder of these.
 
     In a .mat file `raw`, `data` or `kdata` is k-space and `Img` a complex image; each array of an .npz file
-    is images (slice, y, x), complex, or magnitudes, which get a smooth random phase.
+    is images (slice, y, x), complex, or magnitudes, which get a smooth random phase, as the middle of a
+    photograph does, taken as grey.
 
     An image is scanned by `coils` simulated coils with noise of standard deviation `sigma` × its 99th
     percentile, seeded by its name, and marked simulated; shading: as `scanned`.  Raises InputError for
     anything else.
     """
     if path.is_dir():
-        for file in sorted(p for p in path.iterdir() if p.suffix in (".mat", ".npz", ".h5", ".cfl")):
+        for file in _files(path):
             for piece in full_slices(file, coils, sigma, shading):
                 yield replace(piece, name=f"{path.name}/{piece.name}")
+    elif path.suffix.lower() in SUFFIXES:
+        image = _middle(read_photo(path).pixels.mean(axis=0))
+        yield scanned(_with_phase(image, path.stem), path.stem, coils, sigma, shading)
     elif path.suffix == ".mat":
         yield _from_mat(path, coils, sigma, shading)
     elif path.suffix == ".npz":
@@ -63,6 +70,20 @@ def full_slices(
                         f"{path.name}: slice {index} is not fully sampled, there is no reference"
                     )
                 yield FullSlice(f"{path.stem}/{index}", kspace, scan.header, scan.header.simulated)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the raw files of a folder, or its photographs where there are none."""
+    files = sorted(folder.iterdir())
+    raw = [file for file in files if file.suffix in (".mat", ".npz", ".h5", ".cfl")]
+    return raw or [file for file in files if file.suffix.lower() in SUFFIXES]
+
+
+def _middle(image: np.ndarray) -> np.ndarray:
+    """Return the middle of an image, PHOTO pixels a side at most."""
+    height, width = (min(n, PHOTO) for n in image.shape)
+    y, x = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[y : y + height, x : x + width]
 
 
 def windowed(full: FullSlice) -> FullSlice:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks.quality import adapted, compression, draws, optimiser, seen
+from mrunfold.benchmarks.quality import adapted, compression, draws, optimiser, seen, verdicts
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling, serve
 from mrunfold.benchmarks.speed import stages as speed
@@ -89,6 +89,7 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "cost": cost.markdown,
             "serve": serve.markdown,
             "adapt": adapted.markdown,
+            "check": verdicts.markdown,
         }
         return [known[found["bench"]](found)]
     except (KeyError, TypeError, IndexError) as error:

@@ -168,6 +168,7 @@ def _about(run: Adaptation, base: str, files: int) -> dict[str, str]:
         "adapted_slices": str(len(run.slices)),
         "adapted_steps": str(run.state.step),
         "adapted_part": run.settings.part,
+        "adapted_way": f"{run.state.way:g}",
         "held_out_error_before": f"{run.state.before:.5f}",
         "held_out_error_after": f"{run.state.best:.5f}",
         "mrunfold": str(versions(["mrunfold"])["mrunfold"]),

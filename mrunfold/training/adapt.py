@@ -25,6 +25,8 @@ __all__ = ["AdaptSettings", "AdaptState", "Adaptation", "Report", "keep_out"]
 
 PARTS = ("all", "levels")
 VALIDATION_SEED = 1 << 20  # no step has it
+WAYS = (0.25, 0.5, 0.75)  # from the first weights to the best ones, beside all of it
+MOST = 0.8  # of the largest gain of the kept-out part is enough
 FED_BACK = (0, 0, 1, 2)  # evaluations before the one that is trained, each as often
 # What a torn or foreign file makes of unpickling and of what is looked for in it.
 UNREADABLE = (
@@ -81,12 +83,16 @@ class AdaptState:
     rate: what learning rates are multiplied by.
 
     An error is the mean over slices of missed over all energy of the kept-out samples, `Prediction`.
+    way: how far the weights that are kept lie from the first ones to the best ones, found at the end, and
+    way_error: their error; 1 and None before.
     """
 
     step: int = 0
     errors: tuple[float, ...] = ()
     rate: float = 1.0
     finished: bool = False
+    way: float = 1.0
+    way_error: float | None = None
 
     @property
     def before(self) -> float:
@@ -95,8 +101,8 @@ class AdaptState:
 
     @property
     def best(self) -> float:
-        """The lowest error so far."""
-        return min(self.errors)
+        """The error of the weights that are kept: the lowest so far, at the end that of `way`."""
+        return min(self.errors) if self.way_error is None else self.way_error
 
 
 def keep_out(problems: Sequence[Problem], settings: AdaptSettings) -> tuple[list[HeldOut], list[str]]:
@@ -175,6 +181,7 @@ class Adaptation:
                 self._look()
                 kept()
             report(self.state)
+        self._hold_back()
 
     def predictions(self, network: PosteriorDenoiser) -> list[Prediction]:
         """Return what the network, given all but the kept-out samples, predicts of them, slice by slice."""
@@ -187,7 +194,7 @@ class Adaptation:
         found = self.predictions(candidate)
         if not self.state.errors:
             self._usual = [p.missed for p in found]
-        error = sum(p.missed / p.energy for p in found) / len(found)
+        error = self._error(found)
         rate = self.state.rate
         if not self.state.errors or error < self.state.best:
             self.best = candidate
@@ -198,6 +205,29 @@ class Adaptation:
         since = len(errors) - 1 - errors.index(min(errors))
         ends = self.state.step >= self.settings.steps or since >= self.settings.patience
         self.state = AdaptState(self.state.step, errors, rate, ends)
+
+    def _hold_back(self) -> None:
+        """Keep weights on the line from the first to the best ones: the nearest with most of the gain.
+
+        Few samples are kept out, and the best weights predict them better than what was never acquired; on
+        the way there most is gained early.  θ = θ₀ + α (θ* − θ₀): Wortsman et al., CVPR 2022, eq. 1.
+        """
+        best, errors = self.best, {1.0: min(self.state.errors)}
+        candidates = {1.0: best}
+        if errors[1.0] >= self.state.before:
+            return
+        for way in WAYS:
+            candidates[way] = _as_written(_between(self.first, best, way))
+            errors[way] = self._error(self.predictions(candidates[way]))
+        least = min(errors.values())
+        enough = self.state.before - MOST * (self.state.before - least)
+        way = min(way for way, error in errors.items() if error <= enough)
+        self.best = candidates[way]
+        self.state = replace(self.state, way=way, way_error=errors[way])
+
+    @staticmethod
+    def _error(found: Sequence[Prediction]) -> float:
+        return sum(p.missed / p.energy for p in found) / len(found)
 
     def _back(self) -> None:
         """Return to the best weights: a rate that was too high for these scans has led astray."""
@@ -293,6 +323,15 @@ def _as_written(network: PosteriorDenoiser) -> PosteriorDenoiser:
         for parameter in rounded.priors.parameters():
             parameter.copy_(parameter.half().float())
     return _frozen(rounded)
+
+
+def _between(first: PosteriorDenoiser, best: PosteriorDenoiser, way: float) -> PosteriorDenoiser:
+    """Return the network that lies `way` of the way from the first to the best one."""
+    found = copy.deepcopy(first)
+    with torch.no_grad():
+        for mine, other in zip(found.parameters(), best.parameters(), strict=True):
+            mine.lerp_(other, way)
+    return found
 
 
 def _frozen(network: PosteriorDenoiser) -> PosteriorDenoiser:

@@ -26,7 +26,7 @@ from mrunfold.pipeline import ReconSettings, reconstruct
 from mrunfold.pipeline.adapt import adapt, adapt_problems, state_file
 from mrunfold.problem import Problem, rescale
 from mrunfold.protocols import NetworkSpec, PriorSpec
-from mrunfold.training.adapt import Adaptation, AdaptSettings, keep_out
+from mrunfold.training.adapt import WAYS, Adaptation, AdaptSettings, keep_out
 
 SPEC = NetworkSpec(blocks=2, shared=False, cg_iterations=3, prior=PriorSpec(widths=(8, 12), blocks=1))
 SHAPE = (72, 64)
@@ -158,7 +158,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(network, tmp_path):
 def test_where_it_gets_worse_it_goes_back_and_goes_on_more_slowly(network, monkeypatch):
     (held,), _ = keep_out([problem()], QUICK)
     run = Adaptation(network, [held], replace(QUICK, patience=2))
-    missed = iter((4.0, 3.0, 5.0, 2.0))
+    missed = iter((4.0, 3.0, 5.0, 2.0, *(9.0 for _ in WAYS)))
     monkeypatch.setattr(
         Adaptation, "predictions", lambda self, net: [Prediction(next(missed), 10.0, 0.1, 1.0)]
     )
@@ -169,6 +169,31 @@ def test_where_it_gets_worse_it_goes_back_and_goes_on_more_slowly(network, monke
     rounded = seen[8][1].state_dict()  # back at what was best at step 4, as it would be written
     assert all(torch.equal(v, v.half().float()) for k, v in rounded.items() if k.startswith("priors."))
     assert not all(torch.equal(v, rounded[k]) for k, v in seen[12][1].state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("missed", "way"),
+    [
+        ((8.0, 4.0, 7.0, 6.0, 5.0), 1.0),  # as far as it goes, nothing nearer is nearly as good
+        ((8.0, 4.0, 7.0, 4.3, 4.1), 0.5),  # of 4, 3.7 are gained half-way
+        ((8.0, 4.0, 5.0, 3.0, 3.4), 0.5),  # the best weights went too far
+    ],
+)
+def test_weights_stay_near_the_first_ones_where_most_is_gained_early(network, monkeypatch, missed, way):
+    (held,), _ = keep_out([problem()], QUICK)
+    run = Adaptation(network, [held], replace(QUICK, steps=4))
+    errors = iter(missed)
+    monkeypatch.setattr(
+        Adaptation, "predictions", lambda self, net: [Prediction(next(errors), 10.0, 0.1, 1.0)]
+    )
+    best = []
+    run.run(kept=lambda: best.append(run.best.state_dict()))
+    assert run.state.way == way
+    assert run.state.best == missed[{1.0: 1, 0.25: 2, 0.5: 3, 0.75: 4}[way]] / 10
+    first, found = network.state_dict(), run.best.state_dict()
+    name = "levels.mlp.2.weight"  # not rounded, as priors are
+    assert not torch.equal(best[-1][name], first[name])
+    torch.testing.assert_close(found[name], first[name].lerp(best[-1][name], way))
 
 
 def weights(folder, network):

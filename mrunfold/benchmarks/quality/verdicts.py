@@ -5,22 +5,26 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mrunfold.benchmarks import store
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.benchmarks.measured import rows_markdown
+from mrunfold.benchmarks.quality.conditions import Condition
 from mrunfold.benchmarks.quality.judge import Judge
 from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import get_method
 from mrunfold.methods.base import Method
 from mrunfold.methods.held_out import RIVAL, hold_out, verdict
+from mrunfold.networks.weights import load_weights
 from mrunfold.prepare import build_problem
 
-__all__ = ["CheckRow", "markdown", "measure", "summary"]
+__all__ = ["CheckRow", "load", "markdown", "measure", "save", "summary"]
 
 APART = 0.3  # dB: pairs of methods that differ less are not ranked
 DRAWS = 2000  # of the bootstrap over scans
@@ -33,7 +37,8 @@ class CheckRow:
 
     rss: PSNR of the root sum of squares over the object, dB; missed: energy of the held-out samples that was
     not predicted, one number a split; seconds: of the candidates on the whole scan, and of one split.
-    verdict: of the first candidate, from the first split.
+    verdict: of the first candidate, from the first split; condition: what was done to the scan; weights:
+    the start of their sha256.
     """
 
     data: str
@@ -44,6 +49,13 @@ class CheckRow:
     missed: tuple[tuple[float, ...], ...]
     verdict: str
     seconds: tuple[float, float]
+    condition: str = "plain"
+    weights: str = ""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells this row from the others."""
+        return self.condition, self.data, self.mask, self.accel, len(self.missed), self.weights
 
 
 def candidates(weights: str | None) -> dict[str, Method]:
@@ -57,37 +69,78 @@ def candidates(weights: str | None) -> dict[str, Method]:
 
 
 def measure(
-    slices: Iterable[FullSlice],
+    scans: Iterable[tuple[FullSlice, Condition]],
     kinds: Sequence[tuple[str, float]],
     *,
     weights: str | None = None,
     splits: int = 2,
     report: Callable[[CheckRow], None] = lambda row: None,
+    done: Sequence[CheckRow] = (),
 ) -> list[CheckRow]:
-    """Return a row for each slice and mask of which samples can be held out."""
+    """Return a row for each scan of which samples can be held out; each takes the next mask of `kinds`.
+
+    Rows of an earlier run in `done` are taken as they are; report gets each row when it is there.
+    """
     methods = candidates(weights)
+    digest = load_weights(weights)[1]["sha256"][:12]
+    known = {row.key: row for row in done}
     rows = []
-    for full in slices:
-        everything = np.ones(full.kspace.shape[-2:], bool)
-        for kind, accel in kinds:
-            mask = draw(kind, full.kspace.shape[-2:], accel, seed=0)
-            try:
-                problem = build_problem(full.kspace, full.header, mask, acquired=everything)
-                held = [hold_out(problem, split) for split in range(splits)]
-            except InputError as error:  # too small a centre, or too few lines: said, and left out
-                print(f"{full.name} {kind} R={accel:g}: {error}", flush=True)
-                continue
-            judge = Judge.of(full.kspace, problem)
-            began = time.perf_counter()
-            rss = tuple(judge.rss(method(problem).mean) for method in methods.values())
-            whole = time.perf_counter() - began
-            found = [[h.predicted(m(h.kept).mean) for m in methods.values()] for h in held]
-            each = (time.perf_counter() - began - whole) / splits
-            said = verdict(found[0][0], found[0][list(methods).index(RIVAL)])
-            missed = tuple(tuple(p.missed for p in split) for split in found)
-            rows.append(CheckRow(full.name, kind, accel, tuple(methods), rss, missed, said, (whole, each)))
-            report(rows[-1])
+    for (full, condition), (kind, accel) in zip(scans, itertools.cycle(kinds)):
+        key = (condition.name, full.name, kind, accel, splits, digest)
+        row = known.get(key) or _one(full, condition, (kind, accel), methods, splits, digest)
+        if row is None:
+            continue
+        rows.append(row)
+        report(row)
     return rows
+
+
+def _one(
+    full: FullSlice,
+    condition: Condition,
+    kind: tuple[str, float],
+    methods: dict[str, Method],
+    splits: int,
+    weights: str,
+) -> CheckRow | None:
+    changed = condition.change(full)
+    calibration = None if condition.calibration is None else condition.calibration(full)
+    size = changed.kspace.shape[-2:]
+    mask = draw(kind[0], size, kind[1], seed=0)
+    try:
+        problem = build_problem(
+            changed.kspace, changed.header, mask, acquired=np.ones(size, bool), calibration=calibration
+        )
+        held = [hold_out(problem, split) for split in range(splits)]
+    except InputError as error:  # too small a centre, or too few lines: said, and left out
+        print(f"{full.name} {kind[0]} R={kind[1]:g}: {error}", flush=True)
+        return None
+    judge = Judge.of((changed if condition.truth_too else full).kspace, problem)
+    began = time.perf_counter()
+    rss = tuple(judge.rss(method(problem).mean) for method in methods.values())
+    whole = time.perf_counter() - began
+    found = [[h.predicted(m(h.kept).mean) for m in methods.values()] for h in held]
+    each = (time.perf_counter() - began - whole) / splits
+    said = verdict(found[0][0], found[0][list(methods).index(RIVAL)])
+    missed = tuple(tuple(p.missed for p in split) for split in found)
+    return CheckRow(
+        full.name, *kind, tuple(methods), rss, missed, said, (whole, each), condition.name, weights
+    )
+
+
+def save(rows: Sequence[CheckRow], path: Path, earlier: Sequence[CheckRow] = ()) -> None:
+    """Write the rows, and those of an earlier run that they do not replace."""
+    store.save_rows(store.merged(rows, earlier, lambda row: row.key), path, **store.about("check"))
+
+
+def load(path: Path) -> list[CheckRow]:
+    """Read the rows that `save` wrote."""
+    return store.load_rows(path, _row, "check")[0]
+
+
+def _row(**values: Any) -> CheckRow:
+    values["missed"] = tuple(tuple(split) for split in values["missed"])
+    return CheckRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
@@ -111,12 +164,11 @@ def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
     return {
         "scans": len(rows),
         "pairs": int(count.sum()),
-        "auc": float(right.sum() / count.sum()),
+        "auc": float(right.sum() / max(count.sum(), 1)),
         "interval": [float(np.quantile(shares, q)) for q in (0.025, 0.975)],
         "loss": [float(np.mean(loss)), float(np.max(loss))],
         "first": [float(np.mean(first)), float(np.max(first))],
         "verdicts": {text: [len(v), int(np.sum(v))] for text, v in worse.items()},
-        "rows": [asdict(row) for row in rows],
     }
 
 
@@ -132,25 +184,25 @@ def _pairs(row: CheckRow) -> tuple[int, int]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return a summary as Markdown tables."""
-    low, high = found["interval"]
-    table = rows_markdown(
-        [
-            "scans",
-            "pairs",
-            "ranked right (95 % interval)",
-            "loss of the choice, mean / worst",
-            "of unfold always",
-        ],
-        [
-            [
-                str(found["scans"]),
-                str(found["pairs"]),
-                f"{found['auc']:.3f} ({low:.3f} to {high:.3f})",
-                f"{found['loss'][0]:.2f} / {found['loss'][1]:.2f} dB",
-                f"{found['first'][0]:.2f} / {found['first'][1]:.2f} dB",
-            ]
-        ],
-    )
-    said = [[text, str(n), str(worse)] for text, (n, worse) in found["verdicts"].items()]
+    """Return the rows of a file as Markdown tables: all scans, each condition, and the verdicts."""
+    rows = [_row(**dict(row)) for row in found["rows"]]
+    groups = {"all": rows}
+    for name in dict.fromkeys(row.condition for row in rows):
+        groups[name] = [row for row in rows if row.condition == name]
+    lines = [_line(name, summary(mine)) for name, mine in groups.items()]
+    head = ["scans", "n", "pairs", "ranked right (95 % interval)", "loss of the choice, mean / worst"]
+    table = rows_markdown([*head, "of unfold always"], lines)
+    said = [[text, str(n), str(worse)] for text, (n, worse) in summary(rows)["verdicts"].items()]
     return table + "\n" + rows_markdown(["verdict", "scans", "unfold truly worse than SENSE"], said)
+
+
+def _line(name: str, found: dict[str, Any]) -> list[str]:
+    low, high = found["interval"]
+    return [
+        name,
+        str(found["scans"]),
+        str(found["pairs"]),
+        f"{found['auc']:.3f} ({low:.3f} to {high:.3f})",
+        f"{found['loss'][0]:.2f} / {found['loss'][1]:.2f} dB",
+        f"{found['first'][0]:.2f} / {found['first'][1]:.2f} dB",
+    ]
