@@ -139,8 +139,9 @@ def load(path: Path) -> list[CheckRow]:
 
 
 def _row(**values: Any) -> CheckRow:
-    values["missed"] = tuple(tuple(split) for split in values["missed"])
-    return CheckRow(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    given["missed"] = tuple(tuple(split) for split in values["missed"])
+    return CheckRow(**given)
 
 
 def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
