@@ -23,6 +23,9 @@ METHOD_LINES = {
     "tv_isotropic": "isotropic total variation under any operator; for photographs",
     "plug_and_play": "data consistency and a trained denoiser in turn",
     "unfold": "Diff-Unfolding, the learned method: posterior mean, or samples (the default)",
+    "unet": "fastMRI's U-Net, with --weights (to compare with)",
+    "varnet": "fastMRI's E2E-VarNet, with --weights (to compare with)",
+    "modl": "MoDL, with --weights (to compare with)",
     "auto": "the method and weight that predict held-out samples best",
 }
 MASK_LINES = {
@@ -47,7 +50,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "method": (Text, None, "Method, see above, or package.module:Class; unfold by default."),
     "samples": (Whole, None, "Posterior samples to draw, for maps of standard deviation and quantiles."),
     "steps": (Whole, None, "Draw samples by the reverse process in so many noise levels, slower."),
-    "weights": (Text, None, "Weights of unfold: a name that ships, or a .safetensors file."),
+    "weights": (Text, None, "Weights: of unfold a name that ships, or a .safetensors file."),
     "param": (Optional[list[str]], None, "A parameter of the method, key=value; may be repeated."),  # noqa: UP045
     "slices": (Text, None, "Which slices: 0:3, ::2 or 0,4,-1; all by default."),
     "frames": (Text, None, "Which frames (echoes, repetitions, …): 0:3, ::2 or 0,4,-1; all by default."),

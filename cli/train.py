@@ -31,6 +31,10 @@ def train(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the trained stages instead of the protocol's.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Train each stage for so long instead, whatever the number of steps."),
+    ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start stage two from this .safetensors: a prior or a whole network.")
     ] = None,
@@ -56,7 +60,11 @@ def train(
 
     plan = load_protocol(protocol)
     stages = _stages(stage)
-    plan = plan.with_steps(**dict.fromkeys(stages, steps))
+    if steps is not None and minutes is not None:
+        raise InputError("--steps and --minutes both end a stage; give one of them")
+    if steps is not None and any(s and s.minutes for s in (plan.prior_stage, plan.unfold_stage)):
+        raise InputError(f"{plan.name} is trained for minutes; give --minutes instead of --steps")
+    plan = plan.with_steps(**dict.fromkeys(stages, steps)).with_minutes(**dict.fromkeys(stages, minutes))
     folder = out or Path("runs") / plan.name
 
     from mrunfold.training.run import TrainingSettings, choose_precision

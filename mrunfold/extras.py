@@ -14,6 +14,7 @@ EXTRAS = {
     "dask": "cluster",
     "deepinv": "bench",
     "distributed": "cluster",
+    "fastmri": "bench",
     "highdicom": "dicom",
     "lightning": "train",
     "lpips": "bench",

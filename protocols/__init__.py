@@ -1,5 +1,6 @@
 """Frozen, named experiments: TOML files beside this module, checked when they are read."""
 
+from mrunfold.protocols.peers import ModlSpec, PeerSpec, UnetSpec, VarNetSpec
 from mrunfold.protocols.training import (
     FOLDER,
     Blind,
@@ -23,11 +24,15 @@ __all__ = [
     "ImageSet",
     "Large",
     "Measurements",
+    "ModlSpec",
     "NetworkSpec",
+    "PeerSpec",
     "PriorSpec",
     "Scanner",
     "Stage",
     "TrainingProtocol",
+    "UnetSpec",
+    "VarNetSpec",
     "load_protocol",
     "protocol_names",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.protocols.peers import PeerSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -115,10 +117,12 @@ class Stage(_Frozen):
     over the last `cooldown` share of the steps; ema: decay of the averaged weights a step; clip: norm of the
     gradient; checkpointing: blocks are computed again in the backward pass instead of stored (stage two);
     loss: of stage two, "rms" or "relative", see mrunfold.training.stages.UnfoldStage;
-    optimiser: "muon" for convolutions, with Adam at `levels_rate` for the network of the levels, or "adam".
+    optimiser: "muon" for convolutions, with Adam at `levels_rate` for the network of the levels, or "adam";
+    minutes: of the training loop on one process; where they are given they end the stage, the learning rate
+    falls by the share of them that has passed, and `steps` is not looked at.
     """
 
-    steps: int = Field(ge=1)
+    steps: int = Field(default=0, ge=0)
     batch: int = Field(ge=1)
     sizes: Sizes
     learning_rate: float = Field(gt=0)
@@ -131,6 +135,13 @@ class Stage(_Frozen):
     ema: float = Field(default=0.998, ge=0, lt=1)
     clip: float = Field(default=1.0, gt=0)
     checkpointing: bool = False
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> Stage:
+        if self.steps < 1 and self.minutes is None:
+            raise ValueError("a stage has steps, at least 1, or minutes")
+        return self
 
 
 class Blind(_Frozen):
@@ -271,36 +282,73 @@ class Degradations(_Frozen):
 class TrainingProtocol(_Frozen):
     """Everything that training depends on besides the data folder.
 
-    degradations: for photographs; then `measurements`, which are of MRI, have no part in it.
+    degradations: for photographs; then `measurements`, which are of MRI, have no part in it; peer: the
+    network of others that `unfold_stage` trains in place of ours; it has neither `network` nor `prior_stage`.
+    Without `prior_stage` stage two of ours begins from nothing.
     """
 
     name: str
     seed: int
     images: tuple[ImageSet, ...]
-    network: NetworkSpec
-    prior_stage: Stage
+    network: NetworkSpec | None = None
+    prior_stage: Stage | None = None
     unfold_stage: Stage
     measurements: Measurements = Measurements()
     degradations: Degradations | None = None
     noise_levels: tuple[float, float] = (0.003, 1.0)
+    peer: PeerSpec | None = None
 
     @model_validator(mode="after")
     def _images_are_of_one_kind(self) -> TrainingProtocol:
         photos = self.degradations is not None
+        if self.network is None:
+            self._is_of_a_peer()
+            return self
         if photos and any(s.reader != "photo" for s in self.images):
             raise ValueError('degradations are of photographs: images need reader = "photo"')
         if (self.network.prior.kind == "real") != photos or (photos and self.network.prior.channels != 3):
             raise ValueError('photographs need a prior of kind "real" with 3 channels, MRI a "complex" one')
+        if self.peer is not None:
+            raise ValueError("a [peer] takes the place of [network]; leave one of them out")
         return self
 
-    def with_steps(self, prior: int | None = None, unfold: int | None = None) -> TrainingProtocol:
-        """Return the protocol with other numbers of steps; None keeps a stage's own."""
-        stages = {"prior_stage": prior, "unfold_stage": unfold}
-        changed = {
-            name: getattr(self, name).model_copy(update={"steps": steps})
-            for name, steps in stages.items()
-            if steps is not None
+    def _is_of_a_peer(self) -> None:
+        """Refuse what the networks of others have no use for: it would look as if it counted."""
+        if self.peer is None:
+            raise ValueError("a protocol has a [network], or the [peer] that is trained in its place")
+        m = self.measurements
+        unused = {
+            "prior_stage": self.prior_stage is not None,
+            "degradations": self.degradations is not None,
+            "noise_levels": "noise_levels" in self.model_fields_set and self.noise_levels != (0.003, 1.0),
+            "measurements.blind": m.blind is not None,
+            "measurements.fed_back": m.fed_back is not None,
+            "measurements.mean_fraction below 1": m.mean_fraction < 1,
+            "measurements.dropout above 0": m.dropout > 0,
+            "unfold_stage.optimiser muon": self.unfold_stage.optimiser == "muon",
+            "unfold_stage.checkpointing": self.unfold_stage.checkpointing,
         }
+        found = [name for name, there in unused.items() if there]
+        if found:
+            raise ValueError(f"the network {self.peer.kind} has no use for {', '.join(found)}; leave it out")
+        if m.scanner is None or any(s.reader == "kspace" for s in self.images):
+            raise ValueError("a [peer] is trained on simulated scans: it needs [measurements.scanner]")
+
+    def with_steps(self, **steps: int | None) -> TrainingProtocol:
+        """Return the protocol with other numbers of steps of its stages, prior and unfold; None keeps one."""
+        return self._with("steps", steps)
+
+    def with_minutes(self, **minutes: float | None) -> TrainingProtocol:
+        """Return the protocol with stages of so many minutes, prior and unfold; None keeps a stage's own."""
+        return self._with("minutes", minutes)
+
+    def _with(self, field: str, values: Mapping[str, float | None]) -> TrainingProtocol:
+        stages = {f"{stage}_stage": value for stage, value in values.items() if value is not None}
+        changed = {}
+        for name, value in stages.items():
+            stage = getattr(self, name)
+            if stage is not None:
+                changed[name] = stage.model_copy(update={field: value})
         return self.model_copy(update=changed)
 
     def digest(self) -> str:

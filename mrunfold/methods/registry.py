@@ -27,6 +27,9 @@ METHODS = Registry(
         "tv_isotropic": "mrunfold.methods.tv_isotropic:IsotropicTotalVariation",
         "plug_and_play": "mrunfold.methods.plug_and_play:PlugAndPlay",
         "unfold": "mrunfold.methods.unfold:Unfold",
+        "unet": "mrunfold.methods.peers:Unet",
+        "varnet": "mrunfold.methods.peers:VarNet",
+        "modl": "mrunfold.methods.peers:Modl",
         "auto": "mrunfold.methods.auto:Auto",
     },
 )

@@ -49,11 +49,12 @@ class Checkpoints(Callback):
             # A signal may reach one process only, or reach them at different steps.
             self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
         step = trainer.global_step
-        if self.stopped or step % self.every == 0 or step == module.settings.steps:
+        finished = module.finished(step)
+        if self.stopped or step % self.every == 0 or finished:
             trainer.save_checkpoint(self.file)
             if trainer.is_global_zero:
                 self.exported(module)
-        if self.stopped:
+        if self.stopped or finished:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -84,7 +85,7 @@ class Validate(Callback):
 
 
 class StepBar(Callback):
-    """A bar on a terminal's stderr: step, loss and the time left; nothing where stderr is not a terminal.
+    """A bar on a terminal's stderr: step or minutes, loss, time left; nothing where stderr is no terminal.
 
     Lightning's own bars count epochs, and show a wrong total for a run that was resumed in one.
     """
@@ -107,13 +108,17 @@ class StepBar(Callback):
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._bar.add_task("", total=module.settings.steps, completed=trainer.global_step, loss="…")
+        self._bar.add_task("", total=module.amount, completed=self._done(trainer, module), loss="…")
         self._bar.start()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         if self._bar is not None:
             loss = float(trainer.callback_metrics["loss"])
-            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step, loss=f"{loss:.4f}")
+            done = self._done(trainer, module)
+            self._bar.update(self._bar.task_ids[0], completed=done, loss=f"{loss:.4f}")
+
+    def _done(self, trainer: lightning.Trainer, module: Any) -> float:
+        return trainer.global_step if module.settings.minutes is None else round(module.minutes, 1)
 
     def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
         if self._bar is not None:

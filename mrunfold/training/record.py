@@ -19,11 +19,11 @@ FILE = "protocol.json"
 def claim_folder(out: Path, protocol: TrainingProtocol) -> None:
     """Write the protocol and its digest into `out`, or check that what is there allows to go on.
 
-    Only the numbers of steps may differ, and only grow; each number that was asked for is kept under
-    `history`.  Anything else is an InputError that names the field and what to do.
+    Only the numbers of steps, or minutes, may differ, and only grow; each number that was asked for is kept
+    under `history`.  Anything else is an InputError that names the field and what to do.
     """
     file = out / FILE
-    history: list[dict[str, int]] = []
+    history: list[dict[str, float]] = []
     if file.exists():
         try:
             held = json.loads(file.read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def claim_folder(out: Path, protocol: TrainingProtocol) -> None:
         _check(out, before, protocol)
         if before.digest() == protocol.digest():
             return
-    history.append({"prior": protocol.prior_stage.steps, "unfold": protocol.unfold_stage.steps})
+    history.append({stage: amount for stage, (amount, _) in _amounts(protocol).items()})
     content = {
         "digest": protocol.digest(),
         "history": history,
@@ -44,20 +44,38 @@ def claim_folder(out: Path, protocol: TrainingProtocol) -> None:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
+def _amounts(protocol: TrainingProtocol) -> dict[str, tuple[float, str]]:
+    """Return how long each stage is, and in what."""
+    stages = {"prior": protocol.prior_stage, "unfold": protocol.unfold_stage}
+    return {
+        name: (s.steps, "steps") if s.minutes is None else (s.minutes, "minutes")
+        for name, s in stages.items()
+        if s is not None
+    }
+
+
 def _check(out: Path, before: TrainingProtocol, now: TrainingProtocol) -> None:
-    steps = {"prior": now.prior_stage.steps, "unfold": now.unfold_stage.steps}
-    if before.with_steps(**steps).digest() != now.digest():
+    wanted = _amounts(now)
+    grown = before
+    for stage, (amount, unit) in wanted.items():
+        held = getattr(before, f"{stage}_stage")
+        if held is not None and (unit == "steps") == (held.minutes is None):
+            grown = (
+                grown.with_steps(**{stage: amount})
+                if unit == "steps"
+                else grown.with_minutes(**{stage: amount})
+            )
+    if grown.digest() != now.digest():
         changed = _first_difference(before.model_dump(mode="json"), now.model_dump(mode="json"))
         raise InputError(
             f"{out} holds a run of another protocol ({changed}); choose another `out`, or go on with the "
-            "protocol it was begun with (only the number of steps may grow)"
+            "protocol it was begun with (only the number of steps or minutes may grow)"
         )
-    for stage, count in steps.items():
-        old = getattr(before, f"{stage}_stage").steps
-        if count < old:
+    for stage, (old, unit) in _amounts(before).items():
+        if wanted[stage][0] < old:
             raise InputError(
-                f"{out} holds a run of {old} steps of stage {stage}, asked {count}; a run only grows: "
-                f"give `steps={old}` or more, or another `out`"
+                f"{out} holds a run of {old:g} {unit} of stage {stage}, asked {wanted[stage][0]:g}; a run "
+                f"only grows: give `{unit}={old:g}` or more, or another `out`"
             )
 
 
@@ -65,7 +83,11 @@ def _first_difference(before: object, now: object, at: str = "") -> str:
     """Return `field: was, is` of the first leaf that differs, other than a number of steps."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before | now:
-            if key != "steps" and before.get(key) != now.get(key):
+            if (
+                key != "steps"
+                and not (key == "minutes" and before.get(key) and now.get(key))
+                and before.get(key) != now.get(key)
+            ):
                 found = _first_difference(before.get(key), now.get(key), f"{at}.{key}".lstrip("."))
                 if found:
                     return found

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.extras import require
 from mrunfold.io.atomic import atomic_path
+from mrunfold.networks.peers import Peer
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.precision import has_bfloat16
-from mrunfold.networks.weights import save_weights
+from mrunfold.networks.weights import save_peer, save_weights
 from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.callbacks import Checkpoints, StepBar, Validate
 from mrunfold.training.curve import write_curve
@@ -30,7 +31,8 @@ from mrunfold.training.images import ImageBank
 from mrunfold.training.natural import NaturalPriorStage, NaturalUnfoldStage
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.record import claim_folder
-from mrunfold.training.stages import HeldBackLoss, PriorStage, TrainingStage, UnfoldStage
+from mrunfold.training.sampling import LINES, POINTS
+from mrunfold.training.stages import HeldBackLoss, PeerStage, PriorStage, TrainingStage, UnfoldStage
 
 __all__ = [
     "STAGES",
@@ -66,7 +68,7 @@ class TrainingSettings:
     workers: int = 0
     checkpoint_every: int = 100
     progress: bool = True
-    validate: Callable[[PosteriorDenoiser], float] | None = None
+    validate: Callable[[Any], float] | None = None
     validate_every: int = 100
     tensorboard: bool = False
 
@@ -98,7 +100,9 @@ def train(
 ) -> TrainingState:
     """Train what `protocol` describes in the folder `out`, from where a run in it stopped.
 
-    stages: "prior", "unfold" or both, in this order; init: weights that stage two starts from, of a prior
+    stages: "prior", "unfold" or both, in this order, of those that the protocol has; the network of others
+    (`protocol.peer`) has one, called by its kind, whatever `stages` says.  Without a prior stage, and without
+    `init`, stage two begins from nothing; init: weights that stage two starts from, of a prior
     or of a whole network, instead of `out`/prior.safetensors.  Writes `out`/{stage}.safetensors with the
     averaged weights, and per stage last.ckpt, ema.safetensors, the CSV log and loss.png.
     InputError: unknown stage, no images, no prior for stage two, another protocol in `out`.
@@ -107,24 +111,38 @@ def train(
     for stage in stages:
         if stage not in STAGES:
             raise InputError(f"unknown stage {stage!r}{did_you_mean(stage, STAGES)}")
+    stages = _of_protocol(protocol, stages)
+    if init is not None and protocol.peer is not None:
+        raise InputError(f"`init` is for our own network, not for {protocol.peer.kind}; leave it out")
     if init is not None and "prior" in stages:
         raise InputError("`init` takes the place of stage one; give `stage='unfold'` with it")
     if settings.tensorboard:
         require("tensorboardX", what="the TensorBoard log")
     bank = load_bank(data, protocol)
-    if settings.validate is None and "unfold" in stages and any(s.held_back for s in protocol.images):
+    if settings.validate is None and stages[-1] != "prior" and any(s.held_back for s in protocol.images):
         settings = replace(settings, validate=_held_back_loss(data, protocol))
     out.mkdir(parents=True, exist_ok=True)
     claim_folder(out, protocol)
     state = TrainingState("prior", 0, False, ())
-    for stage in (s for s in STAGES if s in stages):
+    for stage in stages:
         module = untrained(stage, protocol, bank, settings.workers)
-        if isinstance(module, UnfoldStage) and not (out / stage / "last.ckpt").exists():
+        begins = isinstance(module, UnfoldStage) and not (out / stage / "last.ckpt").exists()
+        if isinstance(module, UnfoldStage) and begins and (init or protocol.prior_stage is not None):
             start_from_file(module, init or out / "prior.safetensors")
         state = _fit(module, stage, out, settings, state.weights)
         if not state.finished:
             break
     return state
+
+
+def _of_protocol(protocol: TrainingProtocol, stages: Sequence[str]) -> tuple[str, ...]:
+    """Return the asked stages that the protocol has, in their order."""
+    if protocol.peer is not None:
+        return (protocol.peer.kind,)
+    found = tuple(s for s in STAGES if s in stages and getattr(protocol, f"{s}_stage") is not None)
+    if not found:
+        raise InputError(f"the protocol {protocol.name} has no stage prior; give `stage='unfold'`")
+    return found
 
 
 def _held_back_loss(data: Path, protocol: TrainingProtocol) -> HeldBackLoss | None:
@@ -144,7 +162,8 @@ def load_bank(data: Path, protocol: TrainingProtocol) -> ImageBank | PhotoBank:
     if protocol.degradations is None:
         scanner = protocol.measurements.scanner
         return ImageBank.load(data, protocol.images, scanner.coils if scanner is not None else "")
-    largest = max(protocol.prior_stage.sizes[1], protocol.unfold_stage.sizes[1])
+    stages = (protocol.prior_stage, protocol.unfold_stage)
+    largest = max(stage.sizes[1] for stage in stages if stage is not None)
     return PhotoBank.load(data, protocol.images, largest)
 
 
@@ -152,10 +171,14 @@ def untrained(
     stage: str, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0
 ) -> TrainingStage:
     """Return a stage whose first weights follow from the protocol's seed."""
-    mri, photo = (PriorStage, NaturalPriorStage) if stage == "prior" else (UnfoldStage, NaturalUnfoldStage)
+    mri: type[TrainingStage] = PriorStage if stage == "prior" else UnfoldStage
+    photo: type[TrainingStage] = NaturalPriorStage if stage == "prior" else NaturalUnfoldStage
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(protocol.seed)
-        return (mri if protocol.degradations is None else photo)(protocol, bank, workers=workers)
+        if protocol.peer is not None:
+            return PeerStage(protocol, bank, workers=workers)
+        made: Any = mri if protocol.degradations is None else photo
+        return made(protocol, bank, workers=workers)
 
 
 def start_from_file(module: UnfoldStage, file: Path) -> None:
@@ -202,13 +225,17 @@ def _fit(
     folder.mkdir(exist_ok=True)
     keeper = Checkpoints(last, settings.checkpoint_every, lambda m: _export(m, folder / "ema.safetensors"))
     callbacks: list[Callback] = []
-    if settings.validate is not None and isinstance(module, UnfoldStage):
-        callbacks.append(Validate(settings.validate, settings.validate_every))  # type: ignore[arg-type]
+    if settings.validate is not None and not isinstance(module, PriorStage | NaturalPriorStage):
+        callbacks.append(Validate(settings.validate, settings.validate_every))
     callbacks.append(keeper)
     if settings.progress:
         callbacks.append(StepBar(f"stage {stage}"))
     trainer = _trainer(module, folder, callbacks, settings)
-    _check_reached(last, module.settings.steps, stage)
+    reached = _reached(last, module, stage)
+    if module.settings.minutes is not None and trainer.world_size > 1:
+        raise InputError("minutes end a stage of one process; give `steps` to more than one, or `devices=1`")
+    if reached is not None and module.settings.minutes is not None and reached[1] >= module.amount:
+        return _written(stage, reached[0], out, done)
     try:
         with warnings.catch_warnings():
             # Batches are numbered, so the loader goes on where the checkpoint was, in any number of workers.
@@ -220,15 +247,21 @@ def _fit(
         if trainer.is_global_zero:
             write_curve(folder / "log", folder / "loss.png", f"{module.protocol.name}: stage {stage}")
     step = trainer.global_step
-    finished = step >= module.settings.steps
-    if finished:
-        if trainer.is_global_zero:
-            _export(module, folder / "ema.safetensors")
-            with atomic_path(out / f"{stage}.safetensors") as part:
-                shutil.copyfile(folder / "ema.safetensors", part)
-        trainer.strategy.barrier()  # stage two of every process reads the file
-        done = (*done, out / f"{stage}.safetensors")
-    return TrainingState(stage, step, finished, done)
+    if not module.finished(step):
+        return TrainingState(stage, step, False, done)
+    state = TrainingState(stage, step, True, (*done, out / f"{stage}.safetensors"))
+    if trainer.is_global_zero:
+        _export(module, folder / "ema.safetensors")
+        state = _written(stage, step, out, done)
+    trainer.strategy.barrier()  # stage two of every process reads the file
+    return state
+
+
+def _written(stage: str, step: int, out: Path, done: tuple[Path, ...]) -> TrainingState:
+    """Copy the averaged weights of a stage that is done beside the run."""
+    with atomic_path(out / f"{stage}.safetensors") as part:
+        shutil.copyfile(out / stage / "ema.safetensors", part)
+    return TrainingState(stage, step, True, (*done, out / f"{stage}.safetensors"))
 
 
 def _trainer(
@@ -249,7 +282,7 @@ def _trainer(
         loggers.append(TensorBoardLogger(folder, name="tensorboard"))
     try:
         return lightning.Trainer(
-            max_steps=module.settings.steps,
+            max_steps=module.most_steps,
             gradient_clip_val=module.settings.clip,
             logger=loggers,
             callbacks=callbacks,
@@ -264,15 +297,18 @@ def _trainer(
         raise InputError(f"cannot train with {asked}: {' '.join(str(error).split())}") from error
 
 
-def _check_reached(last: Path, steps: int, stage: str) -> None:
+def _reached(last: Path, module: TrainingStage, stage: str) -> tuple[int, float] | None:
+    """Return the step and the minutes of the checkpoint, None without one; InputError beyond the steps."""
     if not last.exists():
-        return
-    reached = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-    if reached > steps:
+        return None
+    held = torch.load(last, map_location="cpu", weights_only=True, mmap=True)
+    step = int(held["global_step"])
+    if step > module.most_steps:
         raise InputError(
-            f"{last} is already at step {reached} of stage {stage}, asked {steps}; "
-            f"give `steps={reached}` or more"
+            f"{last} is already at step {step} of stage {stage}, asked {module.most_steps}; "
+            f"give `steps={step}` or more"
         )
+    return step, float(held.get("minutes", 0.0))
 
 
 def _export(module: TrainingStage, path: Path) -> None:
@@ -282,10 +318,17 @@ def _export(module: TrainingStage, path: Path) -> None:
         "protocol": protocol.name,
         "protocol_digest": protocol.digest(),
         "step": str(module.global_step),
+        "minutes": f"{module.minutes:.2f}",
         "torch": torch.__version__,
         "images": json.dumps({s.pattern: s.licence for s in protocol.images}),
+        "range": json.dumps(_range(protocol)),
     }
     network: nn.Module = module.averaged
+    if isinstance(network, Peer):
+        assert protocol.peer is not None
+        save_peer(path, network, protocol.peer, metadata)
+        return
+    assert protocol.network is not None
     if isinstance(network, PosteriorDenoiser):
         save_weights(path, network, protocol.network, metadata)
         return
@@ -294,3 +337,13 @@ def _export(module: TrainingStage, path: Path) -> None:
     state: dict[str, Tensor] = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     with atomic_path(path) as part:
         save_file(state, part, {"prior": protocol.network.prior.model_dump_json(), **metadata})
+
+
+def _range(protocol: TrainingProtocol) -> dict[str, Any]:
+    """Return which scans training shows: kinds of masks, least and most acceleration and coils."""
+    if protocol.degradations is not None:
+        return {}
+    m = protocol.measurements
+    points = 0.5 if m.points is None else m.points
+    masks = (*(LINES if points < 1 else ()), *(POINTS if points > 0 else ()))
+    return {"masks": masks, "accelerations": m.accelerations, "coils": m.coils}

@@ -33,12 +33,13 @@ FURTHEST = 2  # pixels by which maps are displaced
 class Scan:
     """A scan before its scale is chosen.
 
-    target: the fully sampled scan, noise included, combined with the maps, (set, y, x); measured: k-space
-    (coil, y, x), zero where nothing was acquired; maps: those that A is given, (set, coil, y, x); mask:
-    (y, x); sigma: the noise level that is told.
+    target: the fully sampled scan, noise included, combined with the maps, (set, y, x); rss: its root sum of
+    squares over coils, real (1, y, x); measured: k-space (coil, y, x), zero where nothing was acquired; maps:
+    those that A is given, (set, coil, y, x); mask: (y, x); sigma: the noise level that is told.
     """
 
     target: Tensor
+    rss: Tensor
     measured: Tensor
     maps: Tensor
     mask: Tensor
@@ -85,8 +86,9 @@ def draw_scan(
         mask = mask * half
     measured = with_spikes(displaced_lines(full, scanner, generator), mask, scanner, generator) * mask
     maps = _maps(measurements, measured, mask, sensitivities, k, sets, generator)
-    target = (maps.conj() * ifft2c(full)).sum(dim=1)
-    return Scan(target, measured, maps, mask, sigma)
+    images = ifft2c(full)
+    rss = torch.linalg.vector_norm(images, dim=0, keepdim=True)
+    return Scan((maps.conj() * images).sum(dim=1), rss, measured, maps, mask, sigma)
 
 
 def _coil_images(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,8 @@ class TrainingProblem:
 
     x: target (batch, 1, y, x); x_t: state, zero where sigma_t = ∞; sigma_t, sigma_y: (batch,);
     y: (batch, coil, y, x); A: its operator; fed_back: integer (), network evaluations whose mean the items
-    with σ_t = ∞ are to begin at, 0 for none.
+    with σ_t = ∞ are to begin at, 0 for none; rss: root sum of squares of the full data's coils, real
+    (batch, 1, y, x), of scans that `Scanner` describes, else None.
     """
 
     x: Tensor
@@ -40,9 +42,12 @@ class TrainingProblem:
     A: LinearOperator
     sigma_y: Tensor
     fed_back: Tensor = field(default_factory=lambda: torch.tensor(0))
+    rss: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TrainingProblem:
-        return TrainingProblem(*(getattr(self, f.name).to(device) for f in fields(self)))
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {n: value.to(device) for n, value in held.items() if value is not None}
+        return TrainingProblem(**moved)
 
 
 def draw_problem(
@@ -98,9 +103,10 @@ def _draw_scanned(
         ]
     )
     item = (slice(None), None, None, None)
-    return _with_state(
+    drawn = _with_state(
         x * (height / scale)[item], y * height[item], A, sigma_y * height, measurements, generator
     )
+    return replace(drawn, rss=torch.stack([s.rss for s in scans]) * (height / scale)[item])
 
 
 def _with_state(

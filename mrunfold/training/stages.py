@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mrunfold.diffusion import complex_noise_like
+from mrunfold.errors import InputError
+from mrunfold.networks.peers import Peer, build_peer
 from mrunfold.networks.posterior import SIGMA_OF_MEAN, PosteriorDenoiser
 from mrunfold.networks.prior import build_prior
 from mrunfold.protocols import Stage, TrainingProtocol
@@ -27,8 +30,19 @@ from mrunfold.training.sampling import draw_size
 from mrunfold.training.scenes import random_image
 from mrunfold.training.simulate import TrainingProblem, draw_problem
 
-__all__ = ["HeldBackLoss", "PriorStage", "TrainingStage", "UnfoldStage", "unfold_loss"]
+__all__ = [
+    "HeldBackLoss",
+    "PeerStage",
+    "PriorStage",
+    "TrainingStage",
+    "UnfoldStage",
+    "peer_loss",
+    "unfold_loss",
+]
 
+ENDLESS = (
+    1 << 27
+)  # steps of a stage that time ends; the seeds of its batches stay apart from other protocols'
 ERROR_MIN = 0.005  # of images of height about 1
 
 
@@ -37,7 +51,7 @@ class _Batches(IterableDataset):
 
     def __init__(self, stage: TrainingStage, first: int) -> None:
         self.draw, self.seed = stage.draw, stage.protocol.seed
-        self.first, self.steps = first, stage.settings.steps
+        self.first, self.steps = first, stage.most_steps
         self.rank, self.world = stage.global_rank, stage.trainer.world_size
 
     def __len__(self) -> int:
@@ -86,8 +100,36 @@ class TrainingStage(lightning.LightningModule):
         super().__init__()
         self.protocol, self.settings, self.workers = protocol, settings, workers
         self.bank: Any = bank  # the one that fits the protocol's images
-        # The step at which this plan began, the share of the full rate there, and the steps it is for.
-        self.plan: tuple[int, float, int] = (0, 0.0, settings.steps)
+        # The step at which this plan began, the share of the full rate there, and the steps or minutes it is
+        # for.
+        self.plan: tuple[int, float, float] = (0, 0.0, self.amount)
+        self._before = 0.0  # minutes of earlier parts of the run
+        self._began: float | None = None  # when this part began
+
+    @property
+    def amount(self) -> float:
+        """What the stage is for: its minutes where they are given, else its steps."""
+        return self.settings.steps if self.settings.minutes is None else self.settings.minutes
+
+    @property
+    def most_steps(self) -> int:
+        """The number of steps that ends the stage; one that is never reached where time ends it."""
+        return self.settings.steps if self.settings.minutes is None else ENDLESS
+
+    @property
+    def minutes(self) -> float:
+        """Minutes that the training loop has run, those before it was resumed included."""
+        return self._before + (0.0 if self._began is None else (time.monotonic() - self._began) / 60)
+
+    def finished(self, step: int) -> bool:
+        """Return whether all is done that was asked, after so many steps."""
+        return step >= self.settings.steps if self.settings.minutes is None else self.minutes >= self.amount
+
+    def on_train_start(self) -> None:
+        self._began = time.monotonic()
+
+    def on_train_end(self) -> None:
+        self._before, self._began = self.minutes, None
 
     def _average(self) -> None:
         self.ema = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema))
@@ -118,10 +160,12 @@ class TrainingStage(lightning.LightningModule):
 
         Until the cool-down it does not depend on the number of steps, so a run that is given more before
         then is the longer run; one that is given more later climbs back from the rate it had, over `warmup`.
+        Of a stage that time ends, the cool-down goes by the minutes that have passed.
         """
         s = self.settings
-        first, before, steps = self.plan
-        cool = max(0.0, (step - (1 - s.cooldown) * steps) / (s.cooldown * steps))
+        first, before, amount = self.plan
+        passed = step if s.minutes is None else self.minutes
+        cool = max(0.0, (passed - (1 - s.cooldown) * amount) / (s.cooldown * amount))
         shape = s.final_fraction + (1 - s.final_fraction) * 0.5 * (1 + math.cos(math.pi * min(1.0, cool)))
         climbed = min(1.0, (step - first + 1) / s.warmup)
         return before + (shape - before) * climbed
@@ -137,19 +181,23 @@ class TrainingStage(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["plan"] = list(self.plan)
+        checkpoint["minutes"] = self.minutes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        first, before, steps = checkpoint.get("plan", (0, 0.0, 0))
-        if steps != self.settings.steps:
+        first, before, amount = checkpoint.get("plan", (0, 0.0, 0))
+        if amount != self.amount:
             schedule = checkpoint["lr_schedulers"][0]
             first, before = checkpoint["global_step"], schedule["_last_lr"][0] / schedule["base_lrs"][0]
-        self.plan = (int(first), float(before), self.settings.steps)
+        self.plan = (int(first), float(before), self.amount)
+        self._before = float(checkpoint.get("minutes", 0.0))
 
 
 class PriorStage(TrainingStage):
     """Stage one: R_θ(x₀ + τ·ε, τ) ≈ x₀, loss ‖R − x₀‖ / (τ·√n) per item, τ log-uniform."""
 
     def __init__(self, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0) -> None:
+        assert protocol.prior_stage is not None
+        assert protocol.network is not None
         super().__init__(protocol, protocol.prior_stage, bank, workers)
         self.network = build_prior(protocol.network.prior)
         self._average()
@@ -189,6 +237,7 @@ class UnfoldStage(TrainingStage):
         prior: dict[str, Tensor] | None = None,
         workers: int = 0,
     ) -> None:
+        assert protocol.network is not None
         super().__init__(protocol, protocol.unfold_stage, bank, workers)
         network = PosteriorDenoiser.from_spec(protocol.network, protocol.unfold_stage.checkpointing)
         if prior is not None:
@@ -203,6 +252,35 @@ class UnfoldStage(TrainingStage):
         loss = unfold_loss(self.network, batch.to(self.device), self.settings.loss)
         self.log("loss", loss, prog_bar=True)
         return loss
+
+
+class PeerStage(TrainingStage):
+    """A network of others on the scans of stage two, none with a state: the loss of its own target."""
+
+    network: Peer
+
+    def __init__(self, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0) -> None:
+        assert protocol.peer is not None
+        super().__init__(protocol, protocol.unfold_stage, bank, workers)
+        self.network = build_peer(protocol.peer)
+        self._average()
+
+    def draw(self, generator: torch.Generator) -> Any:
+        return draw_problem(self.bank, self.protocol.measurements, self.settings, generator)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        loss = peer_loss(self.network, batch.to(self.device), self.settings.loss)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+
+def peer_loss(network: Peer, b: TrainingProblem, kind: str) -> Tensor:
+    """Return the loss of a batch, "rms" or "relative" as UnfoldStage has them for σ_t = ∞."""
+    target = b.rss if network.target == "rss" else b.x
+    if target is None:
+        raise InputError("these scans have no root sum of squares to train on; give the protocol a scanner")
+    error = (network(b.y, b.A) - target).abs().square().mean(dim=(-3, -2, -1)).sqrt()
+    return (torch.log1p(error / ERROR_MIN) if kind == "relative" else error).mean()
 
 
 def unfold_loss(network: PosteriorDenoiser, b: TrainingProblem, kind: str) -> Tensor:
@@ -240,7 +318,7 @@ class HeldBackLoss:
         self.protocol, self.bank, self.count = protocol, bank, batches
         self._batches: list[TrainingProblem] = []
 
-    def __call__(self, network: PosteriorDenoiser) -> float:
+    def __call__(self, network: PosteriorDenoiser | Peer) -> float:
         stage, measurements = (
             self.protocol.unfold_stage,
             self.protocol.measurements.model_copy(update={"blind": None}),
@@ -250,5 +328,9 @@ class HeldBackLoss:
             self._batches.append(draw_problem(self.bank, measurements, stage, generator))
         device = next(network.parameters()).device
         with torch.no_grad():
-            losses = [float(unfold_loss(network, b.to(device), stage.loss)) for b in self._batches]
+            losses = [float(_loss(network, b.to(device), stage.loss)) for b in self._batches]
         return sum(losses) / len(losses)
+
+
+def _loss(network: PosteriorDenoiser | Peer, b: TrainingProblem, kind: str) -> Tensor:
+    return peer_loss(network, b, kind) if isinstance(network, Peer) else unfold_loss(network, b, kind)

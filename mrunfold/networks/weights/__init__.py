@@ -8,16 +8,28 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
+from torch import Tensor
 
 from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
+from mrunfold.networks.peers import Peer, build_peer
 from mrunfold.networks.posterior import PosteriorDenoiser
-from mrunfold.protocols import NetworkSpec
+from mrunfold.protocols import NetworkSpec, PeerSpec
 
-__all__ = ["DEFAULT_WEIGHTS", "load_weights", "save_weights", "weights_digest", "weights_file"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "load_peer",
+    "load_weights",
+    "save_peer",
+    "save_weights",
+    "weights_digest",
+    "weights_file",
+]
 
 FOLDER = Path(__file__).parent
 DEFAULT_WEIGHTS = "mri-wide"
+PEER_VERSION = "1"  # of what a file with the network of others holds
 
 
 def weights_digest(path: Path) -> str:
@@ -77,26 +89,82 @@ def load_weights(name_or_file: str | Path | None = None) -> tuple[PosteriorDenoi
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> tuple[PosteriorDenoiser, dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = weights_file(name)
     digest = weights_digest(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+        metadata, state = _content(path)
+        if "peer" in metadata:
+            raise InputError(f"{path.name} holds a network of {metadata.get('kind')}; give that as `method`")
         spec = NetworkSpec.model_validate_json(metadata["network"])
         with torch.device("meta"):  # takes no memory: a header can declare any size
             network = PosteriorDenoiser.from_spec(spec)
         network.load_state_dict(state, assign=True)
         network.to(memory_format=torch.channels_last)
     except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(
-            f"{path.name} does not hold a network of this version ({reason}); train again, or use the "
-            "mrunfold that made it"
-        ) from None
+        raise _unreadable(path, error) from None
     network.eval().requires_grad_(False)
+    _check_finite(path, state)
+    return network, {**metadata, "sha256": digest, "file": path.name}
+
+
+def save_peer(path: Path, network: Peer, spec: PeerSpec, metadata: dict[str, str] | None = None) -> None:
+    """Write a network of others in half precision with its specification, whole or not at all."""
+    from safetensors.torch import save_file
+
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    said = {"peer": spec.model_dump_json(), "kind": spec.kind, "version": PEER_VERSION, **(metadata or {})}
+    with atomic_path(path) as part:
+        save_file(state, part, said)
+
+
+@lru_cache(maxsize=4)
+def load_peer(kind: str, file: str) -> tuple[Peer, dict[str, str]]:
+    """Return a network of others in evaluation mode, and what its file says of it, its sha256 included.
+
+    kind: which network the file must hold, else InputError, as for a version that this program does not know.
+    """
+    from safetensors import SafetensorError
+
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"no weights {file}; train them with `mrunfold train mri-{kind}`")
+    try:
+        metadata, state = _content(path)
+        found = metadata.get("kind", "unfold")
+        if found != kind:
+            raise InputError(
+                f"{path.name} holds a network of {found}, not of {kind}; give `method={found!r}`"
+            )
+        if metadata.get("version") != PEER_VERSION:
+            raise ValueError(f"version {metadata.get('version')} of its format, known is {PEER_VERSION}")
+        network = build_peer(TypeAdapter(PeerSpec).validate_json(metadata["peer"]))
+        network.load_state_dict(state)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    network.eval().requires_grad_(False)
+    _check_finite(path, state)
+    return network, {**metadata, "sha256": weights_digest(path), "file": path.name}
+
+
+def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return what a safetensors file says of itself, and its tensors as float32."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        return metadata, {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return InputError(
+        f"{path.name} does not hold a network of this version ({reason}); train again, or use the "
+        "mrunfold that made it"
+    )
+
+
+def _check_finite(path: Path, state: dict[str, Tensor]) -> None:
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise InputError(f"{path.name} holds values that are not finite; train again or take another file")
-    return network, {**metadata, "sha256": digest, "file": path.name}
