@@ -159,7 +159,7 @@ def table(
 ) -> None:
     """Print what benchmarks measured as Markdown tables, or fill a page with them.
 
-    Of: quality, compression, seen, optimiser, adapt, methods, speed, recon, cost, scaling, compile.
+    Of: quality, learned, compression, seen, optimiser, adapt, methods, speed, recon, cost, scaling, compile.
     """
     from mrunfold.benchmarks import tables
     from mrunfold.errors import InputError

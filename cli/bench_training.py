@@ -1,7 +1,8 @@
-"""The commands of `mrunfold bench` about training: optimisers, what was seen, calibration windows, noise."""
+"""The commands of `mrunfold bench` about training: optimisers, images seen, windows, noise, learned peers."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -109,4 +110,42 @@ def noise(
     finish(found, markdown(found), out)
 
 
-COMMANDS = (optimiser, seen, windows, noise)
+def learned(
+    data: Annotated[list[Path], typer.Argument(help="Fully sampled data, as for `quality`.")],
+    weights: Annotated[
+        list[Path], typer.Option(help="Weights to compare, whose file tells the method; repeatable.")
+    ],
+    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
+    slices: Annotated[int | None, typer.Option(min=1, help="Slices of each DATA, spread over it.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Masks of each kind.")] = 1,
+    coils: Annotated[int, typer.Option(min=1, help="Simulated coils, of images.")] = 8,
+    shading: Annotated[float | None, typer.Option(min=1.01, help="As `quality`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON of rows; with the same file a run goes on.")] = None,
+) -> None:
+    """Compare learned networks, VarNet, U-Net, MoDL and ours, within and outside of their training."""
+    from mrunfold.benchmarks.datasets import full_slices
+    from mrunfold.benchmarks.quality.learned import LearnedRow, contestants, load, measure, save, tables
+    from mrunfold.cli.bench_evidence import mask_of, spread
+
+    networks = contestants(weights)
+    masks = [mask_of(text) for text in mask or ["random:4", "poisson:8"]]
+    found = [p for path in data for p in spread(list(full_slices(path, coils, shading=shading)), slices)]
+    earlier = load(out) if out is not None and out.exists() else []
+    so_far: list[LearnedRow] = []
+
+    def report(row: LearnedRow) -> None:
+        so_far.append(row)
+        if out is not None:
+            save(so_far, out, earlier)
+        outside = "" if not row.outside else f", outside training by {', '.join(row.outside)}"
+        print(
+            f"{row.data} {row.coils} coils {row.mask} R={row.accel:g} seed {row.seed} {row.method}: "
+            f"{row.psnr:.2f} dB, RSS {row.rss:.2f} dB, {row.seconds:.2f} s{outside}",
+            flush=True,
+        )
+
+    rows = measure(found, masks, networks, seeds=range(seeds), report=report, done=earlier)
+    print("\n" + "\n".join(tables({"rows": [asdict(row) for row in rows]})))
+
+
+COMMANDS = (optimiser, seen, windows, noise, learned)

@@ -12,6 +12,7 @@ from mrunfold.cli.options import MAX_THREADS
 from mrunfold.errors import InputError
 
 if TYPE_CHECKING:
+    from mrunfold.protocols import TrainingProtocol
     from mrunfold.training.run import TrainingState
 
 __all__ = ["train"]
@@ -21,19 +22,18 @@ INTERRUPTED = 130
 
 def train(
     protocol: Annotated[
-        str, typer.Argument(help="A name, mri-compact, natural-compact and so on, or your own .toml.")
+        str, typer.Argument(help="A name, as mri-compact, or your own .toml.")
     ] = "mri-compact",
-    data: Annotated[
-        Path, typer.Option(help="Folder in which the protocol's patterns are looked for.")
-    ] = Path("data"),
+    data: Annotated[Path, typer.Option(help="Folder below which the protocol's patterns lie.")] = Path(
+        "data"
+    ),
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/PROTOCOL.")] = None,
     stage: Annotated[str, typer.Option(help="prior (stage one), unfold (stage two) or all.")] = "all",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the trained stages instead of the protocol's.")
     ] = None,
     minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Train each stage for so long instead, whatever the number of steps."),
+        float | None, typer.Option(min=0.01, help="Train each stage for so long instead.")
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Start stage two from this .safetensors: a prior or a whole network.")
@@ -58,13 +58,8 @@ def train(
     from mrunfold.cli.console import note
     from mrunfold.protocols import load_protocol
 
-    plan = load_protocol(protocol)
     stages = _stages(stage)
-    if steps is not None and minutes is not None:
-        raise InputError("--steps and --minutes both end a stage; give one of them")
-    if steps is not None and any(s and s.minutes for s in (plan.prior_stage, plan.unfold_stage)):
-        raise InputError(f"{plan.name} is trained for minutes; give --minutes instead of --steps")
-    plan = plan.with_steps(**dict.fromkeys(stages, steps)).with_minutes(**dict.fromkeys(stages, minutes))
+    plan = _lasting(load_protocol(protocol), stages, steps, minutes)
     folder = out or Path("runs") / plan.name
 
     from mrunfold.training.run import TrainingSettings, choose_precision
@@ -92,6 +87,17 @@ def _stages(stage: str) -> tuple[str, ...]:
     if stage not in ("prior", "unfold", "all"):
         raise InputError(f"--stage is prior, unfold or all, got {stage!r}")
     return ("prior", "unfold") if stage == "all" else (stage,)
+
+
+def _lasting(
+    plan: TrainingProtocol, stages: tuple[str, ...], steps: int | None, minutes: float | None
+) -> TrainingProtocol:
+    """Return the protocol with the length of its stages that was asked for."""
+    if steps is not None and minutes is not None:
+        raise InputError("--steps and --minutes both end a stage; give one of them")
+    if steps is not None and any(s and s.minutes for s in (plan.prior_stage, plan.unfold_stage)):
+        raise InputError(f"{plan.name} is trained for minutes; give --minutes instead of --steps")
+    return plan.with_steps(**dict.fromkeys(stages, steps)).with_minutes(**dict.fromkeys(stages, minutes))
 
 
 def _take_threads(threads: int | None) -> None:

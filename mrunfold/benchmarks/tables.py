@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mrunfold.benchmarks.quality import adapted, compression, draws, optimiser, seen, verdicts
+from mrunfold.benchmarks.quality import adapted, compression, draws, learned, optimiser, seen, verdicts
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling, serve
 from mrunfold.benchmarks.speed import stages as speed
@@ -77,6 +77,8 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
     try:
         if found["bench"] == "speed":
             return speed.tables(found)
+        if found["bench"] == "learned":
+            return learned.tables(found)
         known = {
             "methods": methods.markdown,
             "scaling": scaling.markdown,

@@ -132,7 +132,7 @@ class Modl(Peer):
         self.iterations, self.cg_iterations = iterations, cg_iterations
         widths = [2, *[features] * (layers - 1), 2]
         convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths)]
-        nn.init.zeros_(convolutions[-1].weight)  # D_w begins as the identity
+        nn.init.zeros_(convolutions[-1].weight)  # D_w begins as the identity, but for a constant
         parts: list[nn.Module] = [convolutions[0]]
         for convolution in convolutions[1:]:
             parts += [nn.ReLU(), convolution]
