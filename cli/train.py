@@ -21,12 +21,8 @@ INTERRUPTED = 130
 
 
 def train(
-    protocol: Annotated[
-        str, typer.Argument(help="A name, as mri-compact, or your own .toml.")
-    ] = "mri-compact",
-    data: Annotated[Path, typer.Option(help="Folder below which the protocol's patterns lie.")] = Path(
-        "data"
-    ),
+    protocol: Annotated[str, typer.Argument(help="A name, or your own .toml.")] = "mri-compact",
+    data: Annotated[Path, typer.Option(help="Folder where the protocol's patterns are.")] = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/PROTOCOL.")] = None,
     stage: Annotated[str, typer.Option(help="prior (stage one), unfold (stage two) or all.")] = "all",
     steps: Annotated[
