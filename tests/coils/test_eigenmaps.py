@@ -16,7 +16,9 @@ from mrunfold.phantoms.coils import simulated_maps
 TORCH, SIGPY = EspiritSettings(backend="torch"), EspiritSettings(backend="sigpy")
 
 
-def agreement(kspace: np.ndarray, mask: np.ndarray, **settings) -> tuple[float, float]:
+def agreement(
+    kspace: np.ndarray, mask: np.ndarray, iterations: int | None = None, **settings
+) -> tuple[float, float]:
     """Return the least |⟨ours, SigPy's⟩| of the object's pixels, and the share that only one support has.
 
     In the air two eigenvalues can be equal, and the maps any mixture of theirs.
@@ -31,8 +33,8 @@ def agreement(kspace: np.ndarray, mask: np.ndarray, **settings) -> tuple[float, 
                    for sides in ((side, side), block.shape[1:]))  # fmt: skip
     square[:, there[0], there[1]] = block[:, here[0], here[1]]
     ours, theirs = (
-        maps_from_block(square, mask.shape, EspiritSettings(backend=backend, **settings))[0]
-        for backend in ("torch", "sigpy")
+        maps_from_block(square, mask.shape, EspiritSettings(backend=backend, **settings, **more))[0]
+        for backend, more in (("torch", {}), ("sigpy", {"max_iterations": iterations}))
     )
     kept, there = (np.abs(maps).sum(axis=0) > 0 for maps in (ours, theirs))
     overlap = np.abs((ours.conj() * theirs).sum(axis=0))
@@ -86,7 +88,7 @@ def test_maps_are_sigpys_on_real_scans(name: str, region: tuple[int, int], share
     kspace = next(iter(full_slices(path))).kspace
     # With few lines the two largest eigenvalues are close: SigPy's 100 steps leave 0.94 of the exact vector.
     mask = centre((kspace.shape[1], kspace.shape[2]), *region)
-    overlap, differing = agreement(kspace, mask, max_iterations=100 if min(region) == 24 else 800)
+    overlap, differing = agreement(kspace, mask, iterations=100 if min(region) == 24 else 800)
     assert overlap > 0.999
     assert differing < 0.01
 
@@ -104,6 +106,26 @@ def test_maps_at_32_coils_and_a_large_matrix_are_the_dense_eigenvectors():
         assert float(value[0, y, x]) == pytest.approx(values[-1], rel=1e-3)
         if values[-1] > 0.9:
             assert abs(np.vdot(vectors[:, -1], maps[0, :, y, x].numpy())) == pytest.approx(1, abs=1e-4)
+
+
+def test_maps_between_the_grid_of_splines_are_the_dense_eigenvectors():
+    """A matrix larger than the grid: pixels of the object against `numpy.linalg.eigh`, and the support."""
+    shape = (230, 208)
+    kspace, _, support = scan(shape, 6)
+    window = torch.from_numpy(kspace[:, 103:127, 92:116])
+    kernels = covariance_kernels(window, 6, 0.02)
+    maps, value = (part[0].numpy() for part in eigen_maps(kernels, shape))
+    places = [np.arange(1, n, 3) for n in shape]
+    waves = [np.exp(2j * np.pi * np.outer(r - n // 2, np.arange(-5, 6)) / n)
+             for r, n in zip(places, shape, strict=True)]  # fmt: skip
+    covariance = np.einsum("cdij,yi,xj->yxcd", kernels.numpy(), *waves, optimize=True)
+    values, vectors = np.linalg.eigh(covariance)
+    here = np.ix_(*places)
+    overlap = np.abs((vectors[..., -1].conj() * np.moveaxis(maps, 0, -1)[here]).sum(axis=-1))
+    assert overlap[support[here]].min() > 0.9999
+    np.testing.assert_allclose(np.linalg.norm(maps, axis=0), 1, atol=1e-5)
+    assert np.abs(value[here] - values[..., -1])[support[here]].max() < 1e-3
+    assert ((value[here] > 0.95) != (values[..., -1] > 0.95)).mean() < 1e-3
 
 
 def test_eigenvalues_are_one_where_there_is_an_object():
