@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrunfold.cli import bench_evidence, bench_speed, bench_training
+from mrunfold.cli import bench_evidence, bench_peers, bench_speed, bench_training
 from mrunfold.cli.bench_evidence import mask_of, spread
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ app = typer.Typer(
     help="Measure speed and quality here, each figure against a peer in the same run.",
 )
 
-for command in (*bench_speed.COMMANDS, *bench_training.COMMANDS, *bench_evidence.COMMANDS):
+parts = (bench_speed, bench_training, bench_evidence, bench_peers)
+for command in (command for part in parts for command in part.COMMANDS):
     app.command()(command)
 
 
@@ -159,7 +160,7 @@ def table(
 ) -> None:
     """Print what benchmarks measured as Markdown tables, or fill a page with them.
 
-    Of: quality, learned, compression, seen, optimiser, adapt, methods, speed, recon, cost, scaling, compile.
+    Of: quality, learned, compression, seen, optimiser, adapt, peers, methods, speed, recon, cost, scaling, compile.
     """
     from mrunfold.benchmarks import tables
     from mrunfold.errors import InputError

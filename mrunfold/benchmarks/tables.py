@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mrunfold.benchmarks.peers import table as peers
 from mrunfold.benchmarks.quality import adapted, compression, draws, learned, optimiser, seen, verdicts
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling, serve
@@ -79,6 +80,8 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             return speed.tables(found)
         if found["bench"] == "learned":
             return learned.tables(found)
+        if found["bench"] == "peers":
+            return peers.markdowns(found)
         known = {
             "methods": methods.markdown,
             "scaling": scaling.markdown,

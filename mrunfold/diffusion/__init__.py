@@ -14,11 +14,20 @@ from mrunfold.diffusion.samplers import (
     start,
     warm_start,
 )
-from mrunfold.diffusion.schedules import geometric, karras
+from mrunfold.diffusion.schedules import geometric, karras, variance_preserving
+from mrunfold.diffusion.zero_shot import (
+    Measurement,
+    sample_daps,
+    sample_ddnm,
+    sample_dds,
+    sample_diffpir,
+    sample_dps,
+)
 
 __all__ = [
     "Callback",
     "Denoiser",
+    "Measurement",
     "Sampler",
     "complex_noise_like",
     "draw_gaussian",
@@ -26,9 +35,15 @@ __all__ = [
     "karras",
     "root_levels",
     "sample_ancestral",
+    "sample_daps",
     "sample_ddim",
+    "sample_ddnm",
+    "sample_dds",
+    "sample_diffpir",
+    "sample_dps",
     "sample_heun",
     "sample_stochastic",
     "start",
+    "variance_preserving",
     "warm_start",
 ]

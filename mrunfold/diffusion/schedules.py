@@ -7,7 +7,9 @@ from torch import Tensor
 
 from mrunfold.errors import InputError
 
-__all__ = ["geometric", "karras"]
+__all__ = ["geometric", "karras", "variance_preserving"]
+
+TIMES = 1000  # of DDPM's schedule
 
 
 def karras(steps: int, sigma_min: float, sigma_max: float | Tensor, rho: float = 7.0) -> Tensor:
@@ -32,6 +34,26 @@ def geometric(steps: int, sigma_min: float, sigma_max: float | Tensor) -> Tensor
     """
     ramp, low, high = _ramp(steps, sigma_min, sigma_max)
     return _ended(high * (low / high) ** ramp)
+
+
+def variance_preserving(steps: int, quadratic: bool = False, sigma_max: float | None = None) -> Tensor:
+    """Return σ_t = √(1/ᾱ_t − 1) at `steps` of the 1000 times of DDPM, from 157 to 0.01, then 0.
+
+    β_t from 1e-4 to 0.02 in equal steps: Ho, Jain and Abbeel, Denoising diffusion probabilistic models
+    (2020), sec. 4.  Times lie evenly, or `quadratic`, denser where σ_t is small, as in DiffPIR.  sigma_max:
+    the times begin at the highest level below it.  Returns float64 (n + 1,), n = steps, less where times
+    repeat.
+    """
+    bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, TIMES, dtype=torch.float64), dim=0)
+    levels = (1 / bar - 1).sqrt()
+    if not 1 <= steps <= TIMES:
+        raise InputError(f"a schedule of {TIMES} times has 1 to {TIMES} steps, got {steps}")
+    most = TIMES - 1 if sigma_max is None else int((levels <= sigma_max).sum()) - 1
+    if most < 0:
+        raise InputError(f"the least level of this schedule is {float(levels[0]):.3g}, got {sigma_max:g}")
+    share = torch.linspace(1, 0, steps, dtype=torch.float64)
+    times = (1 - (1 - share).sqrt() if quadratic else share) * most
+    return _ended(levels[torch.unique_consecutive(times.round().long())])
 
 
 def _ramp(steps: int, sigma_min: float, sigma_max: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import ClassVar
 
-from torch import nn
-
-from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number, mean_image
+from mrunfold.methods.prior_denoiser import load_prior
 from mrunfold.networks.precision import choose, convolutions_in
-from mrunfold.networks.prior import PRIORS, build_prior, make_prior
-from mrunfold.networks.weights import weights_file
 from mrunfold.problem import Problem
-from mrunfold.protocols import PriorSpec
 
 __all__ = ["PlugAndPlay"]
 
@@ -43,7 +36,7 @@ class PlugAndPlay(Method):
         check_number(self, "lamda", low=1e-6)
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
-        denoise = _prior(self.prior).to(problem.y.device)
+        denoise = load_prior(self.prior).to(problem.y.device)
         A, y = problem.A, problem.y
         dtype = choose("auto", y.device)
         back, sigma_y = A.adjoint(y), problem.sigma_y.to(y.real.dtype)
@@ -60,28 +53,3 @@ class PlugAndPlay(Method):
         record = {"precision": str(dtype).removeprefix("torch.")}
         # As in DPIR the last word is the denoiser's.
         return Result(z, evaluations=self.max_iter, record=record)
-
-
-def _prior(name: str) -> nn.Module:
-    """Return the prior of a file, of weights that ship, or of another package."""
-    if (":" in name and Path(name).suffix != ".safetensors") or name in PRIORS.others():
-        return make_prior(name).eval().requires_grad_(False)
-    return _trained(weights_file(name))
-
-
-@lru_cache(maxsize=2)
-def _trained(file: Path) -> nn.Module:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as held:
-            spec = PriorSpec.model_validate_json((held.metadata() or {})["prior"])
-            state = {key: held.get_tensor(key).float() for key in held.keys()}  # noqa: SIM118
-        prior = build_prior(spec)
-        prior.load_state_dict(state)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{file} does not hold a prior ({reason}); give the prior.safetensors of a run"
-        ) from None
-    return prior.eval().requires_grad_(False)

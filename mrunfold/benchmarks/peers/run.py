@@ -1,0 +1,127 @@
+"""`bench peers`: the sweep on tuning data, then every sampler and ours on every case, row by row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mrunfold.benchmarks.peers.cases import Case
+from mrunfold.benchmarks.peers.rows import PeerRow
+from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, PHOTOGRAPH_START, limited
+from mrunfold.benchmarks.quality.scans import CLASSICAL, GRID, method_words
+from mrunfold.benchmarks.quality.sweep import sweep
+from mrunfold.methods import Result, Seeds, get_method
+from mrunfold.metrics import coverage, crps, sample_interval
+
+__all__ = ["Plan", "measure"]
+
+NOMINAL = 0.9
+ENOUGH = 16  # draws for a 90 % interval, or nearly
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run: samplers, evaluations of a draw at most (None: as published), draws of theirs and of ours.
+
+    photographs: where draws begin is then swept too; weights: of ours; published: whether the published
+    settings have a row of their own.
+    """
+
+    peers: Sequence[str] = PEERS
+    evaluations: int | None = None
+    draws: int = 1
+    our_draws: int = 16
+    photographs: bool = False
+    weights: str | None = None
+    published: bool = True
+
+    def trials(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return the settings that a sampler is tried with, by what a row calls them."""
+        start = {"sigma_start": PHOTOGRAPH_START} if self.photographs else {}
+        return {
+            f"trial {json.dumps(given | start)}": limited(name, given | start, self.evaluations)
+            for given in GRIDS[name]
+        }
+
+
+def measure(
+    tuning: Iterable[Callable[[], Case]],
+    cases: Iterable[Callable[[], Case]],
+    plan: Plan,
+    report: Callable[[PeerRow], None] = lambda row: None,
+    done: Sequence[PeerRow] = (),
+) -> list[PeerRow]:
+    """Return the rows of the sweep, one draw each, then of every case; those in `done` are not run again."""
+    known = {row.key: row for row in done}
+    rows: list[PeerRow] = []
+
+    def keep(case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int) -> PeerRow:
+        words = json.dumps(parameters) if name != "unfold" else method_words(name, parameters)
+        key = (case.data, case.image, case.task, name, setting, case.size, draws, words)
+        row = known.get(key) or _one(case, name, setting, parameters, draws, words)
+        rows.append(row)
+        report(row)
+        return row
+
+    reached: dict[tuple[str, str], list[float]] = {}
+    for make in tuning:
+        case = make()
+        for name in plan.peers:
+            for setting, parameters in plan.trials(name).items():
+                reached.setdefault((name, setting), []).append(keep(case, name, setting, parameters, 1).psnr)
+    best: dict[str, str] = {}
+    for name in dict.fromkeys(name for name, _ in reached):
+        mine = {s: float(np.mean(values)) for (n, s), values in reached.items() if n == name}
+        best[name] = max(mine, key=mine.__getitem__)
+    for make in cases:
+        case = make()
+        ours = {"weights": plan.weights}
+        keep(case, "unfold", "mean", ours, 0)
+        if plan.our_draws:
+            keep(case, "unfold", "draws", ours | {"samples": plan.our_draws}, plan.our_draws)
+        if case.problem.y.is_complex():
+            keep(case, CLASSICAL[0], "swept", {"grid": GRID}, 0)
+        for name in plan.peers:
+            if name in best:
+                keep(case, name, "swept", plan.trials(name)[best[name]], plan.draws)
+            if plan.published:
+                keep(case, name, "published", limited(name, {}, plan.evaluations), plan.draws)
+    return rows
+
+
+def _one(case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int, words: str) -> PeerRow:
+    if name in CLASSICAL:
+        found = sweep(name, case.problem, **parameters)
+        result = max(found.values(), key=lambda r: case.score(r.mean)[0])
+    else:
+        given = parameters | ({"samples": draws} if name in PEERS else {})
+        result = get_method(name, **given)(case.problem, Seeds((0,)))
+    mean = result.mean
+    if name == "unfold" and result.samples is not None:
+        mean = result.samples.mean(dim=0)
+    quality = case.score(mean)
+    one: tuple[float | None, float | None] = (None, None)
+    if draws:
+        first = mean if result.samples is None else result.samples[0]
+        alone = case.score(first)
+        one = (alone[0], alone[2])
+    return PeerRow(
+        case.data, case.image, case.task, name, setting, case.size, draws, *quality, one,
+        *_spread(case, result), result.evaluations, result.seconds, torch.get_num_threads(), words,
+    )  # fmt: skip
+
+
+def _spread(case: Case, result: Result) -> tuple[float | None, float | None]:
+    """Return coverage of the 90 % interval, None with too few draws, and CRPS in % of the data range."""
+    if result.samples is None:
+        return None, None
+    shown = np.stack([case.shown(x) for x in result.samples])
+    score = 100 / case.peak * float(crps(case.truth, shown)[case.inside].mean())
+    if len(shown) < ENOUGH:
+        return None, score
+    return float(coverage(case.truth, *sample_interval(shown, NOMINAL), case.inside)), score

@@ -1,0 +1,140 @@
+"""`bench peers`: the sweep is on other data, what is there is not run again, tables say what they hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from mrunfold.benchmarks.peers import run, table
+from mrunfold.benchmarks.peers.cases import Case
+from mrunfold.benchmarks.peers.rows import PeerRow, load, merged, save
+from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, limited
+from mrunfold.benchmarks.tables import markdown
+from mrunfold.errors import InputError
+from mrunfold.methods import get_method
+from mrunfold.operators.imaging import Inpaint
+from mrunfold.problem import Problem
+
+PLAN = run.Plan(("ddnm",), 4, draws=2, our_draws=2, photographs=True, weights="natural-compact")
+
+
+def case(data, image):
+    """Return a ramp of which two pixels of three are seen."""
+    mask = (torch.arange(256).reshape(16, 16) % 3 != 0).float()
+    A = Inpaint(mask)
+    x = torch.linspace(0.2, 0.8, 16).expand(3, 16, 16)
+    truth = x.numpy()
+
+    def score(found):
+        return float(-10 * np.log10(np.mean((found.numpy() - truth) ** 2))), 0.5, None
+
+    problem = Problem(A(x), A, torch.tensor(0.02), torch.tensor(1.0))
+    shown = lambda found: found.numpy()  # noqa: E731
+    return Case(data, image, "random", "16x16", problem, score, shown, truth, np.ones(truth.shape, bool), 1.0)
+
+
+def row(image, method, setting, psnr, one=None, lpips=None, **changes):
+    found = PeerRow(
+        "CBSD68", image, "x4", method, setting, "64x64", 1, psnr, 0.7, lpips, (one, lpips), None, None, 50,
+        1.5, 1, "{}",
+    )  # fmt: skip
+    return replace(found, **changes)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return run.measure([partial(case, "Set14", "a")], [partial(case, "CBSD68", "b")], PLAN)
+
+
+def test_the_sweep_is_on_the_tuning_data_alone(rows):
+    trials = [r for r in rows if r.setting.startswith("trial")]
+    assert {r.data for r in trials} == {"Set14"}
+    assert len(trials) == len(GRIDS["ddnm"])
+    best = max(trials, key=lambda r: r.psnr)
+    swept = next(r for r in rows if r.setting == "swept")
+    assert swept.data == "CBSD68"
+    assert json.loads(swept.made_by) == json.loads(best.setting.removeprefix("trial ")) | {"steps": 4}
+    published = next(r for r in rows if r.setting == "published")
+    assert json.loads(published.made_by) == {"steps": 4}
+    assert (swept.evaluations, swept.draws) == (8, 2)
+    assert swept.crps > 0
+    assert swept.coverage is None  # two draws are no interval
+
+
+def test_a_run_goes_on_where_it_was(rows, tmp_path, monkeypatch):
+    save(rows, tmp_path / "rows.json")
+    earlier = load(tmp_path / "rows.json")
+    assert earlier == rows
+    monkeypatch.setattr(run, "get_method", None)  # nothing may be run
+    again = run.measure([partial(case, "Set14", "a")], [partial(case, "CBSD68", "b")], PLAN, done=earlier)
+    assert again == rows
+
+
+def test_another_setting_is_run_again(rows):
+    plan = replace(PLAN, evaluations=5)
+    told = []
+    run.measure([], [partial(case, "CBSD68", "b")], plan, told.append, rows)
+    assert {json.loads(r.made_by)["steps"] for r in told if r.method == "ddnm"} == {5}
+    assert len(merged(told, rows)) == len(rows)
+
+
+def test_ours_against_the_best():
+    measured = [
+        *(row(str(i), "unfold", "mean", 30.0 + i) for i in range(3)),
+        *(row(str(i), "unfold", "draws", 30.0, 29.0, 0.2, draws=16) for i in range(3)),
+        *(row(str(i), "ddnm", "swept", 28.0, 28.0, 0.3) for i in range(3)),
+        *(row(str(i), "dps", "swept", 29.0 + (i == 2), 29.0, 0.4) for i in range(3)),
+        row("0", "daps", "swept", 60.0, 60.0, 0.01),  # of one image only: not the best of all three
+        row("a", "ddnm", 'trial {"eta": 0.5}', 99.0, data="Set14"),
+    ]
+    assert table.gains(measured) == [("CBSD68", "x4", "dps, swept", [1.0, 2.0, 2.0])]
+    ((_, _, best, off),) = table.gains(measured, "lpips")
+    assert best == "ddnm, swept"
+    assert np.allclose(off, -0.1)
+    ((_, _, best, off),) = table.gains(measured, "one")
+    assert best == "dps, swept"
+    assert np.allclose(off, 0.0)
+
+
+def test_tables_from_the_file(tmp_path):
+    path = tmp_path / "peers.json"
+    save(
+        [
+            row("0", "unfold", "mean", 30.0),
+            row("0", "ddnm", "swept", 28.0, 28.0, 0.3),
+            row("a", "ddnm", 'trial {"eta": 0.5}', 27.0, 27.0, data="Set14"),
+        ],
+        path,
+    )
+    scores, gains, sweep = markdown([path])
+    assert (
+        "| CBSD68 | x4 | ddnm, swept | 1 | 1 | 28.00 | 0.7000 | 0.300 | 28.00 | 0.300 |  |  | 50 | 1.5 |"
+        in scores
+    )
+    assert "Set14" not in scores
+    assert "| PSNR of the mean, dB | CBSD68 | x4 | ddnm, swept | 1 | +2.000 | too few |" in gains
+    assert "| method | setting | Set14, x4 |" in sweep
+    assert "| ddnm | eta: 0.5 | 27.00 |" in sweep
+
+
+def test_evaluations_are_limited_in_steps():
+    assert limited("ddnm", {"eta": 1.0}, 20) == {"eta": 1.0, "steps": 20}
+    assert limited("daps", {}, 50) == {"steps": 10}
+    assert limited("dds", {}, 400) == {"steps": 50}
+    assert limited("dps", {}, None) == {}
+    with pytest.raises(InputError, match="daps takes 5 evaluations a step"):
+        limited("daps", {}, 4)
+    with pytest.raises(InputError, match="no sampler of others is called 'tv'"):
+        limited("tv", {}, 4)
+
+
+def test_grids_are_of_parameters_that_exist():
+    for name in PEERS:
+        assert GRIDS[name][0] == {}
+        for parameters in GRIDS[name]:
+            assert get_method(name, **parameters).name == name
