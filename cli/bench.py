@@ -160,7 +160,8 @@ def table(
 ) -> None:
     """Print what benchmarks measured as Markdown tables, or fill a page with them.
 
-    Of: quality, learned, compression, seen, optimiser, adapt, peers, methods, speed, recon, cost, scaling, compile.
+    Of: quality, learned, peers, compression, seen, optimiser, adapt, methods, speed, recon, cost, scaling,
+    compile.
     """
     from mrunfold.benchmarks import tables
     from mrunfold.errors import InputError

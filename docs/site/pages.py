@@ -32,7 +32,9 @@ CONTENTS = {
         "scaling", "reliability", "runtime",
     ],
     "Clinic": ["clinical", "concepts/inline", "concepts/export", "concepts/review", "pacs"],
-    "Results": ["results", "results-restoration", "results-learned", "results-peers", "performance", "lab-notes"],
+    "Results": [
+        "results", "results-restoration", "results-learned", "results-peers", "performance", "lab-notes"
+    ],
     "Project": [
         "architecture", f"{GENERATED}/contributing", f"{GENERATED}/changelog", "notices/icbm152",
         "notices/niivue",

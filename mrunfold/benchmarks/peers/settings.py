@@ -13,7 +13,7 @@ __all__ = ["GRIDS", "PEERS", "limited"]
 PEERS = ("dps", "diffpir", "ddnm", "daps", "dds")
 # The first of each is the published one; where its draws begin is swept as well for photographs.
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
-    "dps": ({}, {"weight": 1.0}, {"weight": 3.0}),
+    "dps": ({}, {"weight": 1.0}, {"weight": 3.0}, {"weight": 10.0}),
     "diffpir": ({}, {"lamda": 7.0, "zeta": 0.3}, {"lamda": 7.0, "zeta": 1.0}),
     "ddnm": ({}, {"eta": 0.5}, {"eta": 1.0}),
     "daps": ({}, {"time": 0.001}, {"time": 0.1}),
