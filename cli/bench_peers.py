@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mrunfold.cli.bench_evidence import mask_of, spread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mrunfold.benchmarks.peers.cases import Case
+from mrunfold.cli.bench_evidence import mask_of
 
 __all__ = ["COMMANDS"]
 
@@ -52,44 +47,21 @@ def peers(
     """Compare DPS, DiffPIR, DDNM, DAPS and DDS, with the prior that ships, with ours."""
     import torch
 
-    from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.peers import cases, rows, run, settings, table
-    from mrunfold.benchmarks.store import read_measured
-    from mrunfold.metrics.lpips import Lpips
+    from mrunfold.benchmarks.peers.cases import TASKS
+    from mrunfold.benchmarks.peers.compare import Cases, compare
+    from mrunfold.benchmarks.peers.run import Plan
+    from mrunfold.benchmarks.peers.settings import PEERS
 
     if threads is not None:
         torch.set_num_threads(threads)
-    for name in peer or ():
-        settings.limited(name, {}, evaluations)
-    far = None if features is None else Lpips(features)
-
-    def made(paths: list[Path], count: int | None, width: int | None) -> list[Callable[[], Case]]:
-        found: list[Callable[[], Case]] = []
-        for path in paths:
-            if photos:
-                shake = out.with_name(out.stem + "-shake.png")
-                found += cases.photographs(path, task or cases.TASKS, count, width, far, shake)
-            else:
-                masks = [mask_of(text) for text in mask or ["random:4", "poisson:8"]]
-                found += cases.scans(spread(list(full_slices(path)), count), masks, width)
-        return found
-
-    earlier = rows.load(out) if out.exists() else []
-    so_far: list[rows.PeerRow] = []
-    kept = {row.key for row in earlier}
-
-    def report(row: rows.PeerRow) -> None:
-        so_far.append(row)
-        if row.key not in kept:
-            rows.save(rows.merged(so_far, earlier), out)
-            print(rows.told(row), flush=True)
-
-    plan = run.Plan(
-        tuple(peer or settings.PEERS), evaluations, draws, our_draws, photos,
+    masks = [mask_of(text) for text in mask or ["random:4", "poisson:8"]]
+    tuning = Cases(tune or [], tune_images, tune_crop, masks, task or TASKS)
+    plan = Plan(
+        tuple(peer or PEERS), evaluations, draws, our_draws, photos,
         weights or ("natural-compact" if photos else None), not no_published,
     )  # fmt: skip
-    run.measure(made(tune or [], tune_images, tune_crop), made(data, images, crop), plan, report, earlier)
-    print("\n" + "\n".join(table.markdowns(read_measured(out, "peers"))))
+    shown = Cases(data, images, crop, masks, task or TASKS)
+    compare(tuning, shown, plan, features, out, lambda line: print(line, flush=True))
 
 
 COMMANDS = (peers,)
