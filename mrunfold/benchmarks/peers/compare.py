@@ -63,6 +63,6 @@ def compare(
             say(rows.told(row))
 
     shake = out.with_name(out.stem + "-shake.png")
-    problems = [given.made(plan.photographs, lpips, shake) for given in (tuning, shown)]
-    measure(*problems, plan, report, earlier)
+    trials, problems = (given.made(plan.photographs, lpips, shake) for given in (tuning, shown))
+    measure(trials, problems, plan, report, earlier)
     say("\n" + "\n".join(table.markdowns(read_measured(out, "peers"))))
