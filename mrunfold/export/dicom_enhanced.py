@@ -169,7 +169,8 @@ def _settings(first: Dataset, own: Label) -> dict[str, list[Dataset]]:
         )
     if own.keys() & {"TR_ms", "flip_deg"}:
         groups["MRTimingAndRelatedParametersSequence"] = _group(
-            RepetitionTime=own.get("TR_ms"), FlipAngle=own.get("flip_deg")
+            RepetitionTime=_known(own.get("TR_ms"), first, "RepetitionTime"),
+            FlipAngle=_known(own.get("flip_deg"), first, "FlipAngle"),
         )
     if "TI_ms" in own:
         groups["MRModifierSequence"] = _group(InversionRecovery="YES", InversionTimes=[own["TI_ms"]])
@@ -178,6 +179,12 @@ def _settings(first: Dataset, own: Label) -> dict[str, list[Dataset]]:
             DiffusionBValue=own["b_s_mm2"], DiffusionDirectionality=None if own["b_s_mm2"] else "NONE"
         )
     return groups
+
+
+def _known(own: float | str | None, first: Dataset, keyword: str) -> float | None:
+    """Return the frame's own value, else that of the whole scan, None where neither is known."""
+    value = first.get(keyword) if own is None else own
+    return None if value is None else float(value)
 
 
 def _frame(image: Dataset, place: int) -> Dataset:

@@ -59,9 +59,7 @@ def remarks(found: set[str]) -> set[str]:
         line
         for line in found
         if not (line.startswith("Warning - Unrecognized defined term") and any(t in line for t in OWN_TERMS))
-        and not (
-            line.startswith("Error - Missing attribute Type 1C") and any(g in line for g in OF_ORIGINALS)
-        )
+        and line.strip() not in OF_ORIGINALS
     }
 
 
@@ -87,7 +85,21 @@ EXTENDED = {
 }
 # Groups of Enhanced MR of which dciodvfy wants what only original frames must have (PS3.3 C.8.13.5): its own
 # templates say "should check FrameType" there.  Raw headers do not hold it.
-OF_ORIGINALS = ("MRModifierMacro", "MRDiffusionMacro", "MRTimingAndRelatedParametersMacro")
+OF_ORIGINALS = {
+    f"Error - Missing attribute Type 1C Conditional Element=<{name}> Module=<{group}>"
+    for group, names in {
+        "MRModifierMacro": (
+            "FlowCompensation", "FlowCompensationDirection", "ParallelAcquisition", "PartialFourier",
+            "SpatialPresaturation", "SpectrallySelectedExcitation", "T2Preparation",
+        ),
+        "MRDiffusionMacro": ("DiffusionDirectionality",),
+        "MRTimingAndRelatedParametersMacro": (
+            "EchoTrainLength", "GradientEchoTrainLength", "OperatingModeSequence", "RFEchoTrainLength",
+            "SpecificAbsorptionRateSequence",
+        ),
+    }.items()
+    for name in names
+}  # fmt: skip
 WEIGHTINGS = [{"set": n, "b_s_mm2": 500.0 * n, "TI_ms": 100.0, "trigger_ms": 12.5} for n in range(2)]
 INVERSIONS = [{"set": float(n), "TI_ms": 50.0 * (n + 1)} for n in range(2)]
 FLIPS = [{"set": float(n), "flip_deg": 5.0 * (n + 1)} for n in range(2)]
