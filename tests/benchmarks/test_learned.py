@@ -102,3 +102,9 @@ def test_tables_have_the_means_and_the_gain_over_varnet_on_either_side(tmp_path)
     assert "| varnet | 2.00 | 12.0 | 300 | 0.50 |" in networks
     save(rows, tmp_path / "learned.json")
     assert pages.markdown([tmp_path / "learned.json"]) == [scores, networks]
+
+
+def test_a_mask_with_too_small_a_centre_is_said_and_left_out(files, full, capsys):
+    rows = measure([full], [("random", 20.0), ("random", 3.0)], contestants(files)[:1])
+    assert {r.accel for r in rows} == {3.0}
+    assert "disc/0 random R=20: the fully sampled centre" in capsys.readouterr().out

@@ -200,9 +200,9 @@ def test_a_stage_has_an_end():
 
 def test_files_of_another_network_or_version_are_refused(data, tmp_path):
     file = train(protocol("modl", steps=1), data, tmp_path, settings=QUIET).weights[0]
-    with pytest.raises(InputError, match="a network of modl, not of unet"):
+    with pytest.raises(InputError, match=r"^modl.safetensors holds a network of modl, not of unet"):
         load_peer("unet", str(file))
-    with pytest.raises(InputError, match="holds a network of modl"):
+    with pytest.raises(InputError, match=r"^modl.safetensors holds a network of modl"):
         load_weights(file)
     with pytest.raises(InputError, match="a network of unfold, not of modl"):
         load_peer("modl", "mrunfold/networks/weights/mri-compact.safetensors")

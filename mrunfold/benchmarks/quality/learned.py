@@ -120,7 +120,7 @@ def measure(
     """Return a row for each slice, mask, seed and network, and one of zero filling.
 
     Maps, scale and σ_y are of the undersampled data, coils are not compressed; all get the same problem.
-    Rows in `done` are taken as they are.
+    Rows in `done` are taken as they are; a scan whose mask leaves too small a centre is said, and left out.
     """
     known = {row.key: row for row in done}
     every = [Contestant(get_method("zero_filled"), 0, {}), *networks]
@@ -128,9 +128,12 @@ def measure(
     for full in slices:
         for kind, accel in kinds:
             for seed in seeds:
-                for row in _rows(full, kind, accel, seed, every, known):
-                    rows.append(row)
-                    report(row)
+                try:
+                    for row in _rows(full, kind, accel, seed, every, known):
+                        rows.append(row)
+                        report(row)
+                except InputError as error:  # too small a centre: said, and left out
+                    print(f"{full.name} {kind} R={accel:g}: {error}", flush=True)
     return rows
 
 

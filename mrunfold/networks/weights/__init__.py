@@ -102,6 +102,8 @@ def _load(name: str) -> tuple[PosteriorDenoiser, dict[str, str]]:
             network = PosteriorDenoiser.from_spec(spec)
         network.load_state_dict(state, assign=True)
         network.to(memory_format=torch.channels_last)
+    except InputError:  # says it already
+        raise
     except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
         raise _unreadable(path, error) from None
     network.eval().requires_grad_(False)
@@ -141,6 +143,8 @@ def load_peer(kind: str, file: str) -> tuple[Peer, dict[str, str]]:
             raise ValueError(f"version {metadata.get('version')} of its format, known is {PEER_VERSION}")
         network = build_peer(TypeAdapter(PeerSpec).validate_json(metadata["peer"]))
         network.load_state_dict(state)
+    except InputError:  # says it already
+        raise
     except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
         raise _unreadable(path, error) from None
     network.eval().requires_grad_(False)
