@@ -89,16 +89,18 @@ def row(method, psnr, rss, outside, data="a/0"):
 
 def test_tables_have_the_means_and_the_gain_over_varnet_on_either_side(tmp_path):
     rows = [
+        *(row("zero_filled", 10.0, 10.0, None, data) for data in ("a/0", "a/1")),
+        replace(row("zero_filled", 10.0, 10.0, None), mask="poisson", accel=8.0),
         row("varnet", 30.0, 31.0, ()), row("unfold", 32.0, 32.0, ()),
         row("varnet", 32.0, 33.0, (), "a/1"), row("unfold", 33.0, 33.5, (), "a/1"),
         row("varnet", 20.0, 21.0, ("mask",)), row("unfold", 25.0, 27.0, ("mask",)),
         row("varnet", 20.0, 21.0, ("mask",), "a/1"),
     ]  # fmt: skip
     scores, networks = tables({"rows": [asdict(r) for r in rows]})
-    assert "| a | 8 | random 4 | – | 2 | 31.00 / 32.00 | 32.50 / 32.75 |" in scores
-    assert "| a | 8 | poisson 8 | mask | 1 | 20.00 / 21.00 | 25.00 / 27.00 |" in scores
-    assert "within training |  |  |  | 2 |  | +1.50 / +0.75 (least +1.00 / +0.50) |" in scores
-    assert "outside training |  |  |  | 1 |  | +5.00 / +6.00 (least +5.00 / +6.00) |" in scores
+    assert "| a | 8 | random 4 | – | 2 | 10.00 / 10.00 | 31.00 / 32.00 | 32.50 / 32.75 |" in scores
+    assert "| a | 8 | poisson 8 | mask | 1 | 10.00 / 10.00 | 20.00 / 21.00 | 25.00 / 27.00 |" in scores
+    assert "within training |  |  |  | 2 |  |  | +1.50 / +0.75 (least +1.00 / +0.50) |" in scores
+    assert "outside training |  |  |  | 1 |  |  | +5.00 / +6.00 (least +5.00 / +6.00) |" in scores
     assert "| varnet | 2.00 | 12.0 | 300 | 0.50 |" in networks
     save(rows, tmp_path / "learned.json")
     assert pages.markdown([tmp_path / "learned.json"]) == [scores, networks]
@@ -108,3 +110,9 @@ def test_a_mask_with_too_small_a_centre_is_said_and_left_out(files, full, capsys
     rows = measure([full], [("random", 20.0), ("random", 3.0)], contestants(files)[:1])
     assert {r.accel for r in rows} == {3.0}
     assert "disc/0 random R=20: the fully sampled centre" in capsys.readouterr().out
+
+
+def test_the_page_has_the_tables_of_its_file():
+    root = Path(__file__).resolve().parents[2] / "docs"
+    held = [table for _, table in pages.on_page((root / "results-learned.md").read_text(encoding="utf-8"))]
+    assert held == pages.markdown([root / "results" / "learned.json"])

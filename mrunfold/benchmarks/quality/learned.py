@@ -193,7 +193,7 @@ def tables(found: dict[str, Any]) -> list[str]:
     for row in rows:
         groups.setdefault((row.data.partition("/")[0], row.coils, row.mask, row.accel), []).append(row)
     lines: list[list[str]] = []
-    gains: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    gains: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     for (data, coils, mask, accel), mine in groups.items():
         by = {name: {(r.data, r.seed): r for r in mine if r.method == name} for name in names}
         whole = [key for key in by[names[0]] if all(key in by[name] for name in names)]
@@ -204,11 +204,11 @@ def tables(found: dict[str, Any]) -> list[str]:
         lines.append(
             [data, str(coils), f"{mask} {accel:g}", ", ".join(outside or ()) or "–", str(len(whole)), *cells]
         )
-        if {"varnet", "unfold"} <= set(names):
-            gains[bool(outside)] += [_gain(by["unfold"][key], by["varnet"][key]) for key in whole]
-    for left, pairs in gains.items():
-        if pairs:
-            lines.append(_gain_line(left, pairs, len(names)))
+        for name in names[1:-1] if names[-1] == "unfold" else ():
+            pairs = gains.setdefault((name, bool(outside)), [])
+            pairs += [_gain(by["unfold"][key], by[name][key]) for key in whole]
+    for (name, left), pairs in sorted(gains.items(), key=lambda gain: (ORDER.index(gain[0][0]), gain[0][1])):
+        lines.append(_gain_line(name, left, pairs, len(names)))
     head = ["data", "coils", "mask", "outside", "n", *names]
     return [rows_markdown(head, lines), _networks(rows, names)]
 
@@ -221,10 +221,10 @@ def _gain(ours: LearnedRow, theirs: LearnedRow) -> tuple[float, float]:
     return ours.psnr - theirs.psnr, ours.rss - theirs.rss
 
 
-def _gain_line(outside: bool, pairs: Sequence[tuple[float, float]], columns: int) -> list[str]:
+def _gain_line(peer: str, outside: bool, pairs: Sequence[tuple[float, float]], columns: int) -> list[str]:
     mean, least = np.mean(pairs, axis=0), np.min(pairs, axis=0)
     said = f"{mean[0]:+.2f} / {mean[1]:+.2f} (least {least[0]:+.2f} / {least[1]:+.2f})"
-    name = f"unfold − varnet, {'outside' if outside else 'within'} training"
+    name = f"unfold − {peer}, {'outside' if outside else 'within'} training"
     return [name, "", "", "", str(len(pairs)), *[""] * (columns - 1), said]
 
 
