@@ -12,7 +12,7 @@ import torch
 
 from mrunfold.benchmarks.peers.cases import Case
 from mrunfold.benchmarks.peers.rows import PeerRow
-from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, PHOTOGRAPH_START, limited
+from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, SWEPT_START, limited
 from mrunfold.benchmarks.quality.scans import CLASSICAL, GRID, method_words
 from mrunfold.benchmarks.quality.sweep import sweep
 from mrunfold.methods import Result, Seeds, get_method
@@ -28,7 +28,7 @@ ENOUGH = 16  # draws for a 90 % interval, or nearly
 class Plan:
     """What is run: samplers, evaluations of a draw at most (None: as published), draws of theirs and of ours.
 
-    photographs: where draws begin is then swept too; weights: of ours; published: whether the published
+    photographs: what the cases are; weights: of ours; published: whether the published
     settings have a row of their own.
     """
 
@@ -42,7 +42,7 @@ class Plan:
 
     def trials(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the settings that a sampler is tried with, by what a row calls them."""
-        start = {"sigma_start": PHOTOGRAPH_START} if self.photographs else {}
+        start = {"sigma_start": SWEPT_START}
         return {
             f"trial {json.dumps(given | start)}": limited(name, given | start, self.evaluations)
             for given in GRIDS[name]

@@ -8,10 +8,10 @@ from mrunfold.errors import InputError
 from mrunfold.methods import get_method
 from mrunfold.methods.registry import method_class
 
-__all__ = ["GRIDS", "PEERS", "limited"]
+__all__ = ["GRIDS", "PEERS", "SWEPT_START", "limited"]
 
 PEERS = ("dps", "diffpir", "ddnm", "daps", "dds")
-# The first of each is the published one; where its draws begin is swept as well for photographs.
+# The first of each is the published weight.
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "dps": ({}, {"weight": 1.0}, {"weight": 3.0}, {"weight": 10.0}),
     "diffpir": ({}, {"lamda": 7.0, "zeta": 0.3}, {"lamda": 7.0, "zeta": 1.0}),
@@ -19,7 +19,7 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "daps": ({}, {"time": 0.001}, {"time": 0.1}),
     "dds": ({}, {"gamma": 1.0}, {"gamma": 25.0}),
 }
-PHOTOGRAPH_START = 1.0  # the highest noise that the prior of photographs was trained on
+SWEPT_START = 1.0  # where swept draws begin: the highest noise that the prior of photographs was trained on
 
 
 def limited(name: str, parameters: dict[str, Any], evaluations: int | None) -> dict[str, Any]:
