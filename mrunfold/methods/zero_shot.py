@@ -46,18 +46,18 @@ class ZeroShot(Method):
 
     prior: weights that ship, a .safetensors file of a network or of a prior, or a prior of another package;
     None for those that ship; steps: noise levels of a draw; sigma_start: the highest of them, of images from
-    0 to 1, None for the paper's; samples: draws, whose mean is the result; from 2 on it has a standard
-    deviation.  Takes any operator; one batch axis at most.
+    0 to 1, None for the paper's; samples: draws, whose mean is the result, 0 for one alone; from 2 on with a
+    standard deviation.  Takes any operator; one batch axis at most.
     """
 
     prior: str | None = None
     steps: int = 100
     sigma_start: float | None = None
-    samples: int = 1
+    samples: int = 0
 
     def __post_init__(self) -> None:
         check_number(self, "steps", low=1, integer=True)
-        check_number(self, "samples", low=1, integer=True)
+        check_number(self, "samples", low=0, integer=True)
         if max(self.steps, self.samples) > MOST:
             raise InputError(
                 f"{self.name}: at most {MOST} steps and samples, got {self.steps} and {self.samples}"
@@ -104,12 +104,13 @@ class ZeroShot(Method):
         # Where the start is far above the image it says nothing; below, an image must be in it.
         guess = given.near(mean_image(A, y), torch.full_like(given.sigma_y, GUESS))
         generators = seeds.generators()
-        draws = torch.empty((self.samples, *guess.shape), dtype=guess.dtype, device=y.device)
+        count = max(1, self.samples)
+        draws = torch.empty((count, *guess.shape), dtype=guess.dtype, device=y.device)
         levels = len(sigmas) - 1
-        for n in range(self.samples):
+        for n in range(count):
 
             def told(step: int, *_: Tensor, n: int = n) -> None:
-                progress((n + step / levels) / self.samples)
+                progress((n + step / levels) / count)
 
             x = warm_start(guess, float(sigmas[0]), generators)
             draws[n] = self.draw(denoiser, x, sigmas, generators, told, given)
@@ -117,7 +118,7 @@ class ZeroShot(Method):
             raise InputError(f"{self.name} diverged; take more steps or a smaller weight of the data")
         draws = draws if batched else draws[:, 0]
         mean = draws.mean(dim=0)
-        if self.samples == 1:
+        if count == 1:
             return Result(mean, evaluations=asked, record=dict(facts))
         std = torch.sqrt((draws - mean).abs().square().sum(dim=0) / (self.samples - 1))
         return Result(mean, std, draws, asked, record=dict(facts))

@@ -132,7 +132,7 @@ def test_refusals(name, scan, tmp_path):
     for options, said in (
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"steps": 1001}, "at most 1000 steps"),
-        ({"samples": 0}, "samples must be an integer of at least 1"),
+        ({"samples": -1}, "samples must be an integer of at least 0"),
         ({"sigma_start": 0.0}, "sigma_start must be a number of at least 0.05"),
     ):
         with pytest.raises(InputError, match=said):
