@@ -9,16 +9,14 @@ parts together, so the paper's σ is 0.5 and √2 of ours.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from mrunfold.diffusion import (
-    Callback,
-    Denoiser,
     Measurement,
     karras,
     sample_daps,
@@ -50,6 +48,7 @@ class ZeroShot(Method):
     standard deviation.  Takes any operator; one batch axis at most.
     """
 
+    sampler: ClassVar[Callable[..., Tensor]]
     prior: str | None = None
     steps: int = 100
     sigma_start: float | None = None
@@ -71,16 +70,8 @@ class ZeroShot(Method):
         return unit * variance_preserving(self.steps, sigma_max=most)
 
     @abstractmethod
-    def draw(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        generators: Sequence[torch.Generator],
-        callback: Callback,
-        given: Measurement,
-    ) -> Tensor:
-        """Return one draw of each item, from x at sigmas[0] (batch, *item)."""
+    def options(self, unit: float) -> dict[str, Any]:
+        """Return what the sampler takes beside what all take; unit: σ = 1 of the paper."""
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         A, batched = problem.A, problem.y.ndim > problem.A.range.ndim
@@ -100,7 +91,7 @@ class ZeroShot(Method):
             # As the papers' programs do; a complex image may be anywhere.
             return clean if clean.is_complex() else clean.clamp(0, 1)
 
-        sigmas = self.schedule(unit_of(y))
+        sigmas, options = self.schedule(unit_of(y)), self.options(unit_of(y))
         # Where the start is far above the image it says nothing; below, an image must be in it.
         guess = given.near(mean_image(A, y), torch.full_like(given.sigma_y, GUESS))
         generators = seeds.generators()
@@ -113,7 +104,7 @@ class ZeroShot(Method):
                 progress((n + step / levels) / count)
 
             x = warm_start(guess, float(sigmas[0]), generators)
-            draws[n] = self.draw(denoiser, x, sigmas, generators, told, given)
+            draws[n] = self.sampler(denoiser, x, sigmas, generators, told, given=given, **options)
         if not bool(torch.isfinite(draws).all()):
             raise InputError(f"{self.name} diverged; take more steps or a smaller weight of the data")
         draws = draws if batched else draws[:, 0]
@@ -138,6 +129,7 @@ class Dps(ZeroShot):
     """
 
     name: ClassVar[str] = "dps"
+    sampler: ClassVar[Callable[..., Tensor]] = staticmethod(sample_dps)
     steps: int = 1000
     weight: float = 0.3
 
@@ -145,18 +137,9 @@ class Dps(ZeroShot):
         super().__post_init__()
         check_number(self, "weight", low=0)
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        generators: Sequence[torch.Generator],
-        callback: Callback,
-        given: Measurement,
-    ) -> Tensor:
-        unit = unit_of(x)
-        weight = self.weight * min(unit, 1.0)  # a step is in units of the paper's image
-        return sample_dps(denoiser, x, sigmas, generators, callback, given=given, weight=weight, unit=unit)
+    def options(self, unit: float) -> dict[str, Any]:
+        # A step is in units of the paper's image.
+        return {"weight": self.weight * min(unit, 1.0), "unit": unit}
 
 
 @dataclass(frozen=True)
@@ -169,6 +152,7 @@ class DiffPir(ZeroShot):
     """
 
     name: ClassVar[str] = "diffpir"
+    sampler: ClassVar[Callable[..., Tensor]] = staticmethod(sample_diffpir)
     lamda: float = 1.0
     zeta: float = 0.1
 
@@ -181,19 +165,8 @@ class DiffPir(ZeroShot):
         most = None if self.sigma_start is None else self.sigma_start / unit
         return unit * variance_preserving(self.steps, quadratic=True, sigma_max=most)
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        generators: Sequence[torch.Generator],
-        callback: Callback,
-        given: Measurement,
-    ) -> Tensor:
-        lamda = self.lamda * min(unit_of(x), 1.0) ** 2
-        return sample_diffpir(
-            denoiser, x, sigmas, generators, callback, given=given, lamda=lamda, zeta=self.zeta
-        )
+    def options(self, unit: float) -> dict[str, Any]:
+        return {"lamda": self.lamda * min(unit, 1.0) ** 2, "zeta": self.zeta}
 
 
 @dataclass(frozen=True)
@@ -204,6 +177,7 @@ class Ddnm(ZeroShot):
     """
 
     name: ClassVar[str] = "ddnm"
+    sampler: ClassVar[Callable[..., Tensor]] = staticmethod(sample_ddnm)
     eta: float = 0.85
 
     def __post_init__(self) -> None:
@@ -211,16 +185,8 @@ class Ddnm(ZeroShot):
         check_number(self, "eta", low=1e-3)
         _check_share(self, "eta")
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        generators: Sequence[torch.Generator],
-        callback: Callback,
-        given: Measurement,
-    ) -> Tensor:
-        return sample_ddnm(denoiser, x, sigmas, generators, callback, given=given, eta=self.eta)
+    def options(self, unit: float) -> dict[str, Any]:
+        return {"eta": self.eta}
 
 
 @dataclass(frozen=True)
@@ -232,6 +198,7 @@ class Dds(ZeroShot):
     """
 
     name: ClassVar[str] = "dds"
+    sampler: ClassVar[Callable[..., Tensor]] = staticmethod(sample_dds)
     steps: int = 50
     gamma: float = 5.0
     cg_iterations: int = 5
@@ -243,19 +210,8 @@ class Dds(ZeroShot):
         check_number(self, "cg_iterations", low=1, integer=True)
         _check_share(self, "eta")
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        generators: Sequence[torch.Generator],
-        callback: Callback,
-        given: Measurement,
-    ) -> Tensor:
-        return sample_dds(
-            denoiser, x, sigmas, generators, callback, given=given,
-            gamma=self.gamma, cg_iterations=self.cg_iterations, eta=self.eta,
-        )  # fmt: skip
+    def options(self, unit: float) -> dict[str, Any]:
+        return {"gamma": self.gamma, "cg_iterations": self.cg_iterations, "eta": self.eta}
 
 
 @dataclass(frozen=True)
@@ -268,6 +224,7 @@ class Daps(ZeroShot):
     """
 
     name: ClassVar[str] = "daps"
+    sampler: ClassVar[Callable[..., Tensor]] = staticmethod(sample_daps)
     steps: int = 200
     time: float = 0.01
     ode_steps: int = 5
@@ -281,19 +238,8 @@ class Daps(ZeroShot):
         most = 100 * unit if self.sigma_start is None else self.sigma_start
         return karras(self.steps, min(0.1 * unit, most / 2), most)
 
-    def draw(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigmas: Tensor,
-        generators: Sequence[torch.Generator],
-        callback: Callback,
-        given: Measurement,
-    ) -> Tensor:
-        return sample_daps(
-            denoiser, x, sigmas, generators, callback, given=given,
-            time=self.time * unit_of(x) ** 2, ode_steps=self.ode_steps, ode_end=0.01 * unit_of(x),
-        )  # fmt: skip
+    def options(self, unit: float) -> dict[str, Any]:
+        return {"time": self.time * unit**2, "ode_steps": self.ode_steps, "ode_end": 0.01 * unit}
 
 
 def _check_share(method: ZeroShot, field: str) -> None:

@@ -162,8 +162,7 @@ def test_bad_weights_are_named(name, options):
 
 def test_what_diverges_is_said(scan):
     class Diverging(Ddnm):
-        def draw(self, denoiser, x, *_, **__):
-            return x * float("nan")
+        sampler = staticmethod(lambda denoiser, x, *_, **__: x * float("nan"))
 
     with pytest.raises(InputError, match="ddnm diverged; take more steps"):
         Diverging(steps=4)(scan)
