@@ -82,6 +82,8 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             return learned.tables(found)
         if found["bench"] == "peers":
             return peers.markdowns(found)
+        if found["bench"] == "check":
+            return verdicts.tables(found)
         known = {
             "methods": methods.markdown,
             "scaling": scaling.markdown,
@@ -94,7 +96,6 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "cost": cost.markdown,
             "serve": serve.markdown,
             "adapt": adapted.markdown,
-            "check": verdicts.markdown,
         }
         return [known[found["bench"]](found)]
     except (KeyError, TypeError, IndexError) as error:

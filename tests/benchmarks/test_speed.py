@@ -30,6 +30,7 @@ PAGES = {
     "docs/scaling.md": {"scaling.json"},
     "docs/concepts/coils.md": {"compression.json"},
     "docs/concepts/training.md": {"optimiser.json"},
+    "docs/concepts/check.md": {"check.json"},
 }
 
 

@@ -24,7 +24,7 @@ from mrunfold.methods.held_out import RIVAL, hold_out, verdict
 from mrunfold.networks.weights import load_weights
 from mrunfold.prepare import build_problem
 
-__all__ = ["CheckRow", "load", "markdown", "measure", "save", "summary"]
+__all__ = ["CheckRow", "load", "markdown", "measure", "save", "summary", "tables"]
 
 APART = 0.3  # dB: pairs of methods that differ less are not ranked
 DRAWS = 2000  # of the bootstrap over scans
@@ -185,7 +185,12 @@ def _pairs(row: CheckRow) -> tuple[int, int]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return the rows of a file as Markdown tables: all scans, each condition, and the verdicts."""
+    """Return the rows of a file as Markdown tables, see `tables`."""
+    return "\n".join(tables(found))
+
+
+def tables(found: dict[str, Any]) -> list[str]:
+    """Return the rows of a file as two Markdown tables: all scans and each condition, and the verdicts."""
     rows = [_row(**dict(row)) for row in found["rows"]]
     groups = {"all": rows}
     for name in dict.fromkeys(row.condition for row in rows):
@@ -194,7 +199,7 @@ def markdown(found: dict[str, Any]) -> str:
     head = ["scans", "n", "pairs", "ranked right (95 % interval)", "loss of the choice, mean / worst"]
     table = rows_markdown([*head, "of unfold always"], lines)
     said = [[text, str(n), str(worse)] for text, (n, worse) in summary(rows)["verdicts"].items()]
-    return table + "\n" + rows_markdown(["verdict", "scans", "unfold truly worse than SENSE"], said)
+    return [table, rows_markdown(["verdict", "scans", "unfold truly worse than SENSE"], said)]
 
 
 def _line(name: str, found: dict[str, Any]) -> list[str]:
