@@ -12,7 +12,7 @@ from mrunfold.errors import InputError
 
 __all__ = ["COMMANDS", "mask_of", "spread"]
 
-# As many as there are no conditions, so that each condition meets each mask.
+# Their number and that of the conditions have no common factor: each condition meets each mask.
 CHECK_MASKS = ("random:2", "random:4", "random:6", "equispaced:4", "poisson:4", "poisson:8", "poisson:16")
 
 

@@ -40,9 +40,8 @@ __all__ = [
     "unfold_loss",
 ]
 
-ENDLESS = (
-    1 << 27
-)  # steps of a stage that time ends; the seeds of its batches stay apart from other protocols'
+# Steps of a stage that time ends; the seeds of its batches stay apart from those of other protocols.
+ENDLESS = 1 << 27
 ERROR_MIN = 0.005  # of images of height about 1
 
 

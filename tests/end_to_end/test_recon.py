@@ -25,7 +25,6 @@ QUICK = {
     "sense": ["--param", "max_iter=5"],
     "l1_wavelet": ["--param", "max_iter=3"],
     "tv": ["--param", "max_iter=20"],
-    "dds": ["--param", "steps=6", "--param", "sigma_start=1"],
 }
 MASKED = ["--mask", "random", "--accel", "3", "--calibration", "10"]  # a matrix of 48 lines is small
 MASKS = [("poisson", "4"), ("poisson", "8"), ("random", "4")]
@@ -101,11 +100,17 @@ def test_every_method_on_a_fastmri_file(tmp_path, scan, method):
     np.testing.assert_array_equal(nifti.get_fdata(dtype=np.float32), volume.transpose(1, 2, 0))
 
 
+def test_a_sampler_with_a_prior_alone(tmp_path, scan):
+    arguments = ["--method", "dds", "--param", "steps=6", "--param", "sigma_start=1"]
+    _, record, volumes, _ = recon(scan, tmp_path / "out", *MASKED, *arguments)
+    assert volumes["reconstruction"].shape == (3, 64, 48)
+    assert record["metrics"]["psnr"] > 15
+
+
 def test_methods_are_all_tested():
-    # The learned methods, the one that chooses, and those for photographs have files of their own; of the
-    # samplers with a prior that knows no measurement one stands for all.
+    # Those that learned, that choose, or that are for photographs have files of their own.
     assert set(QUICK) == set(METHODS) - {
-        *("unfold", "unet", "varnet", "modl", "dps", "diffpir", "ddnm", "daps"),
+        *("unfold", "unet", "varnet", "modl", "dps", "diffpir", "ddnm", "daps", "dds"),
         "auto",
         "tikhonov",
         "tv_isotropic",

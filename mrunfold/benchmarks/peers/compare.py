@@ -20,10 +20,7 @@ __all__ = ["Cases", "compare"]
 
 @dataclass(frozen=True)
 class Cases:
-    """Which problems: slices or photographs (`images` at most of each path, cut to `crop`), masks or tasks.
-
-    features: of LPIPS, which photographs then have.
-    """
+    """Slices or photographs (`images` at most of each path, cut to `crop`), and their masks or tasks."""
 
     paths: Sequence[Path]
     images: int | None

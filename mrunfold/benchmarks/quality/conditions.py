@@ -33,7 +33,7 @@ class Condition:
     truth_too: bool = False
 
 
-def _seed(full: FullSlice) -> np.random.Generator:
+def _generator(full: FullSlice) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(full.name.encode()[-8:], "big"))
 
 
@@ -44,14 +44,14 @@ def moved(full: FullSlice) -> FullSlice:
     """
     n = full.kspace.shape[-1]
     k = np.arange(n) - n // 2
-    late = _seed(full).random(n) < MOVED_SHARE
+    late = _generator(full).random(n) < MOVED_SHARE
     ramp = np.where(late, np.exp(-2j * np.pi * k * MOVED / n), 1).astype(np.complex64)
     return replace(full, name=f"moved {full.name}", kspace=full.kspace * ramp)
 
 
 def spiked(full: FullSlice) -> FullSlice:
     """Return the slice with a few samples that a spark made large, outside the middle of k-space."""
-    rng, kspace = _seed(full), full.kspace.copy()
+    rng, kspace = _generator(full), full.kspace.copy()
     height, width = kspace.shape[-2:]
     for _ in range(SPIKES):
         y, x = rng.integers(0, height), rng.integers(0, width // 3)
