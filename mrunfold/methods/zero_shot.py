@@ -53,9 +53,11 @@ class ZeroShot(Method):
     steps: int = 100
     sigma_start: float | None = None
     samples: int = 0
+    noise: float = 1.0
 
     def __post_init__(self) -> None:
         check_number(self, "steps", low=1, integer=True)
+        check_number(self, "noise", low=1e-3)
         check_number(self, "samples", low=0, integer=True)
         if max(self.steps, self.samples) > MOST:
             raise InputError(
@@ -80,7 +82,8 @@ class ZeroShot(Method):
             raise InputError(f"{self.name} takes one batch axis at most, got y {tuple(problem.y.shape)}")
         if len(seeds.items) != len(y):
             raise InputError(f"{len(y)} items need as many seeds, got {len(seeds.items)}")
-        given = Measurement(y, A, problem.sigma_y.to(y.real.dtype).reshape(-1).expand(len(y)))
+        sigma_y = self.noise * problem.sigma_y.to(y.real.dtype).reshape(-1).expand(len(y))
+        given = Measurement(y, A, sigma_y)
         prior, facts = prior_denoiser(self.prior, A.domain, y.device)
         asked = 0
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from mrunfold.benchmarks.peers import run, table
+from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.peers import compare, run, table
 from mrunfold.benchmarks.peers.cases import Case
+from mrunfold.benchmarks.peers.compare import Cases
 from mrunfold.benchmarks.peers.rows import PeerRow, load, merged, save
 from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, limited
 from mrunfold.benchmarks.tables import markdown
@@ -138,3 +140,19 @@ def test_grids_are_of_parameters_that_exist():
         assert GRIDS[name][0] == {}
         for parameters in GRIDS[name]:
             assert get_method(name, **parameters).name == name
+
+
+def slices(path):
+    return [FullSlice(f"{path.name}/{i}", np.zeros((1, 8, 8)), None, True) for i in range(6)]
+
+
+def test_what_is_tuned_on_is_not_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "full_slices", slices)
+    tuning = Cases([tmp_path], 1, None, [("random", 4.0)])
+    (tuned,) = tuning.made(False, None, tmp_path)
+    shown = Cases([tmp_path], 3, None, [("random", 4.0)]).made(False, None, tmp_path, tuned=tuning)
+    names = [made.args[0].name.rpartition("/")[2] for made in shown]
+    assert tuned.args[0].name.endswith("/0")
+    assert names == ["1", "3", "5"]
+    with pytest.raises(InputError, match="is tuned on"):
+        Cases([tmp_path], 1, None).made(True, None, tmp_path / "shake.png", tuned=tuning)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -166,3 +168,13 @@ def test_what_diverges_is_said(scan):
 
     with pytest.raises(InputError, match="ddnm diverged; take more steps"):
         Diverging(steps=4)(scan)
+
+
+def test_more_noise_is_what_the_sampler_is_told(scan):
+    noisier = replace(scan, sigma_y=3 * scan.sigma_y)
+    for name in ("ddnm", "diffpir", "daps"):
+        told = get_method(name, noise=3.0, **FEW)(scan, Seeds((0,))).mean
+        assert torch.equal(told, get_method(name, **FEW)(noisier, Seeds((0,))).mean)
+        assert not torch.equal(told, get_method(name, **FEW)(scan, Seeds((0,))).mean)
+    with pytest.raises(InputError, match="noise must be"):
+        get_method("ddnm", noise=0)

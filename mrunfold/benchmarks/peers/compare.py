@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mrunfold.benchmarks.datasets import full_slices
+from mrunfold.benchmarks.datasets import FullSlice, full_slices
 from mrunfold.benchmarks.peers import cases, rows, table
 from mrunfold.benchmarks.peers.run import Plan, measure
 from mrunfold.benchmarks.peers.settings import limited
 from mrunfold.benchmarks.store import read_measured
+from mrunfold.errors import InputError
 from mrunfold.metrics.lpips import Lpips
 
 __all__ = ["Cases", "compare"]
@@ -28,18 +29,32 @@ class Cases:
     masks: Sequence[tuple[str, float]] = ()
     tasks: Sequence[str] = cases.TASKS
 
-    def made(self, photos: bool, lpips: Lpips | None, shake: Path) -> list[Callable[[], cases.Case]]:
-        """Return what makes each case; InputError for a task that does not exist."""
+    def made(
+        self, photos: bool, lpips: Lpips | None, shake: Path, tuned: Cases | None = None
+    ) -> list[Callable[[], cases.Case]]:
+        """Return what makes each case; slices of `tuned` are left out before the others are spread.
+
+        InputError for a task that does not exist, and for folders of photographs that are tuned on.
+        """
         found: list[Callable[[], cases.Case]] = []
         for path in self.paths:
             if photos:
+                if tuned is not None and path.resolve() in [other.resolve() for other in tuned.paths]:
+                    raise InputError(f"{path} is tuned on; give other photographs as --tune")
                 found += cases.photographs(path, self.tasks, self.images, self.crop, lpips, shake)
                 continue
-            slices = list(full_slices(path))
-            if self.images is not None and self.images < len(slices):
-                slices = [slices[i] for i in np.linspace(0, len(slices) - 1, self.images).round().astype(int)]
-            found += cases.scans(slices, self.masks, self.crop)
+            found += cases.scans(self._slices(path, tuned), self.masks, self.crop)
         return found
+
+    def _slices(self, path: Path, tuned: Cases | None = None) -> list[FullSlice]:
+        """Return `images` slices of a path, spread over it, without those that are tuned on."""
+        slices = list(full_slices(path))
+        if tuned is not None:
+            learned = {piece.name for other in tuned.paths for piece in tuned._slices(other)}
+            slices = [piece for piece in slices if piece.name not in learned]
+        if self.images is None or self.images >= len(slices):
+            return slices
+        return [slices[i] for i in np.linspace(0, len(slices) - 1, self.images).round().astype(int)]
 
 
 def compare(
@@ -60,6 +75,7 @@ def compare(
             say(rows.told(row))
 
     shake = out.with_name(out.stem + "-shake.png")
-    trials, problems = (given.made(plan.photographs, lpips, shake) for given in (tuning, shown))
+    trials = tuning.made(plan.photographs, lpips, shake)
+    problems = shown.made(plan.photographs, lpips, shake, tuned=tuning)
     measure(trials, problems, plan, report, earlier)
     say("\n" + "\n".join(table.markdowns(read_measured(out, "peers"))))

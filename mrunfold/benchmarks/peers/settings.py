@@ -14,11 +14,14 @@ PEERS = ("dps", "diffpir", "ddnm", "daps", "dds")
 # The first of each is the published weight.
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "dps": ({}, {"weight": 1.0}, {"weight": 3.0}, {"weight": 10.0}),
-    "diffpir": ({}, {"lamda": 7.0, "zeta": 0.3}, {"lamda": 7.0, "zeta": 1.0}),
-    "ddnm": ({}, {"eta": 0.5}, {"eta": 1.0}),
-    "daps": ({}, {"time": 0.001}, {"time": 0.1}),
-    "dds": ({}, {"gamma": 1.0}, {"gamma": 25.0}),
-}
+    "diffpir": ({}, {"lamda": 7.0, "zeta": 0.3}, {"lamda": 7.0, "zeta": 1.0}, {"zeta": 1.0}),
+    "ddnm": ({}, {"eta": 0.5}, {"eta": 1.0}, {"eta": 1.0, "noise": 3.0}),
+    "daps": (
+        {}, {"time": 0.001}, {"time": 0.1}, {"time": 0.001, "ode_steps": 1},
+        {"time": 0.001, "ode_steps": 2, "noise": 3.0},
+    ),
+    "dds": ({}, {"gamma": 1.0}, {"gamma": 25.0}, {"eta": 1.0}, {"gamma": 25.0, "eta": 1.0}),
+}  # fmt: skip
 SWEPT_START = 1.0  # where swept draws begin: the highest noise that the prior of photographs was trained on
 
 
