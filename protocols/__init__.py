@@ -1,16 +1,14 @@
 """Frozen, named experiments: TOML files beside this module, checked when they are read."""
 
+from mrunfold.protocols.measurements import Blind, Large, Measurements, Scanner
 from mrunfold.protocols.peers import ModlSpec, PeerSpec, UnetSpec, VarNetSpec
 from mrunfold.protocols.training import (
     FOLDER,
-    Blind,
     Degradations,
     ImageSet,
-    Large,
-    Measurements,
     NetworkSpec,
     PriorSpec,
-    Scanner,
+    Splits,
     Stage,
     TrainingProtocol,
     load_protocol,
@@ -29,6 +27,7 @@ __all__ = [
     "PeerSpec",
     "PriorSpec",
     "Scanner",
+    "Splits",
     "Stage",
     "TrainingProtocol",
     "UnetSpec",

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mrunfold.errors import InputError, did_you_mean
+from mrunfold.protocols.measurements import Frozen, Measurements, Sizes
 from mrunfold.protocols.peers import PeerSpec
 
 if sys.version_info >= (3, 11):
@@ -19,13 +20,11 @@ else:
     import tomli as tomllib
 
 __all__ = [
-    "Blind",
     "Degradations",
     "ImageSet",
-    "Large",
     "NetworkSpec",
     "PriorSpec",
-    "Scanner",
+    "Splits",
     "TrainingProtocol",
     "load_protocol",
     "protocol_names",
@@ -36,32 +35,23 @@ FOLDER = Path(__file__).parent
 MAX_BYTES = 16_000_000
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _a_range(sizes: tuple[int, int]) -> tuple[int, int]:
-    if not 32 <= sizes[0] <= sizes[1]:
-        raise ValueError(f"sizes are a range from 32 up, got {list(sizes)}")
-    return sizes
-
-
 Width = Annotated[int, Field(ge=1, le=4096)]
-Sizes = Annotated[tuple[int, int], AfterValidator(_a_range)]
 
 
-class ImageSet(_Frozen):
+class ImageSet(Frozen):
     """A set of training images: files below the data folder, how they are read, how often they are drawn.
 
     "leaves" are made, not read, and have no pattern; "kspace" are raw multicoil scans, fully sampled, which
-    are undersampled instead of simulated.  held_back: patterns of files, below the data folder,
+    are undersampled instead of simulated, "acquired" such scans as they are, undersampled or not, for
+    `Splits`.  held_back: patterns of files, below the data folder,
     that are kept from training to measure on: whole subjects.
     """
 
     pattern: str = ""
     reader: Literal[
-        "nifti", "nifti-all-axes", "mat", "npz", "labels", "heads", "fastmri", "kspace", "photo", "leaves"
-    ]
+        "nifti", "nifti-all-axes", "mat", "npz", "labels", "heads", "fastmri", "kspace", "acquired", "photo",
+        "leaves",
+    ]  # fmt: skip
     weight: float = Field(gt=0)
     licence: str
     least_content: float = 0.1
@@ -74,7 +64,7 @@ class ImageSet(_Frozen):
         return self
 
 
-class PriorSpec(_Frozen):
+class PriorSpec(Frozen):
     """The network R_θ, see mrunfold.networks.prior.Prior.
 
     architecture: None for that network, else the name that an installed package gives its prior (entry points
@@ -91,7 +81,7 @@ class PriorSpec(_Frozen):
     options: dict[str, bool | int | float | str] | None = None
 
 
-class NetworkSpec(_Frozen):
+class NetworkSpec(Frozen):
     """The unrolled network, see mrunfold.networks.posterior.PosteriorDenoiser.
 
     x0_has_noise: what is asked for holds the noise that a fully sampled measurement would have had; passes:
@@ -110,7 +100,7 @@ class NetworkSpec(_Frozen):
     prior: PriorSpec = PriorSpec()
 
 
-class Stage(_Frozen):
+class Stage(Frozen):
     """One stage of training; sizes are image heights and widths drawn between the two.
 
     The learning rate climbs for `warmup` steps, stays, and falls to `final_fraction` of itself by a cosine
@@ -144,117 +134,20 @@ class Stage(_Frozen):
         return self
 
 
-class Blind(_Frozen):
-    """Batches without any measurement, A = 0: their share, the items in each, their sizes and noise levels.
+class Splits(Frozen):
+    """Training without ground truth: how the acquired samples of a scan are split, as SSDU does.
 
-    sigma_t has to reach far above the energy of an image's longest wave, the root of its number of pixels:
-    a draw from the prior begins there, and below it pure noise looks like an empty image.
+    shares: of the samples outside the calibration region, how many the network is not given and has to
+    predict; each item draws one of them.
     """
 
-    share: float = Field(gt=0, lt=1)
-    batch: int = Field(ge=1)
-    sizes: Sizes
-    sigma_t: tuple[float, float]
-
-
-class Large(_Frozen):
-    """Batches of larger matrices than the stage's: their share, the items in each, their sizes."""
-
-    share: float = Field(gt=0, lt=1)
-    batch: int = Field(ge=1)
-    sizes: Sizes
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Scanner(_Frozen):
-    """What scanners and calibration do besides: each with its share of the draws, drawn by itself.
-
-    coils: pattern of files with measured sensitivities, below the data folder; measured_coils: share that
-    has them; one_sided: share of loops on one side only, they are all around otherwise;
-    shading: share whose image is brighter near the coils, by a factor in shading_range;
-    cut: objects that the edges of the field of view cut; folded: canvases up to fold_extent times as wide;
-    bright: rims and spots as of fat, which set the 99th percentile;
-    rescaled: share whose height is in heights, instead of 1;
-    filtered: k-space under a window; zero_padded: within a box of zeros; partial_fourier: one side left out;
-    correlated: noise that is not white over coils, whitened by an estimate of it;
-    misjudged: σ_y told wrong by up to a factor misjudged_by; fat_shift: bright tissue moved along y;
-    motion: displacements between lines; spikes: a few samples far too large; the target has neither;
-    two_sets: share of batches with two sets of maps; uncropped: maps that no crop of ESPIRiT's cuts;
-    map_errors: share of the maps that are not estimated: displaced, with wrong phases;
-    off_resonance: share of scans whose phase turns quickly, by a field of about `off_resonance_phase`
-    radians, as in gradient echoes of bodies.
-    """
-
-    coils: str = ""
-    measured_coils: Share = 0.0
-    one_sided: Share = 0.0
-    shading: Share = 0.0
-    shading_range: tuple[float, float] = (1.5, 30.0)
-    cut: Share = 0.0
-    folded: Share = 0.0
-    fold_extent: float = Field(default=1.3, ge=1, le=2)
-    bright: Share = 0.0
-    rescaled: Share = 0.0
-    heights: tuple[float, float] = (0.1, 4.0)
-    filtered: Share = 0.0
-    zero_padded: Share = 0.0
-    partial_fourier: Share = 0.0
-    correlated: Share = 0.0
-    misjudged: Share = 0.0
-    misjudged_by: float = Field(default=3.0, ge=1)
-    fat_shift: Share = 0.0
-    motion: Share = 0.0
-    spikes: Share = 0.0
-    two_sets: Share = 0.0
-    uncropped: Share = 0.0
-    map_errors: Share = 0.0
-    off_resonance: Share = 0.0
-    off_resonance_phase: tuple[float, float] = (1.5, 12.0)
-
-    @model_validator(mode="after")
-    def _measured_coils_have_files(self) -> Scanner:
-        if (self.measured_coils > 0) != bool(self.coils):
-            raise ValueError(
-                "measured_coils need coils, a pattern of files with sensitivities, and the other way"
-            )
-        return self
-
-
-class Measurements(_Frozen):
-    """What simulated measurements are drawn from: ranges are drawn log-uniformly, coils too.
-
-    mean_fraction: share of items with σ_t = ∞; dropout: share without any measurement, A = 0; calibrated:
-    share of multi-coil items whose maps are ESPIRiT's of the simulated samples, the true ones otherwise;
-    blind: whole batches without any measurement, besides; large: whole batches of larger matrices; scanner:
-    what is simulated beyond a mask and white noise; fed_back: share of the other batches whose items with
-    σ_t = ∞ are trained as a further pass, see mrunfold.networks.posterior.PosteriorDenoiser, after 1 to
-    `fed_back_passes` passes (None: after 1); points: share of the batches whose masks draw points, not lines
-    (None: half);
-    poisson: share of Poisson-disc masks among these (None: each kind as often).
-    """
-
-    accelerations: tuple[float, float] = (2.0, 12.0)
-    coils: tuple[int, int] = (1, 16)
-    sigma_y: tuple[float, float] = (0.002, 0.05)
-    sigma_t: tuple[float, float] = (0.005, 2.0)
-    mean_fraction: float = Field(default=0.6, ge=0, le=1)
-    dropout: float = Field(default=0.04, ge=0, le=1)
-    calibrated: float = Field(default=0.8, ge=0, le=1)
-    blind: Blind | None = None
-    large: Large | None = None
-    scanner: Scanner | None = None
-    fed_back: float | None = Field(default=None, ge=0, le=1)
-    fed_back_passes: int | None = Field(default=None, ge=1)
-    points: float | None = Field(default=None, ge=0, le=1)
-    poisson: float | None = Field(default=None, ge=0, le=1)
+    shares: tuple[Annotated[float, Field(gt=0, lt=0.5)], ...] = Field(default=(0.2, 0.3, 0.4), min_length=1)
 
 
 Task = Literal["denoise", "gaussian", "motion", "downsample", "box", "random", "strokes", "sensing", "grey"]
 
 
-class Degradations(_Frozen):
+class Degradations(Frozen):
     """What degraded photographs are drawn from, every item by itself; ranges are drawn log-uniformly.
 
     tasks: how often each is drawn; sigma_y_usual: noise of a `usual_fraction` of the items, sigma_y that of
@@ -279,12 +172,13 @@ class Degradations(_Frozen):
     zoomed: float = Field(default=0.4, ge=0, le=1)
 
 
-class TrainingProtocol(_Frozen):
+class TrainingProtocol(Frozen):
     """Everything that training depends on besides the data folder.
 
     degradations: for photographs; then `measurements`, which are of MRI, have no part in it; peer: the
     network of others that `unfold_stage` trains in place of ours; it has neither `network` nor `prior_stage`.
-    Without `prior_stage` stage two of ours begins from nothing.
+    Without `prior_stage` stage two of ours begins from nothing.  splits: scans are trained on without
+    ground truth, of the ranges of `measurements` only that of the coils counts.
     """
 
     name: str
@@ -297,6 +191,28 @@ class TrainingProtocol(_Frozen):
     degradations: Degradations | None = None
     noise_levels: tuple[float, float] = (0.003, 1.0)
     peer: PeerSpec | None = None
+    splits: Splits | None = None
+
+    @model_validator(mode="after")
+    def _splits_are_of_scans(self) -> TrainingProtocol:
+        acquired = {images.reader == "acquired" for images in self.images}
+        if acquired != {self.splits is not None}:
+            raise ValueError('[splits] and images with reader = "acquired" go together, all images or none')
+        m = self.measurements
+        unused = {
+            "prior_stage": self.prior_stage is not None,
+            "degradations": self.degradations is not None,
+            "peer": self.peer is not None,
+            "measurements.scanner": m.scanner is not None,
+            "measurements.blind": m.blind is not None,
+            "measurements.fed_back": m.fed_back is not None,
+            "measurements.mean_fraction below 1": m.mean_fraction < 1,
+            "measurements.dropout above 0": m.dropout > 0,
+        }
+        found = [name for name, there in unused.items() if there]
+        if self.splits is not None and found:
+            raise ValueError(f"training without ground truth has no use for {', '.join(found)}; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _images_are_of_one_kind(self) -> TrainingProtocol:

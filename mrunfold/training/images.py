@@ -71,8 +71,9 @@ class ImageBank:
         chosen = [s for s in sets if s.held_back or not held_back]
         if not chosen:
             raise InputError("no image set of the protocol holds files back; name some under held_back")
-        read = [_read_raw(root, s, held_back) if s.reader == "kspace" else () for s in chosen]
-        sets = [raw or _read_set(root, s, held_back) for s, raw in zip(chosen, read, strict=True)]
+        raw = ("kspace", "acquired")
+        read = [_read_raw(root, s, held_back) if s.reader in raw else () for s in chosen]
+        sets = [scans or _read_set(root, s, held_back) for s, scans in zip(chosen, read, strict=True)]
         return ImageBank(
             tuple(_images_of(s) for s in sets),
             tuple(float(s.weight) for s in chosen),
@@ -90,7 +91,13 @@ def _images_of(found: tuple[RawFile, ...] | tuple[Slice, ...]) -> tuple[Slice, .
 
 def _read_raw(root: Path, spec: ImageSet, held_back: bool) -> tuple[RawFile, ...]:
     """Return the scans of a set whose k-space can be trained on, none where no file has any, and say so."""
-    found, without = raw_files(_files(root, spec, held_back), spec.least_content)
+    full = spec.reader == "kspace"
+    found, without = raw_files(_files(root, spec, held_back), spec.least_content, full)
+    if not found and not full:
+        raise InputError(
+            f"no file of {root / spec.pattern} has k-space of several coils on a grid, its centre fully "
+            "sampled; give others with `data=FOLDER`"
+        )
     if not found:
         log.warning(
             "%s: no file has fully sampled k-space of several coils; coils and phase are simulated for their "
@@ -100,8 +107,10 @@ def _read_raw(root: Path, spec: ImageSet, held_back: bool) -> tuple[RawFile, ...
     elif without:
         names = ", ".join(file.name for file in without[:3]) + (" …" if len(without) > 3 else "")
         log.warning(
-            "%s: %d of %d files are left out, their k-space is of one coil or not fully sampled: %s",
-            *(root / spec.pattern, len(without), len(found) + len(without), names),
+            "%s: %d of %d files are left out, their k-space is of one coil or %s: %s",
+            *(root / spec.pattern, len(without), len(found) + len(without)),
+            "not fully sampled" if full else "has no centre to calibrate on",
+            names,
         )
     return tuple(found)
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrunfold.coils import EspiritSettings
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
 from mrunfold.io.grid import remove_oversampling
 from mrunfold.io.scan import Header
+from mrunfold.masks import calibration_region
 from mrunfold.operators import Sense, ifft2c
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem
@@ -22,9 +24,10 @@ from mrunfold.protocols import Measurements
 from mrunfold.training.chance import uniform
 from mrunfold.training.sampling import draw_kind, drawn_mask
 
-__all__ = ["RawFile", "RawSlice", "draw_raw", "raw_files"]
+__all__ = ["RawFile", "RawSlice", "cropped", "draw_raw", "padded", "raw_files"]
 
 log = logging.getLogger(__name__)
+KERNEL = EspiritSettings().kernel_width
 TRIES = 20  # masks: of some the centre is too small to calibrate on
 
 
@@ -37,21 +40,25 @@ class RawSlice:
 
     def __call__(self, generator: torch.Generator) -> Tensor:
         with open_scan(self.file) as scan:
-            kspace, _ = _cropped(scan.kspace(self.index), scan.header)
+            kspace, _ = cropped(scan.kspace(self.index), scan.header)
         image = torch.linalg.vector_norm(ifft2c(torch.from_numpy(kspace)), dim=0)
         return image / max(float(np.percentile(image.numpy(), 99)), 1e-30)
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """A fully sampled multicoil file: the slices of it that are filled enough."""
+    """A multicoil file: the slices of it that are filled enough."""
 
     file: Path
     slices: tuple[int, ...]
 
 
-def raw_files(files: Sequence[Path], least_content: float) -> tuple[list[RawFile], list[Path]]:
-    """Return the files with fully sampled multicoil k-space, and those without.
+def raw_files(
+    files: Sequence[Path], least_content: float, full: bool = True
+) -> tuple[list[RawFile], list[Path]]:
+    """Return the files with multicoil k-space that can be trained on, and the others.
+
+    full: of which all was sampled, else of which the centre was, wide enough to calibrate on.
 
     Every slice is read once, before any training: the reader raises InputError, naming file and slice, where
     a value is NaN or infinite.
@@ -68,9 +75,9 @@ def raw_files(files: Sequence[Path], least_content: float) -> tuple[list[RawFile
             tops, images = [], []
             for index in range(len(scan)):
                 kspace = scan.kspace(index)
-                if not scan.acquired(index)[header.complete(header.matrix)].all():
+                if not _usable(scan.acquired(index), header, full):
                     break
-                cut, _ = _cropped(kspace, header)
+                cut, _ = cropped(kspace, header)
                 image = np.linalg.norm(ifft2c(torch.from_numpy(cut)).numpy(), axis=0)[::4]
                 images.append(image)
                 tops.append(float(np.percentile(image, 99)))
@@ -82,6 +89,13 @@ def raw_files(files: Sequence[Path], least_content: float) -> tuple[list[RawFile
         if kept:
             found.append(RawFile(file, kept))
     return found, without
+
+
+def _usable(there: np.ndarray, header: Header, full: bool) -> bool:
+    if full:
+        return bool(there[header.complete(header.matrix)].all())
+    whole = bool((there == there.any(axis=0)).all())  # lines; else the readout cannot be cut
+    return (whole or header.unoversampled == len(there)) and min(calibration_region(there)) >= KERNEL
 
 
 def draw_raw(
@@ -106,13 +120,13 @@ def draw_raw(
         problems = []
         for _ in range(count):
             index = chosen.slices[int(torch.randint(len(chosen.slices), (1,), generator=generator))]
-            kspace, cut = _cropped(scan.kspace(index), header, rows, generator)
+            kspace, cut = cropped(scan.kspace(index), header, rows, generator)
             problems.append(_problem(chosen.file, kspace, cut, measurements, kinds, generator))
     sets = max(problem.A.domain.shape[0] for problem in problems)
     found = [problem.A.coil_maps() for problem in problems]
-    maps = torch.stack([_padded(one, sets) for one in found if one is not None])
+    maps = torch.stack([padded(one, sets) for one in found if one is not None])
     mask = torch.stack([problem.A.observed().any(dim=0).float() for problem in problems])
-    x = torch.stack([_padded(problem.target, sets) for problem in problems if problem.target is not None])
+    x = torch.stack([padded(problem.target, sets) for problem in problems if problem.target is not None])
     y = torch.stack([problem.y for problem in problems])
     return x, y, Sense(maps, mask), torch.stack([problem.sigma_y for problem in problems])
 
@@ -140,13 +154,13 @@ def _problem(
     raise InputError(f"{file}: none of {TRIES} masks made a problem to train on ({reason})")
 
 
-def _padded(images: Tensor, sets: int) -> Tensor:
+def padded(images: Tensor, sets: int) -> Tensor:
     """Return (set, …) with sets of zeros behind, up to `sets`."""
     more = images.new_zeros((sets - len(images), *images.shape[1:]))
     return torch.cat([images, more])
 
 
-def _cropped(
+def cropped(
     kspace: np.ndarray, header: Header, rows: int | None = None, generator: torch.Generator | None = None
 ) -> tuple[np.ndarray, Header]:
     """Return k-space (coil, readout, phase) and its header without readout oversampling, and of only `rows`

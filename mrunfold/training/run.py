@@ -32,7 +32,14 @@ from mrunfold.training.natural import NaturalPriorStage, NaturalUnfoldStage
 from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.record import claim_folder
 from mrunfold.training.sampling import LINES, POINTS
-from mrunfold.training.stages import HeldBackLoss, PeerStage, PriorStage, TrainingStage, UnfoldStage
+from mrunfold.training.stages import (
+    HeldBackLoss,
+    PeerStage,
+    PriorStage,
+    SplitStage,
+    TrainingStage,
+    UnfoldStage,
+)
 
 __all__ = [
     "STAGES",
@@ -171,7 +178,8 @@ def untrained(
     stage: str, protocol: TrainingProtocol, bank: ImageBank | PhotoBank, workers: int = 0
 ) -> TrainingStage:
     """Return a stage whose first weights follow from the protocol's seed."""
-    mri: type[TrainingStage] = PriorStage if stage == "prior" else UnfoldStage
+    second = UnfoldStage if protocol.splits is None else SplitStage
+    mri: type[TrainingStage] = PriorStage if stage == "prior" else second
     photo: type[TrainingStage] = NaturalPriorStage if stage == "prior" else NaturalUnfoldStage
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(protocol.seed)
@@ -341,7 +349,7 @@ def _export(module: TrainingStage, path: Path) -> None:
 
 def _range(protocol: TrainingProtocol) -> dict[str, Any]:
     """Return which scans training shows: kinds of masks, least and most acceleration and coils."""
-    if protocol.degradations is not None:
+    if protocol.degradations is not None or protocol.splits is not None:
         return {}
     m = protocol.measurements
     points = 0.5 if m.points is None else m.points

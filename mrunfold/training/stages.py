@@ -29,11 +29,13 @@ from mrunfold.training.natural_images import PhotoBank
 from mrunfold.training.sampling import draw_size
 from mrunfold.training.scenes import random_image
 from mrunfold.training.simulate import TrainingProblem, draw_problem
+from mrunfold.training.ssdu import SplitProblem, draw_split, split_loss
 
 __all__ = [
     "HeldBackLoss",
     "PeerStage",
     "PriorStage",
+    "SplitStage",
     "TrainingStage",
     "UnfoldStage",
     "peer_loss",
@@ -253,6 +255,23 @@ class UnfoldStage(TrainingStage):
         return loss
 
 
+class SplitStage(UnfoldStage):
+    """Stage two without ground truth: acquired samples that the network is not given, `split_loss`."""
+
+    def draw(self, generator: torch.Generator) -> Any:
+        return _drawn_split(self.protocol, self.bank, generator)
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        loss = split_loss(self.network, batch.to(self.device))
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+
+def _drawn_split(protocol: TrainingProtocol, bank: ImageBank, generator: torch.Generator) -> SplitProblem:
+    assert protocol.splits is not None
+    return draw_split(bank, protocol.measurements, protocol.unfold_stage, protocol.splits, generator)
+
+
 class PeerStage(TrainingStage):
     """A network of others on the scans of stage two, none with a state: the loss of its own target."""
 
@@ -315,7 +334,7 @@ class HeldBackLoss:
 
     def __init__(self, protocol: TrainingProtocol, bank: ImageBank, batches: int = 4) -> None:
         self.protocol, self.bank, self.count = protocol, bank, batches
-        self._batches: list[TrainingProblem] = []
+        self._batches: list[TrainingProblem | SplitProblem] = []
 
     def __call__(self, network: PosteriorDenoiser | Peer) -> float:
         stage, measurements = (
@@ -324,12 +343,18 @@ class HeldBackLoss:
         )
         while len(self._batches) < self.count:
             generator = torch.Generator().manual_seed(len(self._batches))
-            self._batches.append(draw_problem(self.bank, measurements, stage, generator))
+            if self.protocol.splits is None:
+                self._batches.append(draw_problem(self.bank, measurements, stage, generator))
+            else:
+                self._batches.append(_drawn_split(self.protocol, self.bank, generator))
         device = next(network.parameters()).device
         with torch.no_grad():
             losses = [float(_loss(network, b.to(device), stage.loss)) for b in self._batches]
         return sum(losses) / len(losses)
 
 
-def _loss(network: PosteriorDenoiser | Peer, b: TrainingProblem, kind: str) -> Tensor:
+def _loss(network: PosteriorDenoiser | Peer, b: TrainingProblem | SplitProblem, kind: str) -> Tensor:
+    if isinstance(b, SplitProblem):
+        assert isinstance(network, PosteriorDenoiser)
+        return split_loss(network, b)
     return peer_loss(network, b, kind) if isinstance(network, Peer) else unfold_loss(network, b, kind)

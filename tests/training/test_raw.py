@@ -173,16 +173,16 @@ def test_the_protocol_that_ships_reads_kspace():
 def test_a_part_of_the_readout_is_that_part_of_the_image(tmp_path):
     from mrunfold.io import open_scan
     from mrunfold.operators import ifft2c
-    from mrunfold.training.raw import _cropped
+    from mrunfold.training.raw import cropped
 
     path = write_scan(tmp_path / "a.h5", noise=0.0)
     with open_scan(path) as scan:
-        whole, header = _cropped(scan.kspace(1), scan.header)
+        whole, header = cropped(scan.kspace(1), scan.header)
         assert header.matrix == whole.shape[1:] == (72, 64)
         for seed in range(3):
             g = generator(seed)
             first = int(torch.randint(72 - 40 + 1, (1,), generator=generator(seed)))
-            part, cut = _cropped(scan.kspace(1), scan.header, 40, g)
+            part, cut = cropped(scan.kspace(1), scan.header, 40, g)
             assert cut.matrix == part.shape[1:] == (40, 64)
             images = ifft2c(torch.from_numpy(whole))[:, first : first + 40]
             torch.testing.assert_close(ifft2c(torch.from_numpy(part)), images, atol=1e-5, rtol=0)
