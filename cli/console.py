@@ -12,6 +12,7 @@ from mrunfold.text import printable
 
 __all__ = [
     "as_options",
+    "counted",
     "note",
     "one_line",
     "option_names",
@@ -131,21 +132,28 @@ def slice_progress(quiet: bool = False) -> Iterator[Callable[[float, int], None]
 @contextmanager
 def volume_progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """Give a callback (volumes done, volumes in all) that draws a bar on a terminal's stderr after 2 s."""
+    with counted(quiet) as show:
+        yield lambda done, total: show("volume", done, total)
+
+
+@contextmanager
+def counted(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Give a callback (what, how many done, of how many) for a bar on a terminal's stderr after 2 s."""
     import time
 
     if quiet or not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda what, done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("volume"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=None)
     begun = time.monotonic()
 
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
+    def show(what: str, done: int, total: int) -> None:
+        bar.update(task, description=what, completed=done, total=total)
         if not bar.live.is_started and done < total and time.monotonic() - begun > 2:
             bar.start()
 

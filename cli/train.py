@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 INTERRUPTED = 130
+INIT = (
+    "Start stage two from this .safetensors: a prior or a whole network.  Of sd: the network whose standard "
+    "deviation is learned, or a name that ships."
+)
 
 
 def train(
     protocol: Annotated[str, typer.Argument(help="A name, or your own .toml.")] = "mri-compact",
     data: Annotated[Path, typer.Option(help="Folder where the protocol's patterns are.")] = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/PROTOCOL.")] = None,
-    stage: Annotated[str, typer.Option(help="prior (stage one), unfold (stage two) or all.")] = "all",
+    stage: Annotated[str, typer.Option(help="prior, unfold, all (these two), or sd.")] = "all",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the trained stages instead of the protocol's.")
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Train each stage for so long instead.")
     ] = None,
-    init: Annotated[
-        Path | None, typer.Option(help="Start stage two from this .safetensors: a prior or a whole network.")
-    ] = None,
+    init: Annotated[Path | None, typer.Option(help=INIT)] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, as Lightning has it.")] = "auto",
     devices: Annotated[str, typer.Option(help="Processes or GPUs of each node, or auto.")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="Nodes; start the same command on each.")] = 1,
@@ -54,6 +56,9 @@ def train(
     from mrunfold.cli.console import note
     from mrunfold.protocols import load_protocol
 
+    if stage == "sd":
+        _take_threads(threads)
+        return _sd(protocol, data, out, init, steps, quiet)
     stages = _stages(stage)
     plan = _lasting(load_protocol(protocol), stages, steps, minutes)
     folder = out or Path("runs") / plan.name
@@ -79,9 +84,27 @@ def train(
     _report(run(plan, data, folder, stages, settings, init))
 
 
+def _sd(
+    protocol: str, data: Path, out: Path | None, init: Path | None, steps: int | None, quiet: bool
+) -> None:
+    """Train the head that predicts standard deviations; Ctrl-C keeps what is done."""
+    from mrunfold.cli.console import counted, note
+    from mrunfold.protocols import SdSpec, load_protocol
+    from mrunfold.training.sd import train_sd
+
+    plan = load_protocol(protocol)
+    spec = plan.sd or SdSpec()
+    spec = spec if steps is None else spec.model_copy(update={"steps": steps})
+    folder = out or Path("runs") / plan.name
+    note(f"{plan.name}, SD head, in {folder}; Ctrl-C stops, the same command goes on", quiet)
+    with counted(quiet) as progress:
+        file = train_sd(plan, data, folder, init, spec, progress)
+    note(f"written: {file}", quiet)
+
+
 def _stages(stage: str) -> tuple[str, ...]:
     if stage not in ("prior", "unfold", "all"):
-        raise InputError(f"--stage is prior, unfold or all, got {stage!r}")
+        raise InputError(f"--stage is prior, unfold, all or sd, got {stage!r}")
     return ("prior", "unfold") if stage == "all" else (stage,)
 
 

@@ -2,6 +2,7 @@
 
 from mrunfold.protocols.measurements import Blind, Large, Measurements, Scanner
 from mrunfold.protocols.peers import ModlSpec, PeerSpec, UnetSpec, VarNetSpec
+from mrunfold.protocols.sd import SdSpec
 from mrunfold.protocols.training import (
     FOLDER,
     Degradations,
@@ -27,6 +28,7 @@ __all__ = [
     "PeerSpec",
     "PriorSpec",
     "Scanner",
+    "SdSpec",
     "Splits",
     "Stage",
     "TrainingProtocol",

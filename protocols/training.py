@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.protocols.measurements import Frozen, Measurements, Sizes
 from mrunfold.protocols.peers import PeerSpec
+from mrunfold.protocols.sd import SdSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -178,7 +179,8 @@ class TrainingProtocol(Frozen):
     degradations: for photographs; then `measurements`, which are of MRI, have no part in it; peer: the
     network of others that `unfold_stage` trains in place of ours; it has neither `network` nor `prior_stage`.
     Without `prior_stage` stage two of ours begins from nothing.  splits: scans are trained on without
-    ground truth, of the ranges of `measurements` only that of the coils counts.
+    ground truth, of the ranges of `measurements` only that of the coils counts; sd: the head of standard
+    deviations, None for `SdSpec()`.
     """
 
     name: str
@@ -213,6 +215,7 @@ class TrainingProtocol(Frozen):
         if self.splits is not None and found:
             raise ValueError(f"training without ground truth has no use for {', '.join(found)}; leave it out")
         return self
+    sd: SdSpec | None = None
 
     @model_validator(mode="after")
     def _images_are_of_one_kind(self) -> TrainingProtocol:

@@ -39,7 +39,8 @@ class Result:
 
     mean: (*batch, set, y, x); std: real, same shape, None if the method has no uncertainty; samples:
     (draw, *batch, set, y, x) or None; evaluations: network evaluations per item; seconds: wall time of the
-    call; record: what the run log should say (parameters, iterations, residuals).
+    call; record: what the run log should say (parameters, iterations, residuals); predicted_sd: standard
+    deviation of the magnitude, of sets together, as a network predicts it, real (*batch, y, x), or None.
     """
 
     mean: Tensor
@@ -48,6 +49,7 @@ class Result:
     evaluations: int = 0
     seconds: float = 0.0
     record: dict[str, Any] = field(default_factory=dict)
+    predicted_sd: Tensor | None = None
 
 
 @dataclass(frozen=True)

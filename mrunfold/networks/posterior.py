@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
 from mrunfold.solvers import Solution, Start, inner
 
-__all__ = ["PASS_END", "SIGMA_OF_MEAN", "Levels", "PosteriorDenoiser"]
+__all__ = ["PASS_END", "SIGMA_OF_MEAN", "Levels", "Path", "PosteriorDenoiser", "root_mean_square"]
 
 TAU = (0.003, 1.0)
 START = 0.5  # error of the first guess, z = 0, for images of height about 1
@@ -155,6 +155,36 @@ class _Given:
             )
 
 
+@dataclass(frozen=True)
+class Path:
+    """How the mean was come to: images (*batch, *A.domain.shape) and numbers (*batch,).
+
+    start: x_0 of the first one; first: its answer; before, prior: x_{K−1} and z_{K−1} of the last one;
+    fraction, samples, misfit: what `Levels` is told at the first; rho: precision of z_{K−1}; evaluations.
+    """
+
+    start: Tensor
+    first: Tensor
+    before: Tensor
+    prior: Tensor
+    fraction: Tensor
+    samples: Tensor
+    misfit: Tensor
+    rho: Tensor
+    evaluations: Tensor
+
+    def going_on(self, further: Path, going: Tensor) -> Path:
+        """Return the path of the items that are `going` (*batch,) with the evaluation `further`."""
+        item = going[(...,) + (None,) * (self.before.ndim - going.ndim)]
+        return replace(
+            self,
+            before=torch.where(item, further.before, self.before),
+            prior=torch.where(item, further.prior, self.prior),
+            rho=torch.where(going, further.rho, self.rho),
+            evaluations=self.evaluations + going,
+        )
+
+
 class PosteriorDenoiser(nn.Module):
     """K blocks of learned prior and exact data consistency, by half-quadratic splitting.
 
@@ -232,6 +262,12 @@ class PosteriorDenoiser(nn.Module):
         *A.range.shape), 0 where nothing was measured; sigma_y: (*batch,) > 0.  Units of
         mrunfold.problem.rescale: images of height about 1.
         """
+        return self.with_path(x_t, sigma_t, y, A, sigma_y)[0]
+
+    def with_path(
+        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
+    ) -> tuple[Tensor, Path]:
+        """Return what `forward` does, and how it came to it."""
         batch = A.range.batch_of(y)
         sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
         # A level told far too low, as under a filter of k-space, would have noise amplified.
@@ -250,19 +286,26 @@ class PosteriorDenoiser(nn.Module):
             samples = (count.to(sigma_y) / math.prod(A.domain.shape)).masked_fill(nothing, 0.0)
             tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)
 
+        start, before, last = found.x, found.x, [found.x]
+
         def block(k: int, x_k: Solution) -> Solution:
             z = self.prior(k)(x_k.x, tau[..., k])
+            last[0] = z.detach()
             # The solve before knows AᴴA x_k: this one begins without a normal operator.
             common = self.x0_has_noise and k == self.blocks - 1
             noise = doubt[..., k] * sigma_y
             return given.solve(noise, rho[..., k], z, x_k.start, self.cg_iterations, common)
 
         for k in range(self.blocks):
+            before = found.x.detach()
             if self.checkpointing and torch.is_grad_enabled():
                 found = checkpoint(block, k, found, use_reentrant=False)
             else:
                 found = block(k, found)
-        return found.x
+        answer = found.x.detach()
+        seen = torch.ones_like(sigma_y, dtype=torch.int64)
+        numbers = fraction, samples, misfit, rho[..., -1].detach()
+        return found.x, Path(start.detach(), answer, before, last[0], *numbers, seen)
 
     def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:
         """Return the denoiser (x_t, σ_t) → E[x₀ | x_t, y] of one problem, for any sampler."""
@@ -290,18 +333,24 @@ class PosteriorDenoiser(nn.Module):
         training has such states (`fed_back`).  passes: exactly so many evaluations; None: an item ends where
         one changed its mean by less than `PASS_END`, root mean square over pixels, or after `self.passes`.
         """
-        x = self(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
-        evaluations = torch.ones_like(sigma_y, dtype=torch.int64).expand(A.range.batch_of(y)).clone()
-        going = torch.ones_like(evaluations, dtype=torch.bool)
+        x, path = self.mean_and_path(y, A, sigma_y, passes)
+        return x, path.evaluations
+
+    def mean_and_path(
+        self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None = None
+    ) -> tuple[Tensor, Path]:
+        """Return E[x₀ | y] and how it was come to, see `mean_and_evaluations`."""
+        x, path = self.with_path(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
+        going = torch.ones_like(path.evaluations, dtype=torch.bool)
         for _ in range((passes or self.passes) - 1):
-            further = self(x, torch.full_like(sigma_y, SIGMA_OF_MEAN), y, A, sigma_y)
-            moved, evaluations = root_mean_square(further - x, A.domain.ndim), evaluations + going
+            further, more = self.with_path(x, torch.full_like(sigma_y, SIGMA_OF_MEAN), y, A, sigma_y)
+            moved, path = root_mean_square(further - x, A.domain.ndim), path.going_on(more, going)
             x = torch.where(going[(...,) + (None,) * A.domain.ndim], further, x)
             if passes is None:
                 going = going & (moved > PASS_END)
                 if not bool(going.any()):
                     break
-        return x, evaluations
+        return x, path
 
     def describe(self) -> dict[str, Any]:
         """Return what the run log says of the network."""

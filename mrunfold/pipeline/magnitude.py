@@ -11,7 +11,7 @@ from torch import Tensor
 from mrunfold.coils.rss import expected_rss
 from mrunfold.problem import Problem, TargetKind
 
-__all__ = ["complex_image", "floor_record", "magnitude", "noise_share", "target_magnitude"]
+__all__ = ["complex_image", "floor_record", "magnitude", "magnitude_sd", "noise_share", "target_magnitude"]
 
 
 def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0) -> np.ndarray:
@@ -32,6 +32,19 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0)
         return expected_rss(_image(problem.coil_rss(x)[0]), share * rms**2, coils)
     gain = _mean_gain(gain) * (gain[0] > 0)
     return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
+
+
+def magnitude_sd(x: Tensor, sd: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0) -> np.ndarray:
+    """Return the standard deviation float32 (y, x) of the magnitude that is written of x (set, y, x).
+
+    sd: of x's own magnitude, sets together, real (y, x), in the problem's units.  It is how much more is
+    written where x is longer by its sd: exact for `combined`, to first order for `rss`, with noise on top.
+    """
+    size = torch.linalg.vector_norm(x, dim=-3)
+    direction = x / size.clamp_min(torch.finfo(size.dtype).tiny)
+    direction[0] = torch.where(size > 0, direction[0], 1.0)
+    written = [magnitude(image, problem, kind, share) for image in (x + sd * direction, x)]
+    return np.maximum(written[0] - written[1], 0)
 
 
 def complex_image(x: Tensor, problem: Problem) -> np.ndarray:

@@ -22,7 +22,14 @@ from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.methods.held_out import check, checked_slices
 from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
-from mrunfold.pipeline.magnitude import complex_image, floor_record, magnitude, noise_share, target_magnitude
+from mrunfold.pipeline.magnitude import (
+    complex_image,
+    floor_record,
+    magnitude,
+    magnitude_sd,
+    noise_share,
+    target_magnitude,
+)
 from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings, slices_for
 from mrunfold.pipeline.together import Shared
@@ -40,7 +47,8 @@ class SliceImages:
     """A slice's magnitudes float32 (readout, phase) in the file's scale, cropped, and what is known of them.
 
     target, zero_filled: None where there is none or where it was not asked for; uncertainty: `std`,
-    `quantile_05` and `quantile_95` of the magnitude over posterior samples, empty without them;
+    `quantile_05` and `quantile_95` of the magnitude over posterior samples, or `std` as the method predicts
+    it, or empty;
     samples: (draw, y, x) where they are kept, else None; image, complex_samples: complex64, of `combined`
     magnitude; coil_maps: complex64 (set, coil, readout, phase) of the file's coils, where asked for;
     mask: what was kept of what the file holds, on the grid without readout oversampling;
@@ -222,6 +230,9 @@ class Job:
         kept = _kept(mask, problem)
         share = noise_share(result.mean, problem) if self.kind == "rss" else 0.0
         draws = _draws(result, problem, self.kind, share)
+        uncertainty = _uncertainty(draws)
+        if result.predicted_sd is not None:
+            uncertainty["std"] = magnitude_sd(result.mean, result.predicted_sd, problem, self.kind, share)
         record = _slice_record(index, header.frames, problem, result, kept, checked)
         record["noise_floor"] = floor_record(problem, self.kind, share)
         record["unit"] = unit  # of scale, noise and magnitudes above: the samples were divided by it
@@ -230,7 +241,7 @@ class Job:
             recon,
             None if target is None else crop_image(target, header.crop),
             None if plain is None else crop_image(plain, header.crop),
-            {n: crop_image(u, header.crop) for n, u in _uncertainty(draws).items()},
+            {n: crop_image(u, header.crop) for n, u in uncertainty.items()},
             kept,
             header.notes
             + problem.flags

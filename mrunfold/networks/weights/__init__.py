@@ -15,14 +15,18 @@ from mrunfold.errors import InputError
 from mrunfold.io.atomic import atomic_path
 from mrunfold.networks.peers import Peer, build_peer
 from mrunfold.networks.posterior import PosteriorDenoiser
-from mrunfold.protocols import NetworkSpec, PeerSpec
+from mrunfold.networks.sd_head import SdHead
+from mrunfold.protocols import NetworkSpec, PeerSpec, SdSpec
 
 __all__ = [
     "DEFAULT_WEIGHTS",
     "load_peer",
+    "load_sd_head",
     "load_weights",
     "save_peer",
+    "save_sd_head",
     "save_weights",
+    "sd_head_file",
     "weights_digest",
     "weights_file",
 ]
@@ -30,6 +34,8 @@ __all__ = [
 FOLDER = Path(__file__).parent
 DEFAULT_WEIGHTS = "mri-wide"
 PEER_VERSION = "1"  # of what a file with the network of others holds
+SD_VERSION = "1"  # of what a file with a head of standard deviations holds
+SD_ENDING = "-sd"
 
 
 def weights_digest(path: Path) -> str:
@@ -67,7 +73,8 @@ def weights_file(name_or_file: str | Path) -> Path:
     if shipped:
         path = FOLDER / f"{name_or_file}.safetensors"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.safetensors"))) or "none in this installation"
+        networks = sorted(p.stem for p in FOLDER.glob("*.safetensors") if not p.stem.endswith(SD_ENDING))
+        known = ", ".join(networks) or "none in this installation"
         raise InputError(f"no weights {name_or_file}; give a .safetensors file or one that ships ({known})")
     if shipped:
         expected = json.loads((FOLDER / "sha256.json").read_text(encoding="utf-8")).get(path.name)
@@ -150,6 +157,56 @@ def load_peer(kind: str, file: str) -> tuple[Peer, dict[str, str]]:
     network.eval().requires_grad_(False)
     _check_finite(path, state)
     return network, {**metadata, "sha256": weights_digest(path), "file": path.name}
+
+
+def sd_head_file(weights: Path) -> Path:
+    """Return the file in which the head of standard deviations of a network's weights lies: beside them."""
+    return weights.with_name(f"{weights.stem}{SD_ENDING}.safetensors")
+
+
+def save_sd_head(path: Path, head: SdHead, spec: SdSpec, metadata: dict[str, str]) -> None:
+    """Write a head with its specification, whole or not at all; metadata: `of`, the sha256 of its network."""
+    from safetensors.torch import save_file
+
+    state = {name: value.contiguous() for name, value in head.state_dict().items()}
+    with atomic_path(path) as part:
+        save_file(state, part, {"sd": spec.model_dump_json(), "version": SD_VERSION, **metadata})
+
+
+def load_sd_head(name_or_file: str | Path | None = None) -> tuple[SdHead | None, dict[str, str]]:
+    """Return the head of the weights that `load_weights` takes, and what its file says, its sha256 included.
+
+    None where there is none beside the weights, or one of other weights: `why` then says so.  InputError
+    for a file that is no head of this version, or not the one that was shipped.
+    """
+    return _load_sd(str(name_or_file or DEFAULT_WEIGHTS))
+
+
+@lru_cache(maxsize=2)
+def _load_sd(name: str) -> tuple[SdHead | None, dict[str, str]]:
+    from safetensors import SafetensorError
+
+    weights = weights_file(name)
+    path = sd_head_file(weights)
+    if not path.is_file():
+        return None, {"why": f"{weights.name} has no head of its own; `mrunfold train --stage sd` makes one"}
+    if weights.parent == FOLDER:
+        weights_file(path.stem)  # as it was shipped
+    try:
+        metadata, state = _content(path)
+        if metadata.get("version") != SD_VERSION:
+            raise ValueError(f"version {metadata.get('version')} of its format, known is {SD_VERSION}")
+        if metadata["of"] != weights_digest(weights):
+            return None, {
+                "why": f"{path.name} is of other weights; `mrunfold train --stage sd` makes one of these"
+            }
+        head = SdHead.from_spec(SdSpec.model_validate_json(metadata["sd"]))
+        head.load_state_dict(state)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    head.eval().requires_grad_(False)
+    _check_finite(path, state)
+    return head, {**metadata, "sha256": weights_digest(path), "file": path.name}
 
 
 def _content(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
