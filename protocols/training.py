@@ -194,6 +194,7 @@ class TrainingProtocol(Frozen):
     noise_levels: tuple[float, float] = (0.003, 1.0)
     peer: PeerSpec | None = None
     splits: Splits | None = None
+    sd: SdSpec | None = None
 
     @model_validator(mode="after")
     def _splits_are_of_scans(self) -> TrainingProtocol:
@@ -215,7 +216,6 @@ class TrainingProtocol(Frozen):
         if self.splits is not None and found:
             raise ValueError(f"training without ground truth has no use for {', '.join(found)}; leave it out")
         return self
-    sd: SdSpec | None = None
 
     @model_validator(mode="after")
     def _images_are_of_one_kind(self) -> TrainingProtocol:
