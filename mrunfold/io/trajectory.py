@@ -11,8 +11,9 @@ import numpy as np
 
 from mrunfold.errors import InputError, did_you_mean
 from mrunfold.io.arrays import SUFFIXES, ArrayScan, read_part
-from mrunfold.io.cfl_dims import COIL, DIMENSIONS, FRAMES, SLICE, frames_in
+from mrunfold.io.cfl_dims import AVERAGE, COIL, DIMENSIONS, FRAMES, SLICE, averages_said, frames_in
 from mrunfold.io.frames import Frames
+from mrunfold.io.stack import frames_of_stack, heights, said, to_planes
 
 __all__ = ["NAMED", "Trajectory", "TrajectoryScan", "as_trajectory", "kind_of", "open_along", "points_of"]
 
@@ -108,10 +109,8 @@ def points_of(
     default its middle one, N//2.  Spoke n of a named one stands at n times the angle from the image's first
     axis.
     """
-    if isinstance(given.points, np.ndarray):
-        return as_trajectory(given.points)
-    if isinstance(given.points, Path):
-        return as_trajectory(read_part(_pair(given.points), "trajectory", TRAJECTORY_NAMES))
+    if not isinstance(given.points, str):
+        return as_trajectory(_read_points(given))
     if given.points not in NAMED:
         raise InputError(
             f"no trajectory is called {given.points[:40]!r}{did_you_mean(given.points, NAMED)}; give an array"
@@ -131,35 +130,91 @@ def points_of(
 def open_along(path: Path, given: Trajectory) -> TrajectoryScan:
     """Open k-space along a trajectory that another file holds.
 
-    path: BART's .cfl, or its stem, (1, readout, interleaf, coil) with slices in 13 and frames in 5, 10 and
-    11, or (readout, interleaf, 1, coil); or .npy, .npz, .mat of complex (coil, readout, interleaf), slices
-    before it.  Raises InputError for others.
+    path: BART's .cfl, or its stem, (1, readout, interleaf, coil) with slices in 13, frames in 5, 10 and 11
+    and averages in 14, or (readout, interleaf, 1, coil); or .npy, .npz, .mat of complex (coil, readout,
+    interleaf), slices before it.  A trajectory whose third coordinate, kz, is another from interleaf to
+    interleaf is that of a stack (`io.stack`).  Raises InputError for others.
     """
     path = _pair(path)
     array: Any = read_part(path, "k-space", ("kspace", "k_space", "ksp", "data", "rawdata"))
     frames: Frames | None = None
-    if path.suffix.lower() in (".cfl", ".hdr"):
-        array, frames = _of_bart(path, array)
+    notes: tuple[str, ...] = ()
+    bart = path.suffix.lower() in (".cfl", ".hdr")
+    slabs = 1 if not bart else array.shape[SLICE] if array.ndim > SLICE else 1
+    if bart:
+        array, frames, notes = _of_bart(path, array)
     array = array[None] if array.ndim == 3 else array
-    points = points_of(given, array.shape[2:4], given.matrix)
-    return TrajectoryScan(array, points, given.matrix, path, frames)
+    points = None if isinstance(given.points, str) else _three(_read_points(given))
+    kz = None if points is None else heights(points, path)
+    if points is None or kz is None:
+        found = points_of(given, array.shape[2:4], given.matrix)
+    else:
+        if points.shape[2] == slabs * array.shape[3] > array.shape[3]:  # BART's partitions in 13
+            array, slabs = _slices_as_interleaves(array, slabs), 1
+            frames = None if frames is None else Frames.grid(frames.labels, 1)
+        _fits(array, points)
+        array, found, count = to_planes(array, points, kz, path)
+        frames = frames_of_stack(frames, count)
+        found = found[0] if len(found) == 1 else found
+        notes += (said(count),)
+    scan = TrajectoryScan(array, found, given.matrix, path, frames)
+    scan.header = replace(scan.header, notes=notes)
+    return scan
 
 
-def _of_bart(path: Path, array: np.ndarray) -> tuple[np.ndarray, Frames | None]:
-    """Return BART's k-space as (image, coil, readout, interleaf), and what its frames are."""
+def _of_bart(path: Path, array: np.ndarray) -> tuple[np.ndarray, Frames | None, tuple[str, ...]]:
+    """Return BART's k-space as (image, coil, readout, interleaf), what its frames are, and what to say."""
     array = array.reshape([*array.shape, *[1] * (DIMENSIONS - array.ndim)])
     if array.shape[0] > 1 and array.shape[2] == 1:  # as other programs write it
         array = np.moveaxis(array, 2, 0)
-    taken = (1, 2, COIL, SLICE, *FRAMES)
+    taken = (1, 2, COIL, SLICE, AVERAGE, *FRAMES)
     if any(n > 1 for axis, n in enumerate(array.shape) if axis not in taken):
         raise InputError(
-            f"{path}: BART's k-space along a trajectory is (1, readout, spoke, coil) with slices in 13 and "
-            f"frames in 5, 10 and 11, got {array.shape}; take one of the others with `bart slice`"
+            f"{path}: BART's k-space along a trajectory is (1, readout, spoke, coil) with slices in 13, "
+            f"frames in 5, 10, 11 and averages in 14, got {array.shape}; take one of the others with "
+            "`bart slice`"
         )
+    notes = averages_said(array.shape)
+    if notes:
+        count = (array != 0).any(axis=COIL, keepdims=True).sum(axis=AVERAGE, keepdims=True)
+        array = array.sum(axis=AVERAGE, keepdims=True) / np.maximum(count, 1).astype(np.float32)
     _, frames = frames_in(array.shape, list(array.shape)[SLICE])
     sizes = list(array.shape)
     readout, spokes, coils = sizes[1 : COIL + 1]
-    return _frames_first(array, (SLICE, COIL, 1, 2)).reshape(-1, coils, readout, spokes), frames
+    images = _frames_first(array, (SLICE, COIL, 1, 2)).reshape(-1, coils, readout, spokes)
+    return images, frames, notes
+
+
+def _slices_as_interleaves(array: np.ndarray, slices: int) -> np.ndarray:
+    """Return (frame, coil, readout, slice·interleaf) of (frame·slice, coil, readout, interleaf)."""
+    _, coils, readout, interleaves = array.shape
+    apart = array.reshape(-1, slices, coils, readout, interleaves)
+    return np.moveaxis(apart, 1, 3).reshape(-1, coils, readout, slices * interleaves)
+
+
+def _three(array: np.ndarray) -> np.ndarray | None:
+    """Return points of three coordinates as (frame or 1, readout, interleaf, 3), None where there are two.
+
+    Taken are BART's (3, readout, spoke), partitions in its dimension 13 being further spokes, and real
+    (readout, interleaf, 3), frames before it.
+    """
+    if array.ndim >= 3 and array.shape[0] == 3 and array.shape[-1] != 2:
+        array = array.reshape(array.shape + (1,) * (DIMENSIONS - array.ndim)).real
+        if math.prod(array.shape[axis] for axis in (0, 1, 2, SLICE, *FRAMES)) != array.size:
+            return None
+        every = _frames_first(array, (1, SLICE, 2, 0))
+        return every.reshape(len(every), every.shape[1], -1, 3)
+    if array.ndim in (3, 4) and array.shape[-1] == 3 and array.dtype.kind in "fiu":
+        return array if array.ndim == 4 else array[None]
+    return None
+
+
+def _fits(array: np.ndarray, points: np.ndarray) -> None:
+    if points.shape[1:3] != array.shape[2:4] or len(array) % len(points):
+        raise InputError(
+            f"the trajectory of the stack is {points.shape} and k-space {array.shape}; give (readout, "
+            f"interleaf, 3), here ({array.shape[2]}, {array.shape[3]}, 3)"
+        )
 
 
 def _frames_first(array: np.ndarray, then: tuple[int, ...]) -> np.ndarray:
@@ -168,6 +223,12 @@ def _frames_first(array: np.ndarray, then: tuple[int, ...]) -> np.ndarray:
     rest = tuple(axis for axis in range(DIMENSIONS) if axis not in order)
     shape = [array.shape[axis] for axis in then]
     return array.transpose(*order, *rest).reshape(-1, *shape)
+
+
+def _read_points(given: Trajectory) -> np.ndarray:
+    if isinstance(given.points, Path):
+        return np.asarray(read_part(_pair(given.points), "trajectory", TRAJECTORY_NAMES))
+    return np.asarray(given.points)
 
 
 def _pair(path: Path) -> Path:
@@ -194,7 +255,10 @@ def as_trajectory(array: np.ndarray) -> np.ndarray:
     if array.ndim == 3 and array.shape[0] in (2, 3) and array.shape[-1] != 2:
         points = np.moveaxis(array, 0, -1).real
         if points.shape[-1] == 3 and np.ptp(points[..., 2]) > FLAT * np.abs(points).max():
-            raise InputError("the trajectory is 3-D; 2-D trajectories are read, a plane at a time")
+            raise InputError(
+                "the trajectory is 3-D; a plane at a time is read, or a stack: k-space (coil, readout, "
+                "interleaf, partition) with `volume=True` and the trajectory of one plane"
+            )
         return np.ascontiguousarray(points[..., :2])
     if array.ndim in (3, 4) and array.shape[-1] == 2 and array.dtype.kind in "fiu":
         return array

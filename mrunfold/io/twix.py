@@ -95,7 +95,7 @@ def twix_along(path: Path, measurement: str | None, given: Trajectory) -> AlongS
     """Open a twix file along a trajectory that the user gives: each readout of an image is an interleaf.
 
     The image is as large as the protocol says, unless the trajectory comes with a matrix.  Raises InputError
-    for simultaneous slices and partitions.
+    for simultaneous slices.  Partitions are a stack (`AlongScan`).
     """
     found = TwixReadouts(path, measurement)
     try:
@@ -103,13 +103,18 @@ def twix_along(path: Path, measurement: str | None, given: Trajectory) -> AlongS
         base = found.protocol.whole("sKSpace", "lBaseResolution")
         if base is None and given.matrix is None:
             raise InputError(f"{path}: its protocol does not say how large the image is; give `matrix`")
-        final, _ = _views(found.protocol, 1.0, False)
+        image = found.mdh[is_image(found.mdh)]
+        slab, partitions = len(np.unique(image["Counter"]["Par"])) > 1, 1
+        if slab:
+            partitions, _ = _steps(image, PARTITION, found.protocol.whole("sKSpace", "lPartitions"))
+        final, full = _views(found.protocol, 1.0, slab)
+        full = None if full is None or final is None else (*final[:2], full[2])
         matrix = (
             (base or 1, base or 1) if final is None else (base or 1, round((base or 1) * final[1] / final[0]))
         )
         encoding = Encoding(
-            encoded=Space((*matrix, 1), final),
-            recon=Space((*matrix, 1), final),
+            encoded=Space((*matrix, partitions), full),
+            recon=Space((*matrix, partitions), final),
             trajectory=found.protocol.trajectory,
             noise_bandwidth=NOISE_BANDWIDTH,
             contrast=found.protocol.contrast(),

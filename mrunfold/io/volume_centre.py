@@ -108,8 +108,8 @@ def _halves(source: VolumeSource) -> tuple[bool, bool, bool]:
     across, along = _planes(source)
     if spokes(across):
         raise InputError(
-            f"{source.path}: the centre of k-space lies in every line, as in a stack of spokes; Cartesian "
-            "scans are read, grid it first"
+            f"{source.path}: the centre of k-space lies in every line, as in a stack of spokes; give "
+            "its `trajectory`"
         )
     readout, phase = swapped_halves(across)
     return readout, phase, swapped_halves(along)[1]

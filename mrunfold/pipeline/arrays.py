@@ -16,6 +16,7 @@ from mrunfold.io.centre import centred
 from mrunfold.io.frames import Frames
 from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Header, Scan
+from mrunfold.io.stack import transform
 from mrunfold.io.trajectory import Trajectory, TrajectoryScan, points_of
 from mrunfold.io.volume_centre import centred_volume
 from mrunfold.masks import Mask
@@ -37,11 +38,12 @@ class Recon:
     """A reconstruction; every array is of the kind that k-space was, NumPy or torch.
 
     image: complex64 (y, x), (slice, y, x) or (frame, slice, y, x), as k-space is; of a 3-D scan (readout,
-    phase, partition), frames before it; std: float32, of |image| over the samples, None without; samples:
-    complex64 (draw, *image), None without; maps: complex64 (coil, y, x) of the image, or (coil, readout,
-    phase, partition), with an axis of sets before the coils where there are several, slices and frames before
-    all; sigma: √E|n|², mean over coils, in k-space's units, of each slice of each frame, or of each 3-D
-    volume; scale: what k-space was divided by, once whitened; record: what was done and found.
+    phase, partition), of a stack (y, x, partition), frames before it; std: float32, of |image| over the
+    samples, None without; samples: complex64 (draw, *image), None without; maps: complex64 (coil, y, x) of
+    the image, or (coil, readout, phase, partition), with an axis of sets before the coils where there are
+    several, slices and frames before all; sigma: √E|n|², mean over coils, in k-space's units, of each slice
+    of each frame, or of each 3-D volume; scale: what k-space was divided by, once whitened; record: what was
+    done and found.
     """
 
     image: Any
@@ -98,21 +100,21 @@ def recon(
 
     kspace: complex (coil, readout, phase), (slice, coil, readout, phase) or (frame, slice, coil, readout,
     phase), frames being echoes, repetitions and the like; NumPy or torch, centre at N//2, zero where nothing
-    was measured; volume: a 3-D scan: k-space is (coil, readout, phase, partition) or (frame, coil, readout,
-    phase, partition), the mask (phase, partition), maps (coil, readout, phase, partition), sets before the
-    coils; mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what else is not looked at;
+    was measured; volume: a 3-D scan: k-space is (coil, readout, phase, partition), frames before it, the mask
+    (phase, partition), maps (coil, readout, phase, partition), sets before the coils; with a trajectory a
+    stack, (coil, readout, interleaf, partition);
+    mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what else is not looked at;
     maps: complex (coil, readout, phase), sets or slices before it, estimated where None; noise: a noise scan
     (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated where both are None;
     samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, per_frame, seed, device: as in
     `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where samples
-    lie off the grid, or (frame, readout, interleaf, 2), or "golden-angle": k-space is then (coil, readout,
-    interleaf), slices and frames before it, the mask one of interleaves; matrix: (y, x) of the image then, by
-    default as far as the trajectory reaches; progress: False for none, or a function of
+    lie off the grid, frames before it, or "golden-angle": k-space is then (coil, readout, interleaf), slices
+    and frames before it, the mask one of interleaves; matrix: (y, x) of the image then, by default as far as
+    the trajectory reaches; progress: False for none, or a function of
     (slices done, slices in all); parameters: of the method.  Raises InputError for bad input, in one line
     that says what to do.
     """
     array, wrap = _taken(kspace, volume)
-    lead = array.shape[: -4 if volume else -3]
     if samples:
         parameters["samples"] = samples
     settings = ReconSettings(
@@ -123,15 +125,46 @@ def recon(
     )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))
     along = trajectory if isinstance(trajectory, str) else _optional(trajectory)
-    if volume and (along is not None or matrix is not None):
-        raise InputError("trajectories are 2-D: leave `trajectory` and `matrix` out of a 3-D `volume`")
-    scan, parts = _volume(array, own) if volume else _slices_of(array, lead, own, along, matrix)
+    stack = volume and along is not None
+    lead, scan, parts = _lying(array, own, volume, along, matrix)
     one = get_method(method, **parameters)
     job = Job(scan, settings, one, "combined", None, None, choose_device(device), Clock(), parts)
     with progress_lines(progress is False) as lines:
         found = _slices(job, progress if callable(progress) else lines)
     scan.close()
-    return _gathered(found, job, lead, wrap)
+    return _gathered(found, job, lead, wrap, stack)
+
+
+def _lying(
+    array: np.ndarray,
+    own: Own,
+    volume: bool,
+    trajectory: np.ndarray | str | None,
+    matrix: int | tuple[int, int] | None,
+) -> tuple[tuple[int, ...], Scan, OwnParts]:
+    """Return the axes before those of a slice, or of a 3-D volume, the scan and what the user brought."""
+    if trajectory is None and matrix is not None:
+        raise InputError("`matrix` is for k-space along a trajectory; give the trajectory or leave it out")
+    if volume and trajectory is None:
+        return array.shape[:-4], *_volume(array, own)
+    if volume:
+        array, own = _planes(array, own)
+    lead = array.shape[:-3]
+    return lead, *_slices_of(array, lead, own, trajectory, matrix)
+
+
+def _planes(array: np.ndarray, own: Own) -> tuple[np.ndarray, Own]:
+    """Return a stack (…, coil, readout, interleaf, partition) as slices (…, partition, coil, readout,
+    interleaf), and maps (…, coil, y, x, partition) as those of slices.
+    """
+    planes = np.moveaxis(array, -1, -4).astype(np.complex64)  # a copy, which is transformed
+    if not np.isfinite(planes).all():
+        raise InputError("k-space of the stack has NaN or infinite values; repair it")
+    transform(planes.reshape(-1, *planes.shape[-4:]))
+    maps = own.maps
+    if isinstance(maps, np.ndarray) and maps.ndim in (4, 5):
+        maps = np.moveaxis(maps[None] if maps.ndim == 4 else maps, -1, 0)  # (partition, set, coil, y, x)
+    return planes, replace(own, maps=maps)
 
 
 def _slices_of(
@@ -173,10 +206,6 @@ def _opened(
     matrix: int | tuple[int, int] | None,
 ) -> Scan:
     if trajectory is None:
-        if matrix is not None:
-            raise InputError(
-                "`matrix` is for k-space along a trajectory; give the trajectory or leave it out"
-            )
         return ArrayScan(array, frames=frames)
     size = (matrix, matrix) if isinstance(matrix, int) else matrix
     points = points_of(Trajectory(trajectory, size), array.shape[2:4], size)
@@ -208,7 +237,11 @@ def _slices(job: Job, progress: Progress) -> list[SliceImages]:
 
 
 def _gathered(
-    found: list[SliceImages], job: Job, lead: tuple[int, ...], wrap: Callable[[np.ndarray], Any]
+    found: list[SliceImages],
+    job: Job,
+    lead: tuple[int, ...],
+    wrap: Callable[[np.ndarray], Any],
+    stack: bool = False,
 ) -> Recon:
     grid = job.scan.header.grid
     each = 1 if grid is None else len(found) // int(np.prod(lead))  # slices of a volume
@@ -216,7 +249,8 @@ def _gathered(
     def stacked(arrays: list[np.ndarray], axis: int = 0) -> Any:
         one = arrays[0].shape
         if grid is None:
-            return wrap(np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, *one[axis:]))
+            whole = np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, *one[axis:])
+            return wrap(np.moveaxis(whole, axis + len(lead) - 1, -1) if stack else whole)
         whole = np.stack(arrays, axis=axis).reshape(*one[:axis], *lead, each, *one[axis:])
         return wrap(np.moveaxis(whole, axis + len(lead), -3 if grid.along == "readout" else -1))
 

@@ -131,7 +131,7 @@ class TestCentre:
         k = fft3c(letters((48, 40, 16)))
         spokes = np.zeros_like(k)
         spokes[:] = k[:, 20:21] * 3  # each line through the centre
-        with pytest.raises(InputError, match="stack of spokes"):
+        with pytest.raises(InputError, match="stack of spokes; give its `trajectory`"):
             open_scan(write_bart(tmp_path / "a.cfl", spokes[None]))
 
 

@@ -136,7 +136,9 @@ def test_masks_of_files_are_points_of_both_phase_encodings(scan, tmp_path):
         (np.ones((2, 8, 9, 10)), {}, "complex k-space"),
         (np.ones((2, 8, 9, 10), complex), {"mask": np.ones((8, 9))}, "phase × partition"),
         (np.ones((2, 8, 9, 10), complex), {"maps": np.ones((2, 8, 10, 9), complex)}, "8×9×10"),
-        (np.ones((2, 8, 9, 10), complex), {"trajectory": np.ones((8, 9, 2))}, "2-D"),
+        (np.ones((2, 8, 9, 10), complex), {"trajectory": np.ones((8, 10, 2))}, r"here \(8, 9, 2\)"),
+        (np.ones((2, 8, 9, 10), complex), {"trajectory": np.ones((8, 9, 3))}, "a trajectory is"),
+        (np.ones((2, 8, 9, 10), complex), {"matrix": 8}, "give the trajectory"),
     ],
 )
 def test_what_does_not_fit_is_said(array, named, words):
