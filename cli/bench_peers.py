@@ -39,6 +39,9 @@ def peers(
     no_published: Annotated[
         bool, typer.Option("--no-published", help="Leave the published settings out.")
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG to write: the first image, by every method.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="JSON file; with the same file a run goes on.")] = Path(
         "peers.json"
@@ -61,7 +64,7 @@ def peers(
         weights or ("natural-compact" if photos else None), not no_published,
     )  # fmt: skip
     shown = Cases(data, images, crop, masks, task or TASKS)
-    compare(tuning, shown, plan, features, out, lambda line: print(line, flush=True))
+    compare(tuning, shown, plan, features, out, lambda line: print(line, flush=True), picture)
 
 
 COMMANDS = (peers,)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mrunfold.benchmarks.datasets import FullSlice
-from mrunfold.benchmarks.peers import compare, run, table
+from mrunfold.benchmarks.peers import compare, picture, run, table
 from mrunfold.benchmarks.peers.cases import Case
 from mrunfold.benchmarks.peers.compare import Cases
 from mrunfold.benchmarks.peers.rows import PeerRow, load, merged, save
@@ -156,3 +156,19 @@ def test_what_is_tuned_on_is_not_in_the_table(tmp_path, monkeypatch):
     assert names == ["1", "3", "5"]
     with pytest.raises(InputError, match="is tuned on"):
         Cases([tmp_path], 1, None).made(True, None, tmp_path / "shake.png", tuned=tuning)
+
+
+def test_a_picture_has_every_method_once(rows, tmp_path, monkeypatch):
+    titles = []
+    show = picture._show
+    monkeypatch.setattr(
+        picture, "_show", lambda a, image, title: [titles.append(title), show(a, image, title)]
+    )
+    picture.write_picture(tmp_path / "a.png", case("CBSD68", "b"), rows, PLAN)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    above = titles[::2]
+    assert [title.rpartition(",")[0] or title for title in above] == [
+        "reference", "unfold, mean", "unfold, one draw", "ddnm",
+    ]  # fmt: skip
+    mean = next(r for r in rows if (r.method, r.setting) == ("unfold", "mean"))
+    assert above[1] == f"unfold, mean, {mean.psnr:.1f} dB"

@@ -10,6 +10,7 @@ import numpy as np
 
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
 from mrunfold.benchmarks.peers import cases, rows, table
+from mrunfold.benchmarks.peers.picture import write_picture
 from mrunfold.benchmarks.peers.run import Plan, measure
 from mrunfold.benchmarks.peers.settings import limited
 from mrunfold.benchmarks.store import read_measured
@@ -58,9 +59,18 @@ class Cases:
 
 
 def compare(
-    tuning: Cases, shown: Cases, plan: Plan, features: Path | None, out: Path, say: Callable[[str], None]
+    tuning: Cases,
+    shown: Cases,
+    plan: Plan,
+    features: Path | None,
+    out: Path,
+    say: Callable[[str], None],
+    picture: Path | None = None,
 ) -> None:
-    """Measure what is not in the file `out` yet, write it there row by row, and say rows and tables."""
+    """Measure what is not in the file `out` yet, write it there row by row, and say rows and tables.
+
+    picture: PNG of the first of `shown`, see `write_picture`.
+    """
     for name in plan.peers:
         limited(name, {}, plan.evaluations)
     lpips = None if features is None else Lpips(features)
@@ -79,3 +89,5 @@ def compare(
     problems = shown.made(plan.photographs, lpips, shake, tuned=tuning)
     measure(trials, problems, plan, report, earlier)
     say("\n" + "\n".join(table.markdowns(read_measured(out, "peers"))))
+    if picture is not None:
+        write_picture(picture, problems[0](), so_far, plan)

@@ -18,7 +18,7 @@ from mrunfold.benchmarks.quality.sweep import sweep
 from mrunfold.methods import Result, Seeds, get_method
 from mrunfold.metrics import coverage, crps, sample_interval
 
-__all__ = ["Plan", "measure"]
+__all__ = ["Plan", "measure", "reconstructed"]
 
 NOMINAL = 0.9
 ENOUGH = 16  # draws for a 90 % interval, or nearly
@@ -94,7 +94,10 @@ def measure(
     return rows
 
 
-def _one(case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int, words: str) -> PeerRow:
+def reconstructed(
+    case: Case, name: str, parameters: dict[str, Any], draws: int
+) -> tuple[Result, torch.Tensor, torch.Tensor]:
+    """Return what a method makes of a case: its result, the image that is compared, and its first draw."""
     if name in CLASSICAL:
         found = sweep(name, case.problem, **parameters)
         result = max(found.values(), key=lambda r: case.score(r.mean)[0])
@@ -104,10 +107,14 @@ def _one(case: Case, name: str, setting: str, parameters: dict[str, Any], draws:
     mean = result.mean
     if name == "unfold" and result.samples is not None:
         mean = result.samples.mean(dim=0)
+    return result, mean, mean if result.samples is None else result.samples[0]
+
+
+def _one(case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int, words: str) -> PeerRow:
+    result, mean, first = reconstructed(case, name, parameters, draws)
     quality = case.score(mean)
     one: tuple[float | None, float | None] = (None, None)
     if draws:
-        first = mean if result.samples is None else result.samples[0]
         alone = case.score(first)
         one = (alone[0], alone[2])
     return PeerRow(
