@@ -98,6 +98,9 @@ def test_ours_against_the_best():
     ((_, _, best, off),) = table.gains(measured, "lpips")
     assert best == "ddnm, swept"
     assert np.allclose(off, -0.1)
+    assert "| LPIPS of one draw | CBSD68 | x4 | ddnm, swept | 3 | -0.100 | -0.100 to -0.100 | -33.3 |" in (
+        table._gains(measured)
+    )
     ((_, _, best, off),) = table.gains(measured, "one")
     assert best == "dps, swept"
     assert np.allclose(off, 0.0)
@@ -119,7 +122,7 @@ def test_tables_from_the_file(tmp_path):
         in scores
     )
     assert "Set14" not in scores
-    assert "| PSNR of the mean, dB | CBSD68 | x4 | ddnm, swept | 1 | +2.000 | too few |" in gains
+    assert "| PSNR of the mean, dB | CBSD68 | x4 | ddnm, swept | 1 | +2.000 | too few |  |" in gains
     assert "| method | setting | Set14, x4 |" in sweep
     assert "| ddnm | eta: 0.5 | 27.00 |" in sweep
 
@@ -172,3 +175,14 @@ def test_a_picture_has_every_method_once(rows, tmp_path, monkeypatch):
     ]  # fmt: skip
     mean = next(r for r in rows if (r.method, r.setting) == ("unfold", "mean"))
     assert above[1] == f"unfold, mean, {mean.psnr:.1f} dB"
+
+
+def test_tasks_of_an_image_are_drawn_together():
+    measured = [
+        row(str(i), method, setting, psnr + i, task=task)
+        for task in ("x2", "x4")
+        for i in range(3)
+        for method, setting, psnr in (("unfold", "mean", 30.0 + i), ("ddnm", "swept", 29.0))
+    ]
+    line = next(line for line in table._gains(measured).splitlines() if "| all | all |" in line)
+    assert "| 3 | +2.000 |" in line, "three images, not six"

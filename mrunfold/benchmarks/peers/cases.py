@@ -53,15 +53,18 @@ class Case:
 
 
 def scans(
-    slices: Sequence[FullSlice], kinds: Sequence[tuple[str, float]], crop: int | None
+    slices: Sequence[FullSlice],
+    kinds: Sequence[tuple[str, float]],
+    crop: int | None,
+    lpips: Lpips | None = None,
 ) -> Iterator[Callable[[], Case]]:
     """Yield what makes the case of each slice and mask, seed 0; crop: the middle of the field of view."""
     for full in slices:
         for kind, accel in kinds:
-            yield partial(_scan, full, kind, accel, crop)
+            yield partial(_scan, full, kind, accel, crop, lpips)
 
 
-def _scan(full: FullSlice, kind: str, accel: float, crop: int | None) -> Case:
+def _scan(full: FullSlice, kind: str, accel: float, crop: int | None, lpips: Lpips | None) -> Case:
     full = full if crop is None else cut(full, crop)
     size = (full.kspace.shape[-2], full.kspace.shape[-1])
     mask = draw(kind, size, accel, seed=0)
@@ -72,17 +75,27 @@ def _scan(full: FullSlice, kind: str, accel: float, crop: int | None) -> Case:
         full.kspace, full.header, mask, acquired=everything, settings=settings, target="combined"
     )
     assert problem.target is not None
+    assert problem.coil_gain is not None
     truth = combined_magnitude(problem.target).numpy()
+    peak, support = float(truth.max()), problem.coil_gain > 0
+
+    def shown(x: Tensor) -> np.ndarray:
+        return (combined_magnitude(x) * support).numpy()
 
     def score(x: Tensor) -> Scores:
         found = scores(problem, x)
-        return found["psnr"], found["ssim"], None
+        far = None if lpips is None else _distance(lpips, truth / peak, (shown(x) / peak).clip(0, 1))
+        return found["psnr"], found["ssim"], far
 
     data, _, image = full.name.partition("/")
     return Case(
         data, image or "0", f"{kind} {accel:g}", f"{size[0]}x{size[1]}", problem, score,
-        lambda x: combined_magnitude(x).numpy(), truth, truth > OBJECT * truth.max(), float(truth.max()),
+        shown, truth, truth > OBJECT * peak, peak,
     )  # fmt: skip
+
+
+def _distance(lpips: Lpips, a: np.ndarray, b: np.ndarray) -> float:
+    return float(lpips(torch.from_numpy(a)[None], torch.from_numpy(b)[None]))
 
 
 def photographs(
@@ -111,9 +124,7 @@ def _photograph(
 
     def score(x: Tensor) -> Scores:
         found = shown(x)
-        far = None
-        if lpips is not None:
-            far = float(lpips(torch.from_numpy(truth)[None], torch.from_numpy(found)[None]))
+        far = None if lpips is None else _distance(lpips, truth, found)
         return float(psnr(truth, found, data_range=1.0)), float(ssim(truth, found, data_range=1.0)), far
 
     size = f"{truth.shape[1]}x{truth.shape[2]}"

@@ -44,7 +44,7 @@ class Cases:
                     raise InputError(f"{path} is tuned on; give other photographs as --tune")
                 found += cases.photographs(path, self.tasks, self.images, self.crop, lpips, shake)
                 continue
-            found += cases.scans(self._slices(path, tuned), self.masks, self.crop)
+            found += cases.scans(self._slices(path, tuned), self.masks, self.crop, lpips)
         return found
 
     def _slices(self, path: Path, tuned: Cases | None = None) -> list[FullSlice]:

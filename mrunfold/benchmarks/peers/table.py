@@ -15,7 +15,12 @@ from mrunfold.evaluation.bootstrap import bootstrap_means
 __all__ = ["gains", "markdowns"]
 
 RESAMPLES, SEED = 10_000, 0
-FIELDS = {"psnr": "PSNR of the mean, dB", "one": "PSNR of one draw, dB", "lpips": "LPIPS of one draw"}
+FIELDS = {
+    "psnr": "PSNR of the mean, dB",
+    "one": "PSNR of one draw, dB",
+    "lpips": "LPIPS of one draw",
+    "lpips of the mean": "LPIPS of the mean",
+}
 HEAD = ["data", "task", "method", "n", "draws", "PSNR", "SSIM", "LPIPS", "one draw", "its LPIPS", "coverage"]
 HEAD += ["CRPS, %", "evaluations", "s"]
 
@@ -53,12 +58,22 @@ def _cell(values: Sequence[float | None], form: str) -> str:
     return format(float(np.mean(there)), form) if there and len(there) == len(values) else ""
 
 
+Pair = dict[str, tuple[float, float]]  # by image: ours, and the sampler's
+
+
 def gains(rows: Sequence[PeerRow], field: str = "psnr") -> list[tuple[str, str, str, list[float]]]:
     """Return (data, task, best sampler, ours less it, image by image) of each data set and task.
 
-    field: one of FIELDS: PSNR of the mean (a sampler's, of its draws), PSNR of one draw, LPIPS of one draw.
+    field: one of FIELDS: PSNR or LPIPS of the mean (a sampler's, of its draws), or of one draw.
     The best is the sampler and setting with the best mean over all images of ours.
     """
+    return [
+        (data, task, best, [ours - theirs for _, (ours, theirs) in sorted(pairs.items())])
+        for data, task, best, pairs in _compared(rows, field)
+    ]
+
+
+def _compared(rows: Sequence[PeerRow], field: str) -> list[tuple[str, str, str, Pair]]:
     lines = []
     for data, task in sorted(dict.fromkeys((r.data, r.task) for r in _measured(rows))):
         mine = [r for r in _measured(rows) if (r.data, r.task) == (data, task)]
@@ -72,19 +87,24 @@ def gains(rows: Sequence[PeerRow], field: str = "psnr") -> list[tuple[str, str, 
         whole = {name: values for name, values in rivals.items() if values.keys() == ours.keys()}
         if not whole or not ours:
             continue
-        sign = -1 if field == "lpips" else 1
+        sign = -1 if field.startswith("lpips") else 1
         best = max(whole, key=lambda name: sign * float(np.mean(list(whole[name].values()))))
-        lines.append((data, task, best, [ours[image] - whole[best][image] for image in sorted(ours)]))
+        lines.append((data, task, best, {image: (ours[image], whole[best][image]) for image in ours}))
     return lines
 
 
 def _ours(field: str) -> tuple[str, str]:
-    return ("unfold", "mean" if field == "psnr" else "draws")
+    return ("unfold", "draws" if field in ("one", "lpips") else "mean")
 
 
 def _values(rows: Sequence[PeerRow], field: str) -> dict[str, float]:
     """Return what is compared, by image; images without it are left out."""
-    value = {"psnr": lambda r: r.psnr, "one": lambda r: r.one[0], "lpips": lambda r: r.one[1]}[field]
+    value = {
+        "psnr": lambda r: r.psnr,
+        "one": lambda r: r.one[0],
+        "lpips": lambda r: r.one[1],
+        "lpips of the mean": lambda r: r.lpips,
+    }[field]
     found = {row.image: value(row) for row in rows}
     return {image: value for image, value in found.items() if value is not None}
 
@@ -92,21 +112,33 @@ def _values(rows: Sequence[PeerRow], field: str) -> dict[str, float]:
 def _gains(rows: Sequence[PeerRow]) -> str:
     lines = []
     for field, unit in FIELDS.items():
-        found = gains(rows, field)
-        for data, task, best, off in found:
-            lines.append([unit, data, task, best, *_interval(off)])
+        found = _compared(rows, field)
+        for data, task, best, pairs in found:
+            lines.append([unit, data, task, best, str(len(pairs)), *_interval(field, pairs)])
         if len(found) > 1:
-            every = [value for *_, off in found for value in off]
-            lines.append([unit, "all", "all", "the best of each", *_interval(every)])
-    return rows_markdown(["of", "data", "task", "best sampler", "n", "ours less it", "95 % interval"], lines)
+            images: dict[str, list[tuple[float, float]]] = {}
+            for data, _, _, pairs in found:
+                for image, pair in pairs.items():
+                    images.setdefault(f"{data}/{image}", []).append(pair)
+            # The tasks of an image are not independent: it is drawn as one.
+            each = {image: (_mean(p, 0), _mean(p, 1)) for image, p in images.items()}
+            lines.append([unit, "all", "all", "the best of each", str(len(each)), *_interval(field, each)])
+    head = ["of", "data", "task", "best sampler", "n", "ours less it", "95 % interval", "%"]
+    return rows_markdown(head, lines)
 
 
-def _interval(values: Sequence[float]) -> list[str]:
-    mean = f"{np.mean(values):+.3f}"
-    if len(values) < 3:
-        return [str(len(values)), mean, "too few"]
-    found = bootstrap_means(values, draws=RESAMPLES, seed=SEED)
-    return [str(len(values)), mean, f"{found.low:+.3f} to {found.high:+.3f}"]
+def _mean(pairs: Sequence[tuple[float, float]], which: int) -> float:
+    return float(np.mean([pair[which] for pair in pairs]))
+
+
+def _interval(field: str, pairs: Pair) -> list[str]:
+    """Return ours less theirs, its interval over images, and of LPIPS what share of theirs that is."""
+    ours, theirs = np.array(list(pairs.values())).T
+    share = f"{100 * (ours.mean() / theirs.mean() - 1):+.1f}" if field.startswith("lpips") else ""
+    if len(pairs) < 3:
+        return [f"{np.mean(ours - theirs):+.3f}", "too few", share]
+    found = bootstrap_means(list(ours - theirs), draws=RESAMPLES, seed=SEED)
+    return [f"{np.mean(ours - theirs):+.3f}", f"{found.low:+.3f} to {found.high:+.3f}", share]
 
 
 def _sweep(rows: Sequence[PeerRow]) -> str:
