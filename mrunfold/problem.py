@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrunfold.errors import InputError
-from mrunfold.operators import LinearOperator, stack
+from mrunfold.operators import LinearOperator, ifft2c, stack
 
 __all__ = ["Problem", "TargetKind", "collate", "rescale", "scale_of"]
 
@@ -51,20 +51,28 @@ class Problem:
         return replace(self, A=self.A.to(device), **moved)
 
     def coil_rss(self, x: Tensor) -> Tensor:
-        """Return √Σ_c|m_c|² of the coil images that x (*batch, set, y, x) predicts, real (*batch, 1, y, x).
+        """Return √Σ_c|m_c|² of the coil images of x (*batch, set, y, x), real (*batch, 1, y, x).
 
-        m = W⁻¹V⁺ Σ_s maps_s x_s · scale: the sets are summed coil by coil, and the file's units are back.
-        An operator without coils is one coil.
+        m = W⁻¹V⁺ (Σ_s maps_s x_s + Fᴴ(y − A x)) · scale: what x predicts where nothing was measured, and what
+        was measured as it was measured, so that wrong maps spoil the former only; the file's units are back.
+        Without Cartesian samples the second term is left out; an operator without coils is one coil.
         """
         scale = self.scale[..., None, None, None]
-        maps = self.A.coil_maps() if x.shape[-3] > 1 else None
-        if maps is None:
+        maps = self.A.coil_maps()
+        if maps is None or not (self.keeps_samples or x.shape[-3] > 1):
             gain = self.A.coil_gain(self.unwhitening) if self.coil_gain is None else self.coil_gain
             return torch.linalg.vector_norm(x, dim=-3, keepdim=True) * gain * scale
         coils = torch.einsum("...scyx,...syx->...cyx", maps, x)
+        if self.keeps_samples:
+            coils = coils + ifft2c(self.y - self.A(x))
         if self.unwhitening is not None:
             coils = torch.einsum("...dc,...cyx->...dyx", self.unwhitening, coils)
         return torch.linalg.vector_norm(coils, dim=-3, keepdim=True) * scale
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether `coil_rss` has the measured samples as they were: those of a grid of k-space."""
+        return self.A.cartesian() is not None
 
 
 def rescale(

@@ -332,6 +332,7 @@ class PosteriorDenoiser(nn.Module):
         has σ_t = ∞; the state x_t of each further one is the mean before, at σ_t = `SIGMA_OF_MEAN`; a part of
         training has such states (`fed_back`).  passes: exactly so many evaluations; None: an item ends where
         one changed its mean by less than `PASS_END`, root mean square over pixels, or after `self.passes`.
+        The measured samples are put back at the end (`with_samples`).
         """
         x, path = self.mean_and_path(y, A, sigma_y, passes)
         return x, path.evaluations
@@ -350,7 +351,15 @@ class PosteriorDenoiser(nn.Module):
                 going = going & (moved > PASS_END)
                 if not bool(going.any()):
                     break
-        return x, path
+        return self.with_samples(x, y, A), path
+
+    def with_samples(self, x: Tensor, y: Tensor, A: LinearOperator) -> Tensor:
+        """Return the full measurement's image x + Aᴴ(y − A x), where x₀ is that; else x as it is.
+
+        Of x₀ = Sᴴ Fᴴ (full k-space) the measured samples are known, with their noise: whatever levels and
+        priors made of them, y is put back, and x stands for the samples that were not measured.
+        """
+        return x + A.adjoint(y - A(x)) if self.x0_has_noise else x
 
     def describe(self) -> dict[str, Any]:
         """Return what the run log says of the network."""

@@ -17,8 +17,8 @@ __all__ = ["complex_image", "floor_record", "magnitude", "magnitude_sd", "noise_
 def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0) -> np.ndarray:
     """Return the magnitude float32 (y, x) that is written of x (set, y, x), in the file's scale.
 
-    `rss`: what to expect of the fully sampled root sum of squares, E √Σ_c|m_c + n_c|², m the coil images that
-    x predicts and n their noise, of which `share` (`noise_share`) is not in x already.
+    `rss`: what to expect of the fully sampled root sum of squares, E √Σ_c|m_c + n_c|², m the coil images of x
+    (`Problem.coil_rss`) and n their noise, of which `share` (`noise_share`) is not in m already.
     `combined`: |x|, over sets their root sum of squares, times the root mean square of the coils' gain, one
     number, which undoes the scale of whitening; zero where no coil reaches, for x is there whatever the
     method left.
@@ -70,30 +70,33 @@ def target_magnitude(problem: Problem, kind: TargetKind) -> np.ndarray | None:
 def noise_share(x: Tensor, problem: Problem) -> float:
     """Return which share of the coil images' noise x (set, y, x) does not hold, from 0 to 1.
 
-    Noise of samples that were not measured is in no image.  That of measured ones is in the residual y − A x
-    unless x copied it; a residual above the noise is error of x, and counts as noise in full.  So a denoised
-    image gets all of the noise, and one coil's fully sampled image, which has it already, none.
+    Noise of samples that were not measured is in no image.  On a grid the measured ones are in the coil
+    images as they are, with their noise.  Along a trajectory it is in the residual y − A x unless x copied
+    it; a residual above the noise is error of x, and counts as noise in full.
     """
     if not bool(problem.y.any()) or problem.rss_noise is None or problem.unwhitening is None:
         return 1.0
     _, _, sampled = _rss_noise(problem)
     stored, coils = problem.unwhitening.shape
     measured = float(problem.A.measured_fraction())
+    # Virtual coils that compression dropped are in no image.
+    held = coils / stored * min(1.0, measured / sampled)
+    if problem.keeps_samples:
+        return 1 - held
     noise = float(problem.sigma_y) ** 2 * measured * problem.y.numel()
     left = float((problem.y - problem.A(x)).abs().square().sum())
-    # Virtual coils that compression dropped are not in x, whatever the residual.
-    return 1 - coils / stored * min(1.0, measured / sampled) * (1 - min(1.0, left / noise))
+    return 1 - held * (1 - min(1.0, left / noise))
 
 
 def floor_record(problem: Problem, kind: TargetKind, share: float) -> dict[str, Any] | None:
-    """Return what the record says of the noise in a root sum of squares, None where none was added.
+    """Return what the record says of the noise in a root sum of squares, None for other kinds.
 
-    level: what is written where there is no signal, in the file's units; share: `noise_share`.
+    level: what is written where there is no signal, in the file's units; share: of the noise, `noise_share`.
     """
     if kind != "rss":
         return None
     rms, coils, _ = _rss_noise(problem)
-    level = float(expected_rss(np.zeros(1), share * rms**2, coils)[0])
+    level = float(expected_rss(np.zeros(1), rms**2, coils)[0])
     known = problem.rss_noise is not None
     source = problem.record.get("noise", {}).get("source", "given") if known else "unknown: none is added"
     return {"level": float(f"{level:.4g}"), "share": round(share, 4), "noise": source}

@@ -243,6 +243,13 @@ class _Further(_First):
         return self.network(x, sigma_t, y, _TracedSense(maps, mask), sigma_y)
 
 
+class _WithSamples(_First):
+    """The mean with the measured samples as they were measured, where x₀ holds their noise."""
+
+    def forward(self, y: Tensor, maps: Tensor, mask: Tensor, x: Tensor) -> Tensor:
+        return self.network.with_samples(x, y, _TracedSense(maps, mask))
+
+
 class Mean(nn.Module):
     """E[x₀ | y] in the units of the given k-space, and what it was divided by inside.
 
@@ -251,9 +258,11 @@ class Mean(nn.Module):
     Compiled by TorchScript; its parts are traced.
     """
 
-    def __init__(self, units: nn.Module, first: nn.Module, further: nn.Module, passes: int) -> None:
+    def __init__(
+        self, units: nn.Module, first: nn.Module, further: nn.Module, last: nn.Module, passes: int
+    ) -> None:
         super().__init__()
-        self.units, self.first, self.further = units, first, further
+        self.units, self.first, self.further, self.last = units, first, further, last
         self.passes, self.end = passes, PASS_END
 
     def forward(self, kspace: Tensor, maps: Tensor, mask: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,7 +282,7 @@ class Mean(nn.Module):
                 moved = (squares / (x.shape[-2] * x.shape[-1])).sqrt()
                 x = torch.where(going.reshape(-1, 1, 1, 1), after, x)
                 going = torch.logical_and(going, moved > self.end)
-        return x * scale.reshape(-1, 1, 1, 1), scale
+        return self.last(y, maps, ones, x) * scale.reshape(-1, 1, 1, 1), scale
 
 
 def trace(network: PosteriorDenoiser, example: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
@@ -282,11 +291,12 @@ def trace(network: PosteriorDenoiser, example: tuple[Tensor, ...]) -> torch.jit.
         # The traces are compared with Python by `export_mean`; a second trace of the same input shows less.
         y, ones, sigma_y, _ = _Units()(*example)
         given = y, example[1], ones, sigma_y
-        first, further = _First(network).eval(), _Further(network).eval()
+        first, further, last = (part(network).eval() for part in (_First, _Further, _WithSamples))
         mean = Mean(
             torch.jit.trace(_Units(), example, check_trace=False),
             torch.jit.trace(first, given, check_trace=False),
             torch.jit.trace(further, (*given, first(*given)), check_trace=False),
+            torch.jit.trace(last, (*given[:3], first(*given)), check_trace=False),
             network.passes,
         )
         return torch.jit.freeze(torch.jit.script(mean.eval()), optimize_numerics=False)

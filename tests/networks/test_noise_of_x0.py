@@ -8,6 +8,8 @@ import pytest
 import torch
 from unrolled import dense, gaussian_network, network, noise, sense, tensor
 
+from mrunfold.operators import FourierMask, Sense
+
 
 @pytest.mark.parametrize("sigma_t", [0.3, math.inf])
 def test_noise_that_the_full_scan_has_too_is_no_error(sigma_t):
@@ -50,3 +52,28 @@ def test_common_noise_does_not_spoil_small_diffusion_noise(sigma_t):
     out = network(x0_has_noise=True)(x_t, tensor(sigma_t, sigma_t), y, A, tensor(0.3, 0.05))
     assert bool(torch.isfinite(out).all())
     assert sigma_t > 1e-4 or float((out - x_t).detach().abs().max()) < 1e-4
+
+
+def test_the_mean_of_one_coil_has_the_measured_samples():
+    """One coil's samples are those of x₀, whatever an untrained network made of them."""
+    A = FourierMask((sense(keep=0.4).mask > 0).double(), torch.complex128)
+    y = A(noise(A.domain.shape))
+    given = y, A, tensor(0.3)[0]
+    mean = network(x0_has_noise=True).mean_of(*given).detach()
+    torch.testing.assert_close(A(mean), y, rtol=1e-4, atol=1e-5)
+    without = network(x0_has_noise=False).mean_of(*given).detach()
+    assert float((A(without) - y).abs().max()) > 0.05
+
+
+def test_the_mean_is_that_of_the_full_scan():
+    """x₀ = object + Sᴴ Fᴴ n: by dense matrices, Sᴴ Fᴴ of what was measured and of E[object | y] elsewhere."""
+    A, spread, sigma = sense(shape=(6, 5), keep=0.4), 0.4, 0.2
+    full = Sense(A.maps, torch.ones_like(A.mask))
+    mu = noise(A.domain.shape)
+    y = A(noise(A.domain.shape, seed=1)) + 0.2 * A.mask * noise(A.range.shape, seed=2)
+    x = gaussian_network(mu, spread)(None, tensor(math.inf)[0], y, A, tensor(sigma)[0])  # E[object | y]
+    kspace = torch.where(A.mask.expand(A.range.shape) > 0, y, full(x))
+    expected = full.adjoint(kspace)
+    found = gaussian_network(mu, spread, x0_has_noise=True).with_samples(x, y, A)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert float((found - x).abs().max()) > 0.02

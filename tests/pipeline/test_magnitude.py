@@ -15,7 +15,7 @@ from rawfiles import coil_kspace, write_fastmri
 from mrunfold.io import open_scan
 from mrunfold.masks import acquired
 from mrunfold.methods.registry import get_method
-from mrunfold.operators import Sense
+from mrunfold.operators import Sense, fft2c, ifft2c
 from mrunfold.pipeline import ReconSettings, reconstruct
 from mrunfold.pipeline.magnitude import magnitude, noise_share
 from mrunfold.prepare import ProblemSettings, build_problem
@@ -135,33 +135,68 @@ def problem_of(kspace: np.ndarray, tmp_path: Path, mask=None, **settings):
         )
 
 
-@pytest.mark.parametrize(("stored", "lines"), [(4, 1), (4, 2), (10, 1)])
-def test_share_counts_what_was_measured(stored, lines):
-    """Of the coils' noise, a least-squares image holds what its unknowns can: one coil's worth here."""
+class Elsewhere(Sense):
+    """Sense that does not say that its samples are those of a grid, as along a trajectory."""
+
+    def cartesian(self):
+        return None
+
+
+def noisy_problem(stored: int, lines: int, kind=Sense) -> tuple[Problem, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     maps = torch.randn(1, 4, *SHAPE, dtype=torch.complex64, generator=generator)
     maps /= torch.linalg.vector_norm(maps, dim=1, keepdim=True)
     mask = torch.zeros(SHAPE)
     mask[:, ::lines] = 1
-    A = Sense(maps, mask)
+    A = kind(maps, mask)
     x = torch.randn(1, *SHAPE, dtype=torch.complex64, generator=generator)
     noise = 0.1 * torch.randn(4, *SHAPE, dtype=torch.complex64, generator=generator)
     problem = Problem(
         A(x) + mask * noise, A, torch.tensor(0.1), torch.tensor(1.0), coil_gain=torch.ones(1, *SHAPE),
         unwhitening=torch.eye(stored, 4, dtype=torch.complex64), rss_noise=torch.tensor([0.1, stored, 1.0]),
     )  # fmt: skip
+    return problem, x
+
+
+@pytest.mark.parametrize(("stored", "lines"), [(4, 1), (4, 2), (10, 1)])
+def test_share_counts_what_was_measured(stored, lines):
+    """On a grid the measured samples are in the coil images, with their noise, whatever the method made."""
+    problem, x = noisy_problem(stored, lines)
+    for image in (x, 0 * x):
+        assert noise_share(image, problem) == pytest.approx(1 - 4 / stored / lines, abs=1e-6)
+
+
+@pytest.mark.parametrize(("stored", "lines"), [(4, 1), (4, 2), (10, 1)])
+def test_share_along_a_trajectory_is_what_the_image_left(stored, lines):
+    """Of the coils' noise, a least-squares image holds what its unknowns can: one coil's worth here."""
+    problem, x = noisy_problem(stored, lines, Elsewhere)
     assert noise_share(x, problem) == pytest.approx(1, abs=0.03)  # the truth has no noise
     assert noise_share(0 * x, problem) == 1  # and an image that is wrong is not less noisy
     copied = get_method("sense", max_iter=500, lamda=1e-9, tolerance=1e-7)(problem).mean
     assert noise_share(copied, problem) == pytest.approx(1 - 1 / stored, abs=0.03)
 
 
+@pytest.mark.parametrize("lines", [1, 2])
+def test_measured_samples_stay_as_they_were_measured(lines):
+    """The coil images of any x, with the measured samples put in their places one by one."""
+    problem, x = noisy_problem(4, lines)
+    wrong = x + 0.3 * x.roll(1, dims=-1)
+    kspace = fft2c(problem.A.maps[0] * wrong)
+    measured = problem.A.mask.expand(kspace.shape) > 0
+    kspace[measured] = problem.y[measured]
+    expected = torch.linalg.vector_norm(ifft2c(kspace), dim=0, keepdim=True)
+    torch.testing.assert_close(problem.coil_rss(wrong), expected, rtol=1e-4, atol=1e-5)
+    assert float((problem.coil_rss(wrong) - problem.coil_rss(x)).abs().max()) > (0.1 if lines > 1 else -1)
+
+
 def test_sets_are_summed_coil_by_coil(tmp_path):
     """Two map sets: the coil images are sums, and may cancel; their norms are not added up."""
     kspace = coil_kspace(disc(), coils=4, noise=NOISE)[0]
     problem = problem_of(kspace, tmp_path)
-    maps = problem.A.maps
-    two = replace(problem, A=replace(problem.A, maps=torch.cat([maps, maps])))
+    nothing = torch.zeros_like(problem.A.mask)
+    maps, none = problem.A.maps, torch.zeros_like(problem.y)
+    problem = replace(problem, A=Sense(maps, nothing), y=none)
+    two = replace(problem, A=Sense(torch.cat([maps, maps]), nothing))
     x = torch.randn(1, *SHAPE, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     one = problem.coil_rss(3 * x)
     torch.testing.assert_close(two.coil_rss(torch.cat([x, 2 * x])), one, rtol=1e-4, atol=1e-9)
