@@ -13,6 +13,7 @@ import torch
 
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
+from mrunfold.io.grid import without_oversampling
 from mrunfold.io.images import SUFFIXES, read_photo
 from mrunfold.io.scan import Header
 from mrunfold.operators import fft2c
@@ -69,7 +70,8 @@ def full_slices(
                     raise InputError(
                         f"{path.name}: slice {index} is not fully sampled, there is no reference"
                     )
-                yield FullSlice(f"{path.stem}/{index}", kspace, scan.header, scan.header.simulated)
+                kspace, header = without_oversampling(kspace, scan.header)
+                yield FullSlice(f"{path.stem}/{index}", kspace, header, header.simulated)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import scipy.fft
@@ -10,7 +11,7 @@ import scipy.fft
 from mrunfold.errors import InputError
 from mrunfold.io.scan import Header
 
-__all__ = ["crop_image", "remove_oversampling"]
+__all__ = ["crop_image", "of_readout", "remove_oversampling", "without_oversampling"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,18 @@ def remove_oversampling(kspace: np.ndarray, header: Header) -> np.ndarray:
     image = _centre(scipy.fft.fftshift(image, axes=-2), -2, wanted)  # (…, wanted, phase)
     kspace = scipy.fft.fft(scipy.fft.ifftshift(image, axes=-2), axis=-2, norm="ortho")
     return scipy.fft.fftshift(kspace, axes=-2).astype(np.complex64, copy=False)
+
+
+def without_oversampling(kspace: np.ndarray, header: Header) -> tuple[np.ndarray, Header]:
+    """Return k-space as `remove_oversampling` does, and the header of k-space of this matrix."""
+    return remove_oversampling(kspace, header), of_readout(header, header.unoversampled)
+
+
+def of_readout(header: Header, rows: int) -> Header:
+    """Return the header of k-space of `rows` readout samples, which are its field of view."""
+    shape = (rows, header.matrix[1])
+    crop = (rows, min(header.crop[1], shape[1]))
+    return replace(header, matrix=shape, unoversampled=rows, crop=crop, region=None)
 
 
 def crop_image(image: np.ndarray, crop: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 from mrunfold.coils import EspiritSettings
 from mrunfold.errors import InputError
 from mrunfold.io import open_scan
-from mrunfold.io.grid import remove_oversampling
+from mrunfold.io.grid import of_readout, remove_oversampling, without_oversampling
 from mrunfold.io.scan import Header
 from mrunfold.masks import calibration_region
 from mrunfold.operators import Sense, ifft2c
@@ -165,8 +165,7 @@ def cropped(
 ) -> tuple[np.ndarray, Header]:
     """Return k-space (coil, readout, phase) and its header without readout oversampling, and of only `rows`
     of the readout's field of view, from a random place on."""
-    kspace = remove_oversampling(kspace, header)
-    header = _of_readout(header, header.unoversampled)
+    kspace, header = without_oversampling(kspace, header)
     if rows is None or generator is None:
         return kspace, header
     first = int(torch.randint(kspace.shape[1] - rows + 1, (1,), generator=generator))
@@ -175,11 +174,4 @@ def cropped(
     turns = np.arange(kspace.shape[1]) - kspace.shape[1] // 2
     shifted = kspace * np.exp(2j * np.pi * shift / kspace.shape[1] * turns).astype(np.complex64)[:, None]
     part = replace(header, unoversampled=rows)
-    return remove_oversampling(shifted, part), _of_readout(part, rows)
-
-
-def _of_readout(header: Header, rows: int) -> Header:
-    """Return the header of k-space of `rows` readout samples, which are its field of view."""
-    shape = (rows, header.matrix[1])
-    crop = (rows, min(header.crop[1], shape[1]))
-    return replace(header, matrix=shape, unoversampled=rows, crop=crop, region=None)
+    return remove_oversampling(shifted, part), of_readout(part, rows)

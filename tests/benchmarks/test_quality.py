@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rawfiles import coil_kspace
+from rawfiles import coil_kspace, fft2c, ifft2c, write_fastmri
 from typer.testing import CliRunner
 
-from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.datasets import FullSlice, full_slices
 from mrunfold.benchmarks.quality import scans as quality
 from mrunfold.benchmarks.quality.scans import Row, load, markdown, measure, merged, save, summary
 from mrunfold.cli import main
@@ -129,6 +129,19 @@ def test_a_run_goes_on_with_the_rows_it_has(full: FullSlice, weights: str, monke
     monkeypatch.setattr(quality, "build_problem", lambda *_, **__: pytest.fail("nothing was left to do"))
     assert run(first) == first
     assert run(fixed, map_sets=2) == fixed
+
+
+def test_a_raw_scan_with_readout_oversampling(tmp_path: Path, full: FullSlice):
+    """Twice the readout's field of view, as scanners store it: what lies outside is no part of the truth."""
+    image = np.pad(ifft2c(full.kspace), ((0, 0), (24, 24), (0, 0)))
+    path = write_fastmri(tmp_path / "scan.h5", fft2c(image)[None], crop=(48, 40))
+    (found,) = full_slices(path)
+    assert found.kspace.shape == (4, 48, 40)
+    np.testing.assert_allclose(found.kspace, full.kspace, atol=1e-4 * np.abs(full.kspace).max())
+    rows = measure([found], [("random", 2.0)], [0], grid=(0.01,), classical=("tv",), ours={"passes": 1})
+    plain = measure([full], [("random", 2.0)], [0], grid=(0.01,), classical=("tv",), ours={"passes": 1})
+    for a, b in zip(rows, plain, strict=True):
+        assert (a.psnr, a.rss) == (pytest.approx(b.psnr, abs=0.05), pytest.approx(b.rss, abs=0.05))
 
 
 def test_new_weights_replace_the_row_and_leave_the_rest():
