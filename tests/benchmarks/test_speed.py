@@ -31,6 +31,9 @@ PAGES = {
     "docs/concepts/coils.md": {"compression.json"},
     "docs/concepts/training.md": {"optimiser.json"},
     "docs/concepts/check.md": {"check.json"},
+    "docs/concepts/adapt.md": {"adapt.json"},
+    "docs/results-learned.md": {"learned.json"},
+    "docs/results-peers.md": {"peers-mri.json", "peers-photographs.json"},
 }
 
 
