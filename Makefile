@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # What the clinical tests compare with; each test skips without its program.
-CLINICAL := dicom3tools dcmtk dcm2niix nifti-bin orthanc orthanc-dicomweb chromium chromium-driver
+CLINICAL := dicom3tools dcmtk dcm2niix nifti-bin orthanc orthanc-dicomweb orthanc-webviewer chromium chromium-driver
 
 .PHONY: help install demo test test-slow test-clinical clinical-tools lint format docs notebooks wheel docs-pictures lock sbom clean
 .DEFAULT_GOAL := help

@@ -207,3 +207,35 @@ def test_a_heavy_import_is_found_at_module_level_only():
     assert all(heavy_faults(ast.parse(s), "mrunfold.x", False, HEAVY) for s in wrong)
     assert not any(heavy_faults(ast.parse(s), "mrunfold.x", False, HEAVY) for s in right)
     assert not heavy_faults(ast.parse("import lightning"), "mrunfold.training.module", False, HEAVY)
+
+
+# What a scan is, which methods, samplers and networks must not ask: they are given operators.
+SCANS = re.compile(r"\b(trajectory|kind_of|partitions?|hybrid|frames|Nufft|is_radial)\b")
+OPERATORS_ONLY = ("mrunfold.methods", "mrunfold.networks", "mrunfold.diffusion")
+
+
+def scan_faults(tree: ast.AST, module: str, is_package: bool) -> list[str]:
+    """What a module imports of scans, and the names by which it asks what kind of scan there is."""
+    found = [
+        f"{module}:{line} imports {name}"
+        for name, line in imports(tree, module, is_package)
+        if (name.startswith("mrunfold.io.") and not name.startswith("mrunfold.io.atomic"))
+        or name.startswith("mrunfold.operators.nufft")
+    ]
+    for node in ast.walk(tree):
+        name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+        if SCANS.fullmatch(name):
+            found.append(f"{module}:{getattr(node, 'lineno', 0)} asks for `{name}`")
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if m.startswith(OPERATORS_ONLY)])
+def test_methods_and_networks_see_operators_and_no_scans(module):
+    path = modules()[module]
+    faults = scan_faults(parsed(path), module, path.name == "__init__.py")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("text", ["from mrunfold.io.scan import Header", "if A.trajectory: pass", "Nufft(y)"])
+def test_a_method_that_asks_for_the_scan_is_found(text):
+    assert scan_faults(ast.parse(text), "mrunfold.methods.new", False)

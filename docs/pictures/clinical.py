@@ -1,8 +1,8 @@
 """The pictures of docs/clinical.md: `python docs/pictures/clinical.py docs/pictures`.
 
 A scan is simulated with its place in the patient, reconstructed, exported, and drawn by other programs:
-dcmtk's dcm2pnm, Orthanc's preview (in a network namespace of its own: Debian, root), pydicom, nibabel, and
-Chromium.  The readers of the study's table are drawn by chance.
+dcmtk's dcm2pnm, Orthanc's preview and its web viewer (in a network namespace of its own: Debian, root),
+pydicom, nibabel, and Chromium.  The readers of the study's table are drawn by chance.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "review"))
 
 from browser import READY, Browser, chromium
-from rawfiles import write_mrd
+from rawfiles import header_xml, write_acquisitions, write_mrd
 
 ROOT = Path(__file__).resolve().parents[2]
 SLICES, SIZE = 16, (160, 136)
 MIDDLE = SLICES // 2
+ECHOES = (10.0, 50.0)  # ms
+ALONE = ["unshare", "-n", "bash", "-c", 'ip link set lo up && exec "$@"', "alone"]
 FRAME = ((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0))  # readout to posterior, phase to left, slices up
 ORTHANC = """
 import json, sys
@@ -67,6 +69,28 @@ def simulate(folder: Path) -> None:
     positions = np.stack([np.zeros(SLICES), np.zeros(SLICES), heights], axis=1)
     pixel = (256 / SIZE[0], 218 / SIZE[1])
     write_mrd(folder / "scan.h5", kspace, SIZE, pixel, FRAME, positions)
+    middle = slice(MIDDLE - 2, MIDDLE + 3)
+    write_echoes(folder / "echoes.h5", kspace[middle], pixel, positions[middle])
+
+
+def write_echoes(path: Path, kspace: np.ndarray, pixel: tuple[float, float], positions: np.ndarray) -> None:
+    """Write a scan of two echoes: where the image is bright the second has decayed most."""
+    image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=(-2, -1))), axes=(-2, -1))
+    height = np.linalg.norm(image, axis=1, keepdims=True)
+    later = image * np.exp(-0.8 * height / height.max())
+    second = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(later, axes=(-2, -1))), axes=(-2, -1))
+    axes = dict(zip(("read_dir", "phase_dir", "slice_dir"), FRAME, strict=True))
+    rows = [
+        (one[..., line].astype(np.complex64), axes | {"kspace_encode_step_1": line, "slice": s,
+                                "contrast": echo, "position": tuple(positions[s])})
+        for echo, frame in enumerate((kspace, second))
+        for s, one in enumerate(frame)
+        for line in range(one.shape[-1])
+    ]  # fmt: skip
+    times = "".join(f"<TE>{time}</TE>" for time in ECHOES)
+    xml = header_xml(kspace, SIZE, pixel)
+    end = f"<sequenceParameters>{times}</sequenceParameters></ismrmrdHeader>"
+    write_acquisitions(path, rows, xml.replace("</ismrmrdHeader>", end))
 
 
 def make(folder: Path) -> None:
@@ -82,6 +106,8 @@ def finish(folder: Path, one: Sequence[object]) -> None:
     quick = ("--method", "zero_filled", "--target", "rss", "--check", 0)
     mrunfold(folder, "recon", "scan.h5", *quick, "--out", "volume")
     mrunfold(folder, "recon", "sample.h5", *quick, "--slices", f"{MIDDLE}:{MIDDLE + 1}", "--out", "fastmri")
+    mrunfold(folder, "recon", "echoes.h5", *quick, "--out", "echoes")
+    mrunfold(folder, "export", "echoes", "--dicom", "--out", "export/echoes")
     mrunfold(folder, "export", "results/unfold", "--dicom", "--nifti", "--out", "export/slice")
     mrunfold(folder, "export", "volume", "--dicom", "--enhanced", "--out", "export/volume")
     mrunfold(folder, "export", "fastmri", "--dicom", "--out", "export/capture")
@@ -104,8 +130,7 @@ def by_dcmtk(file: Path, frame: int = 1) -> np.ndarray:
 
 def by_orthanc(folder: Path) -> dict[str, list[np.ndarray | None]]:
     """What Orthanc draws of each frame, by SOP Instance UID."""
-    command = ["unshare", "-n", "bash", "-c", 'ip link set lo up && exec "$@"', "alone"]
-    command += [sys.executable, "-c", ORTHANC, str(ROOT / "tests" / "pacs"), str(folder / "orthanc")]
+    command = [*ALONE, sys.executable, "-c", ORTHANC, str(ROOT / "tests" / "pacs"), str(folder / "orthanc")]
     done = subprocess.run([*command, str(folder / "export")], check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     return {
@@ -146,6 +171,31 @@ def objects(folder: Path, out: Path) -> None:
         axis.set_title(title, fontsize=8)
         axis.set(xticks=[], yticks=[])
     figure.savefig(out, dpi=80)
+
+
+def viewer(folder: Path, out: Path) -> None:
+    """Keep what the web viewer of Orthanc shows of four series, and print what it says of the map."""
+    shots = folder / "shots"
+    shots.mkdir(exist_ok=True)
+    script = ROOT / "tests" / "pacs" / "webviewer.py"
+    with tempfile.TemporaryDirectory() as work:
+        command = [*ALONE, sys.executable, str(script), work, str(folder / "export"), str(shots)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    said = {one["uid"]: one["alerts"] for one in json.loads(done.stdout.splitlines()[-1])}
+
+    def series(name: str) -> str:
+        file = next((folder / "export" / name).iterdir())
+        return str(pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID)
+
+    names = ("volume/dicom/001_reconstruction", "echoes/dicom/001_reconstruction")
+    names += ("slice/dicom/002_std", "volume/dicom/011_reconstruction_enhanced")
+    whole = Image.new("RGB", (1200, 932))
+    for number, name in enumerate(names):
+        assert said[series(name)] == [], said
+        shot = Image.open(shots / f"{series(name)}.png").convert("RGB").resize((598, 465), Image.LANCZOS)
+        whole.paste(shot, (602 * (number % 2), 467 * (number // 2)))
+    whole.save(out, optimize=True)
+    print("of the Parametric Map it says:", *said[series("slice/dicom/006_std_map")])
 
 
 def sized(browser: Browser, width: int, height: int) -> None:
@@ -217,6 +267,7 @@ def main(out: Path, folder: Path | None = None) -> None:
     """Make everything in a temporary folder, or draw again what lies in `folder`."""
     if folder is not None:
         objects(folder, out / "clinical_objects.png")
+        viewer(folder, out / "clinical_viewer.png")
         pages(folder, out)
         return
     with tempfile.TemporaryDirectory() as work:

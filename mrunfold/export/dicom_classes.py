@@ -30,6 +30,7 @@ __all__ = [
     "Scale",
     "common",
     "describe",
+    "describe_as",
     "file_dataset",
     "mr_image",
     "secondary",
@@ -74,6 +75,14 @@ def describe(title: str, result: Reconstruction, exam: Exam) -> str:
         return f"{title}, {exam.description[:room]}"
     ends = (f", {result.method} ({PURPOSE})", f", {result.method} (research)", ", research")
     return next(title + end for end in ends if len(title + end) <= LONGEST_DESCRIPTION)
+
+
+def describe_as(form: str, description: str) -> str:
+    """Return the description of a series in another form, its purpose in one word where it would be cut."""
+    said = f"{form}: {description}"
+    if len(said) > LONGEST_DESCRIPTION:
+        said = said.replace(f"({PURPOSE})", "(research)")
+    return said[:LONGEST_DESCRIPTION]
 
 
 def recognizable(body_part: str) -> str:

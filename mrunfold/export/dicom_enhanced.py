@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mrunfold.export.dicom_classes import file_dataset
+from mrunfold.export.dicom_classes import describe_as, file_dataset
 from mrunfold.export.dicom_map import UNKNOWN_DATE
 from mrunfold.export.dicom_method import code
 from mrunfold.export.dicom_reference import Source
@@ -71,7 +71,7 @@ def enhanced_image(
         del one.file_meta
     one.SOPClassUID, one.InstanceNumber = EnhancedMRImageStorage, instance
     one.SeriesInstanceUID, one.SeriesNumber = UID(series_uid), number
-    one.SeriesDescription = f"Enhanced: {first.SeriesDescription}"[:64]
+    one.SeriesDescription = describe_as("Enhanced", first.SeriesDescription)
     one.DeviceSerialNumber = "none"
     one.ContentDate, one.ContentTime = first.StudyDate or UNKNOWN_DATE, first.StudyTime or "000000"
     one.ImageType = [*first.ImageType[:2], "VOLUME", first.ImageType[3]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrunfold.export.dicom_classes import Scale, file_dataset
+from mrunfold.export.dicom_classes import Scale, describe_as, file_dataset
 from mrunfold.export.dicom_method import MANUFACTURER, MODEL, contributing_equipment
 from mrunfold.export.dicom_uids import content_uid
 from mrunfold.export.result import Reconstruction
@@ -99,5 +99,5 @@ def _settle(one: Any, result: Reconstruction, source: Dataset, series_uid: str, 
     ):  # fmt: skip
         if keyword in source:
             setattr(one, keyword, source[keyword].value)
-    one.SeriesDescription = f"Map, float: {source.SeriesDescription}"[:64]
+    one.SeriesDescription = describe_as("Map, float", source.SeriesDescription)
     one.ContributingEquipmentSequence = [contributing_equipment(result, title)]

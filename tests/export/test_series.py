@@ -42,6 +42,8 @@ def test_every_kind_of_image_has_its_own_type_and_description(tmp_path, method):
     descriptions = [one.SeriesDescription for one in found.values()]
     assert len(set(descriptions)) == len(found)
     assert max(map(len, descriptions)) <= 64
+    whole = [one for one in descriptions if "(" in one]  # no bracket is left open: the purpose is not cut
+    assert [one for one in whole if one.count("(") != one.count(")")] == []
     assert len({one.SeriesNumber for one in found.values()}) == len(found)
     assert len({one.SeriesInstanceUID for one in found.values()}) == len(found)
 

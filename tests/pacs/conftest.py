@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -17,3 +18,17 @@ def certificate(tmp_path_factory):
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no openssl that can make a certificate")
     return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture(scope="session")
+def alone() -> list[str]:
+    """The words before a command that runs it in a network namespace of its own, as Orthanc must."""
+    words = ["unshare", "-n", "bash", "-c", 'ip link set lo up && exec "$@"', "alone"]
+    if shutil.which("Orthanc") is None:
+        pytest.skip("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
+    try:
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+            raise FileNotFoundError
+    except FileNotFoundError:
+        pytest.skip("no network namespace can be made here: unshare -n needs root and iproute2")
+    return words

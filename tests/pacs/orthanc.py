@@ -28,6 +28,7 @@ from mrunfold.pacs import Commitment, find_instances, ledger_path, parse_peer, p
 from mrunfold.pacs.peer import Tls
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+VIEWER = PLUGIN.with_name("libOrthancWebViewer.so")
 REST, PEER = "http://127.0.0.1:8042", "ORTHANC@127.0.0.1:4242"
 ANSWERS = 11114  # the port at which Orthanc has been told to answer requests for storage commitment
 
@@ -35,7 +36,7 @@ ANSWERS = 11114  # the port at which Orthanc has been told to answer requests fo
 class Orthanc:
     """A server whose storage outlives it: `kill` is SIGKILL, `start` comes back with what was stored."""
 
-    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
+    def __init__(self, folder: Path, certificate: Path | None = None, viewer: bool = False) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         self.config = folder / "orthanc.json"
@@ -50,7 +51,8 @@ class Orthanc:
             "DicomAlwaysAllowStore": True,
             "DicomAlwaysAllowFind": True,
             "DicomModalities": {"mrunfold": ["MRUNFOLD", "127.0.0.1", ANSWERS]},
-            "Plugins": [str(PLUGIN)] if PLUGIN.exists() else [],
+            "Plugins": [str(one) for one in (PLUGIN, *([VIEWER] if viewer else [])) if one.exists()],
+            "WebViewer": {"CachePath": str(folder / "viewer")},
         }
         if certificate is not None:
             settings |= secure(certificate)
