@@ -7,7 +7,7 @@ import pytest
 import torch
 from norms import operator_norm
 
-from mrunfold.solvers import Start, conjugate_gradient, inner
+from mrunfold.solvers import Start, conjugate_gradient, inner, two_shifts
 
 
 def random(*shape, dtype=torch.complex128, seed=0):
@@ -171,3 +171,30 @@ def test_the_norm_is_the_largest_singular_value(dtype):
 
 def test_the_norm_of_zero_is_zero():
     assert operator_norm(torch.zeros_like, random(1, 3), 1).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("steps", [1, 4, 9])
+def test_a_second_shift_takes_the_steps_of_its_own_conjugate_gradients(steps):
+    normal, rhs = normal_of(matrix_with(np.linspace(0, 3, 30))), random(2, 30)
+    shift, further = torch.tensor([0.01, 0.3]).double(), torch.tensor([0.2, 0.3]).double()
+    first, other = two_shifts(normal, rhs, shift, further, 1, 1e-12, steps)
+    for found, own in ((first.x, shift), (other, further)):
+        expected = conjugate_gradient(normal, rhs, ones(2), own, 1, tolerance=0.0, max_iterations=steps)
+        torch.testing.assert_close(found, expected.x)
+    torch.testing.assert_close(first.normal, normal(first.x))
+
+
+def test_a_second_shift_ends_with_the_first_item_by_item():
+    normal, rhs = normal_of(matrix_with(np.linspace(0, 3, 30))), random(3, 30)
+    rhs[1] = 0
+    first, other = two_shifts(normal, rhs, 0.1 * ones(3), ones(3), 1, torch.tensor([0.1, 0.1, 1e-3]))
+    assert first.converged.all()
+    assert first.iterations[1] == 0
+    assert not other[1].any()
+    assert first.iterations[0] < first.iterations[2]
+    for i in (0, 2):
+        steps = int(first.iterations[i])
+        alone = conjugate_gradient(
+            normal, rhs[i : i + 1], ones(1), ones(1), 1, tolerance=0.0, max_iterations=steps
+        )
+        torch.testing.assert_close(other[i], alone.x[0])

@@ -108,7 +108,7 @@ class Auto(Method):
                 progress((split * len(methods) + i + 1) / (self.splits * len(methods) + 1))
             names = [method.name for method in methods]
             sense = found[names.index("sense")] if "sense" in names else max(found, key=lambda p: p.missed)
-            checked = [told(one, sense, int(held.there.sum())) for one in found]
+            checked = [told(one, sense, held, "in full") for one in found]
         return total, f"predicts {samples} held-out samples best", checked
 
 

@@ -42,13 +42,16 @@ class LeastSquares(Method):
         check_number(self, "tolerance", low=0.0)
         check_number(self, "max_iter", low=1, integer=True)
 
+    def shift(self, sigma_y: Tensor) -> Tensor:
+        """Return lamda σ_y² as it is used."""
+        variance = sigma_y**2
+        return (LAMDA * variance).clamp_min(MAP_ERROR) if self.lamda is None else self.lamda * variance
+
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         A = problem.A
         rhs = A.adjoint(problem.y)
         batch = A.domain.batch_of(rhs)
-        variance = problem.sigma_y.to(rhs.real.dtype) ** 2
-        shift = (LAMDA * variance).clamp_min(MAP_ERROR) if self.lamda is None else self.lamda * variance
-        shift = shift.expand(batch)
+        shift = self.shift(problem.sigma_y.to(rhs.real.dtype)).expand(batch)
         steps = 0
 
         def normal(x: Tensor) -> Tensor:

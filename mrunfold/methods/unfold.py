@@ -11,6 +11,7 @@ from torch import Tensor
 from mrunfold.diffusion import Denoiser, draw_gaussian, karras, sample_heun, warm_start
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
+from mrunfold.methods.sense import LeastSquares
 from mrunfold.methods.width import held_out_width
 from mrunfold.networks.posterior import Path, PosteriorDenoiser
 from mrunfold.networks.precision import choose, convolutions_in
@@ -118,6 +119,18 @@ class Unfold(Method):
         given = evidence(mean, path, problem.y, problem.A, problem.sigma_y)
         said = {"predicted": "in one evaluation", "weights_sha256": about["sha256"]}
         return head.to(mean.device)(given), said
+
+    @torch.no_grad()
+    def beside_sense(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Return the mean of one evaluation and SENSE's image, each (*batch, set, y, x), for a quick check.
+
+        SENSE takes the steps of the mean's first solve and ends with them.
+        """
+        network = load_weights(self.weights)[0].to(problem.y.device)
+        dtype = choose(self.precision, problem.y.device)
+        with convolutions_in(dtype, problem.y.device):
+            shift = LeastSquares().shift(problem.sigma_y)
+            return network.beside_least_squares(problem.y, problem.A, problem.sigma_y, shift)
 
     def _around(
         self,

@@ -17,7 +17,7 @@ from mrunfold.networks.prior import Prior, build_prior
 from mrunfold.operators import LinearOperator
 from mrunfold.problem import Problem
 from mrunfold.protocols import NetworkSpec
-from mrunfold.solvers import Solution, Start, inner
+from mrunfold.solvers import Solution, Start, inner, two_shifts
 
 __all__ = ["PASS_END", "SIGMA_OF_MEAN", "Levels", "Path", "PosteriorDenoiser", "root_mean_square"]
 
@@ -102,7 +102,7 @@ def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
 class _Given:
     """What the data-consistency blocks of one evaluation share: A, Aᴴy, its noise, x_t (or None), σ_t.
 
-    noise: √E‖Aᴴn‖² = σ_y √tr(AᴴA) (*batch,); sigma_t: (*batch,).
+    noise: √E‖Aᴴn‖² = σ_y √tr(AᴴA) (*batch,); sigma_t: (*batch,); fraction: tr(AᴴA)/dim (*batch,).
     """
 
     A: LinearOperator
@@ -110,6 +110,12 @@ class _Given:
     noise: Tensor
     x_t: Tensor | None
     sigma_t: Tensor
+    fraction: Tensor
+
+    @property
+    def nothing(self) -> Tensor:
+        """Of which items nothing was measured, bool (*batch,)."""
+        return self.fraction == 0
 
     def solve(
         self,
@@ -138,11 +144,9 @@ class _Given:
                 share = (state + pull).clamp(max=COMMON_NOISE)
                 weight = 1 - share
                 right = right - (share / (state + pull))[item] * self.A.normal(known)
-            tolerance = torch.full_like(variance, BLOCK_TOLERANCE)
-            if start is None:
-                norm = inner(right, right, self.A.domain.ndim).sqrt()
-                tolerance = START_RESIDUAL * self.noise / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-                tolerance = tolerance.clamp(*START_TOLERANCE)
+            tolerance = (
+                self._tolerance(right) if start is None else torch.full_like(variance, BLOCK_TOLERANCE)
+            )
             # A few steps do not reach the solution: in training the steps themselves are differentiated.
             return self.A.solve_with_statistics(
                 right,
@@ -153,6 +157,24 @@ class _Given:
                 max_iterations=steps,
                 gradient="unrolled" if torch.is_grad_enabled() else "implicit",
             )
+
+    def _tolerance(self, right: Tensor) -> Tensor:
+        """Return where the first solve ends: START_RESIDUAL of the noise in Aᴴy, relative to `right`."""
+        norm = inner(right, right, self.A.domain.ndim).sqrt()
+        tolerance = START_RESIDUAL * self.noise / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+        return tolerance.clamp(*START_TOLERANCE)
+
+    def two(self, noise: Tensor, rho: Tensor, further: Tensor, steps: int) -> tuple[Solution, Tensor]:
+        """Return the first solve's solution (σ_t = ∞), and beside it that of AᴴA + further (*batch,)."""
+        shift, A = noise**2 * rho, self.A
+        further = torch.maximum(further.expand(shift.shape), shift)
+        tolerance = self._tolerance(self.back)
+        with torch.autocast(self.back.device.type, enabled=False):
+            if type(A)._solve is LinearOperator._solve:
+                return two_shifts(A.normal, self.back, shift, further, A.domain.ndim, tolerance, steps)
+            how: dict[str, Any] = {"tolerance": tolerance, "max_iterations": steps}
+            found = A.solve_with_statistics(self.back, 1.0, shift, **how)
+            return found, A.solve(self.back, 1.0, further, **how)
 
 
 @dataclass(frozen=True)
@@ -268,6 +290,26 @@ class PosteriorDenoiser(nn.Module):
         self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
     ) -> tuple[Tensor, Path]:
         """Return what `forward` does, and how it came to it."""
+        given, first, sigma_y = self._begun(x_t, sigma_t, y, A, sigma_y)
+        found = given.solve(sigma_y, first, None, None, self.start_iterations)
+        return self._blocks(given, found, y, sigma_y)
+
+    def beside_least_squares(
+        self, y: Tensor, A: LinearOperator, sigma_y: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return E[x₀ | y] of one evaluation and (AᴴA + shift·I)⁻¹ Aᴴy, both (*batch, *A.domain.shape).
+
+        shift: (*batch,), at least START⁻² σ_y², else taken as that.  The second costs nothing: it takes the
+        steps of the first solve, and ends with them (`solvers.two_shifts`).  No gradients.
+        """
+        given, first, sigma_y = self._begun(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
+        found, least_squares = given.two(sigma_y, first, shift, self.start_iterations)
+        return self.with_samples(self._blocks(given, found, y, sigma_y)[0], y, A), least_squares
+
+    def _begun(
+        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
+    ) -> tuple[_Given, Tensor, Tensor]:
+        """Return what all solves share, ρ of the first of them, and σ_y as it is taken, of each item."""
         batch = A.range.batch_of(y)
         sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
         # A level told far too low, as under a filter of k-space, would have noise amplified.
@@ -275,16 +317,19 @@ class PosteriorDenoiser(nn.Module):
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
         fraction = A.measured_fraction().to(sigma_y).expand(batch)
-        given = _Given(A, A.adjoint(y), A.adjoint_noise(sigma_y, fraction), x_t, sigma_t)
-        nothing = fraction == 0
+        given = _Given(A, A.adjoint(y), A.adjoint_noise(sigma_y, fraction), x_t, sigma_t, fraction)
         # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
-        first = torch.full_like(sigma_y, START**-2).masked_fill(nothing & sigma_t.isfinite(), 0.0)
-        found = given.solve(sigma_y, first, None, None, self.start_iterations)
+        alone = given.nothing & sigma_t.isfinite()
+        return given, torch.full_like(sigma_y, START**-2).masked_fill(alone, 0.0), sigma_y
+
+    def _blocks(self, given: _Given, found: Solution, y: Tensor, sigma_y: Tensor) -> tuple[Tensor, Path]:
+        """Return the image after all blocks, from the solution of the first solve, and how it was come to."""
+        A = given.A
         with torch.autocast(y.device.type, enabled=False):
             count = A.samples(y).clamp_min(1)
-            misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(nothing, 0.0)
-            samples = (count.to(sigma_y) / math.prod(A.domain.shape)).masked_fill(nothing, 0.0)
-            tau, rho, doubt = self.levels(sigma_y, sigma_t, fraction, samples, misfit)
+            misfit = _misfit(y - A(found.x), count, sigma_y).masked_fill(given.nothing, 0.0)
+            samples = (count.to(sigma_y) / math.prod(A.domain.shape)).masked_fill(given.nothing, 0.0)
+            tau, rho, doubt = self.levels(sigma_y, given.sigma_t, given.fraction, samples, misfit)
 
         start, before, last = found.x, found.x, [found.x]
 
@@ -304,7 +349,7 @@ class PosteriorDenoiser(nn.Module):
                 found = block(k, found)
         answer = found.x.detach()
         seen = torch.ones_like(sigma_y, dtype=torch.int64)
-        numbers = fraction, samples, misfit, rho[..., -1].detach()
+        numbers = given.fraction, samples, misfit, rho[..., -1].detach()
         return found.x, Path(start.detach(), answer, before, last[0], *numbers, seen)
 
     def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:

@@ -114,6 +114,11 @@ class Sense(LinearOperator):
         maps = self.maps.expand(*self.batch, *self.maps.shape[-4:])
         return maps, self.mask.expand(*self.batch, *size)
 
+    def in_virtual(self, mixing: Tensor) -> Sense:
+        """Return the operator whose measurement is mixing · y, mixing complex (virtual, coil)."""
+        maps = torch.einsum("vc,...scyx->...svyx", mixing.to(self.maps), self.maps)
+        return replace(self, maps=maps)
+
     def without(self, there: Tensor) -> Sense:
         return replace(self, mask=self.mask * ~there)
 

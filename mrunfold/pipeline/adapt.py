@@ -157,7 +157,7 @@ def _checks(
     held: Sequence[HeldOut], ours: Sequence[Prediction], sense: Sequence[Prediction]
 ) -> dict[str, Any]:
     found = zip(held, ours, sense, strict=True)
-    return summarised({i: told(a, b, int(one.there.sum())) for i, (one, a, b) in enumerate(found)})
+    return summarised({i: told(a, b, one, "in full") for i, (one, a, b) in enumerate(found)})
 
 
 def _about(run: Adaptation, base: str, files: int) -> dict[str, str]:

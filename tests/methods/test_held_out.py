@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from mrunfold.errors import InputError
 from mrunfold.masks import calibration_region, draw
 from mrunfold.methods import Method, get_method
-from mrunfold.methods.held_out import check, hold_out
+from mrunfold.methods.held_out import check, hold_out, in_virtual_coils
 from mrunfold.operators import Sense
 from mrunfold.problem import Problem
 
@@ -39,6 +39,18 @@ class Says(Method):
 
     def reconstruct(self, problem, seeds, progress) -> torch.Tensor:
         return self.image
+
+
+@dataclass(frozen=True, eq=False)
+class Quick(Says):
+    """A method whose cheap form gives images of its own: its, and SENSE's."""
+
+    at_once: torch.Tensor | None = None
+    coils: list[int] = field(default_factory=list)
+
+    def beside_sense(self, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+        self.coils.append(len(problem.y))
+        return self.at_once, get_method("sense")(problem).mean
 
 
 @pytest.mark.parametrize(("kind", "accel"), [("random", 3), ("equispaced", 2), ("poisson", 4), ("radial", 3)])
@@ -98,6 +110,41 @@ def test_the_verdict(kind: str, accel: float, simulate: Simulate):
 def test_noise_alone_cannot_be_judged(simulate: Simulate):
     problem = undersampled(simulate((64, 60)), "poisson", 4, sigma=2.0)
     assert check(Says(problem.target), problem)["verdict"].startswith("cannot be judged")
+
+
+def test_a_cheap_form_is_believed_where_it_is_clear(simulate: Simulate):
+    problem = undersampled(simulate((64, 60), coils=12), "poisson", 5)
+    wrong = problem.target.flip(-1)
+    method = Quick(wrong, problem.target)
+    found = check(method, problem)
+    assert method.coils == [8]
+    assert (found["by"], found["coils"]) == ("one evaluation", 8)
+    assert found["verdict"] == "agrees with what was measured"
+    # Where it leaves doubt the method itself speaks, in all coils.
+    found = check(Quick(problem.target, wrong), problem)
+    assert (found["by"], found["coils"]) == ("in full", 12)
+    assert found == check(Says(problem.target), problem)
+    assert check(Quick(wrong, wrong), problem)["verdict"].startswith("do not believe")
+
+
+def test_noise_of_all_coils_counts_for_a_cheap_form_too(simulate: Simulate):
+    # In the 8 coils that hold most there is more of the signal than in all.
+    problem = undersampled(simulate((64, 60), coils=24), "poisson", 4, sigma=0.015)
+    assert check(Says(problem.target), problem)["verdict"].startswith("cannot be judged")
+    few = in_virtual_coils(problem, 8)
+    assert not check(Says(problem.target), few)["verdict"].startswith("cannot be judged")
+    assert check(Quick(problem.target, problem.target), problem)["verdict"].startswith("cannot be judged")
+
+
+def test_virtual_coils_measure_the_same_with_white_noise(simulate: Simulate):
+    problem = undersampled(simulate((64, 60), coils=12), "random", 3, sigma=0.1)
+    few = in_virtual_coils(problem, 5)
+    assert few.y.shape[0] == few.A.range.shape[0] == 5
+    noise = few.y - few.A(problem.target)
+    covariance = noise.flatten(start_dim=1) @ noise.flatten(start_dim=1).mH / float(problem.A.mask.sum())
+    torch.testing.assert_close(covariance, 0.1**2 * torch.eye(5, dtype=covariance.dtype), rtol=0, atol=1e-3)
+    assert float(few.y.norm()) > 0.9 * float(problem.y.norm())
+    assert in_virtual_coils(problem, 12) is problem
 
 
 def test_a_scan_that_can_spare_nothing_says_so(simulate: Simulate):

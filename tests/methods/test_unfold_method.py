@@ -201,3 +201,23 @@ def test_a_shipped_file_that_changed_is_refused(
 def test_senseless_parameters_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         get_method("unfold", **bad)
+
+
+@pytest.mark.parametrize("coils", [1, 4])
+def test_the_mean_of_one_evaluation_comes_with_sense_of_the_same_steps(weights: Path, coils: int) -> None:
+    problem = make_problem(coils, (32, 28), 2)
+    unfold = get_method("unfold", weights=str(weights), passes=1)
+    mean, sense = unfold.beside_sense(problem)
+    torch.testing.assert_close(mean, unfold(problem).mean, rtol=0, atol=1e-5)
+    # Each item has stopped by then, or its first solve took all the steps there are.
+    network = load_weights(str(weights))[0]
+    steps = {int(n) for n in first_steps(network, problem)}
+    options = [get_method("sense", tolerance=0.0, max_iter=max(n, 1))(problem).mean for n in sorted(steps)]
+    for i in range(2):
+        assert min(float((one[i] - sense[i]).abs().max()) for one in options) < 1e-4
+
+
+def first_steps(network: PosteriorDenoiser, problem: Problem) -> torch.Tensor:
+    """Return how many steps the first solve takes, of each item."""
+    given, rho, sigma_y = network._begun(None, torch.tensor(torch.inf), problem.y, problem.A, problem.sigma_y)
+    return given.solve(sigma_y, rho, None, None, network.start_iterations).iterations

@@ -140,7 +140,7 @@ def measure(
         *_problem_stages(runs, white, problem, slice_bytes, host),
     ]
     after = [
-        Stage("check", _clock(runs, "check"), note="the slice again without held-out samples, and by SENSE"),
+        Stage("check", _clock(runs, "check"), note="the slice again in 8 coils, without held-out samples"),
         Stage("recon.h5", _clock(runs, "write"), "memory", 2 * runs[-1]["written"] / host.copy / 1e9),
         Stage("NIfTI, scores, preview", _clock(runs, "export")),
     ]
