@@ -21,9 +21,10 @@ from mrunfold.io.trajectory import Trajectory, TrajectoryScan, points_of
 from mrunfold.io.volume_centre import centred_volume
 from mrunfold.masks import Mask
 from mrunfold.methods.registry import DEFAULT_METHOD, get_method
+from mrunfold.pipeline.ahead import in_flight
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.own import Own, OwnParts, resolve
-from mrunfold.pipeline.progress import progress_lines
+from mrunfold.pipeline.progress import begun, progress_lines
 from mrunfold.pipeline.settings import ReconSettings
 from mrunfold.pipeline.slices import Job, SliceImages, choose_device
 from mrunfold.pipeline.together import by_place
@@ -222,16 +223,10 @@ def _fitting(mask: Mask, array: np.ndarray) -> np.ndarray:
 
 def _slices(job: Job, progress: Progress) -> list[SliceImages]:
     total = len(job.scan)
-    found: dict[int, SliceImages] = {}
     # Of a 3-D scan one volume after another; else all frames of a place before the next.
     order = range(total) if job.scan.hybrid is not None else by_place(job.scan.header, range(total))
-    for number, index in enumerate(order):
-        progress(number, total)
-
-        def within(fraction: float, number: int = number) -> None:
-            progress(number + min(fraction, 0.999), total)
-
-        found[index] = job.reconstruct(index, progress=within)
+    with in_flight(job, list(order), progress=lambda number: begun(progress, number, total)) as slices:
+        found = dict(zip(order, slices, strict=True))
     progress(total, total)
     return [found[index] for index in range(total)]
 

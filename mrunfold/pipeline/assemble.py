@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,10 @@ import numpy as np
 from mrunfold.export import ZERO_FILLED
 from mrunfold.io.scan import Header
 from mrunfold.masks import acquired
+from mrunfold.pipeline.ahead import in_flight
 from mrunfold.pipeline.datasets import SPREAD, datasets
 from mrunfold.pipeline.positions import Positions, Said
-from mrunfold.pipeline.progress import SliceProgress, within
+from mrunfold.pipeline.progress import SliceProgress, begun
 from mrunfold.pipeline.report import Done
 from mrunfold.pipeline.slices import Job, SliceImages
 from mrunfold.pipeline.volume import VolumeWriter
@@ -33,24 +33,28 @@ def write_positions(
     references: bool,
     progress: SliceProgress | None,
 ) -> None:
-    """Reconstruct the positions of `done.indices`, one in memory at a time, and write the images of all.
+    """Reconstruct the positions of `done.indices`, a few in memory at a time, and write the images of all.
 
     folder: where positions are kept until then: those of an earlier run are not reconstructed again.
     """
     positions = Positions(folder)
     total = len(done.indices)
-    for place, index in enumerate(done.indices):
-        said = positions.said(index)
-        if said is None:
-            inside = None if progress is None else partial(within, progress, place, total)
-            if inside is not None:
-                inside(0.0)
-            images = job.reconstruct(index, zero_filled=references, progress=inside)
+    known = {index: positions.said(index) for index in done.indices}
+    left = [place for place, index in enumerate(done.indices) if known[index] is None]
+
+    def inside(number: int) -> Callable[[float], None] | None:
+        return None if progress is None else begun(progress, left[number], total)
+
+    with in_flight(job, [done.indices[place] for place in left], references, inside) as slices:
+        for place, images in zip(left, slices, strict=True):
             arrays = _arrays(images, job, references)
             with job.clock("write"):
                 said = Said(images.record, images.flags, images.target is not None)
-                positions.save(index, arrays, said)
-        done.note(said.flags, said.record, said.with_target)
+                positions.save(done.indices[place], arrays, said)
+            known[done.indices[place]] = said
+    for one in known.values():
+        assert one is not None
+        done.note(one.flags, one.record, one.with_target)
     with job.clock("write"):
         _assemble(writer, positions, job, done, references)
     if progress is not None:

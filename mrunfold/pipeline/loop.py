@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import torch
 
 from mrunfold.io.scan import Scan
 from mrunfold.methods.base import Method
+from mrunfold.pipeline.ahead import in_flight
 from mrunfold.pipeline.assemble import write_positions
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.datasets import datasets
 from mrunfold.pipeline.memory import check_memory
 from mrunfold.pipeline.own import Own, resolve
-from mrunfold.pipeline.progress import SliceProgress, within
+from mrunfold.pipeline.progress import SliceProgress, begun
 from mrunfold.pipeline.report import Done, provenance
 from mrunfold.pipeline.settings import ReconSettings, slices_for
 from mrunfold.pipeline.slices import Job, draw_mask, target_kind
@@ -62,7 +62,7 @@ def write_slices(
     progress: SliceProgress | None = None,
     work: Path | None = None,
 ) -> None:
-    """Reconstruct the slices of `done.indices` into the file `path`, one in memory at a time.
+    """Reconstruct the slices of `done.indices` into the file `path`, a few in memory at a time.
 
     The file holds `reconstruction` float32 (slice, readout, phase), cropped, as fastMRI's submissions do,
     `std`, `quantile_05` and `quantile_95` where samples were drawn, and where it came from as attributes.
@@ -88,21 +88,21 @@ def _write_each(
     writer: VolumeWriter, job: Job, done: Done, references: bool, progress: SliceProgress | None
 ) -> None:
     total = len(done.indices)
+
+    def inside(number: int) -> Callable[[float], None] | None:
+        return None if progress is None else begun(progress, number, total)
+
     # Of a 3-D scan one volume after another; else all frames of a place before the next.
     order = range(total) if job.scan.hybrid is not None else by_place(job.scan.header, done.indices)
-    for number, place in enumerate(order):
-        index = done.indices[place]
-        inside = None if progress is None else partial(within, progress, number, total)
-        if inside is not None:
-            inside(0.0)
-        images = job.reconstruct(index, zero_filled=references, progress=inside)
-        with job.clock("write"):
-            found, others = datasets(images, job, references)
-            for name, image in found.items():
-                writer.put(name, place, image)
-            for name, array in others.items():
-                writer.put_array(name, place, array)
-        done.add(place, images)
+    with in_flight(job, [done.indices[place] for place in order], references, inside) as slices:
+        for place, images in zip(order, slices, strict=True):
+            with job.clock("write"):
+                found, others = datasets(images, job, references)
+                for name, image in found.items():
+                    writer.put(name, place, image)
+                for name, array in others.items():
+                    writer.put_array(name, place, array)
+            done.add(place, images)
     done.sort()
     if progress is not None:
         progress(total, total)

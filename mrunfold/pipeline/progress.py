@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TextIO
 
-__all__ = ["ProgressLines", "SliceProgress", "progress_lines", "within"]
+__all__ = ["ProgressLines", "SliceProgress", "begun", "progress_lines", "within"]
 
 SliceProgress = Callable[[float, int], None]  # (slices done, slices in all)
 
@@ -48,6 +49,13 @@ class ProgressLines:
 def within(progress: SliceProgress, place: int, total: int, fraction: float) -> None:
     """Report the fraction of a slice that is done; it counts as done when it is written, not before."""
     progress(place + min(fraction, 0.999), total)
+
+
+def begun(progress: SliceProgress, place: int, total: int) -> Callable[[float], None]:
+    """Report that a slice is begun, and return what reports the fraction of it that is done."""
+    inside = partial(within, progress, place, total)
+    inside(0.0)
+    return inside
 
 
 @contextmanager

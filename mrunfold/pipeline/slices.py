@@ -32,6 +32,7 @@ from mrunfold.pipeline.magnitude import (
 )
 from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings, slices_for
+from mrunfold.pipeline.threads import one_blas_thread
 from mrunfold.pipeline.together import Shared
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.pipeline.volume_parts import Volumes
@@ -39,7 +40,9 @@ from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.prepare_trajectory import build_trajectory_problem
 from mrunfold.problem import Problem, TargetKind
 
-__all__ = ["Job", "SliceImages", "choose_device", "draw_mask", "target_kind"]
+__all__ = ["Job", "Posed", "SliceImages", "choose_device", "draw_mask", "target_kind"]
+
+Posed = tuple[Problem, Mask, np.ndarray, float]
 
 
 @dataclass(frozen=True)
@@ -213,13 +216,23 @@ class Job:
         header = self.scan.header
         return checked_slices(slices_for(header, self.settings.images(header.images)), self.settings.check)
 
-    @torch.no_grad()
     def reconstruct(
         self, index: int, zero_filled: bool = False, progress: Callable[[float], None] | None = None
     ) -> SliceImages:
         """Reconstruct slice `index`, the same whichever others are; `zero_filled` asks for that image too."""
+        return self.finished(index, self.problem(index, progress), zero_filled, progress)
+
+    @torch.no_grad()
+    def finished(
+        self,
+        index: int,
+        posed: Posed,
+        zero_filled: bool = False,
+        progress: Callable[[float], None] | None = None,
+    ) -> SliceImages:
+        """Reconstruct slice `index` from what `problem` returned; the scan is not read."""
         header = self.scan.header
-        problem, mask, held, unit = self.problem(index, progress)
+        problem, mask, held, unit = posed
         with self.clock("method"):
             seeds = Seeds((self.settings.slice_seed(self.scan.path.name, self.scan.number(index)),))
             result = self.method(problem, seeds=seeds, progress=progress)
@@ -256,9 +269,8 @@ class Job:
         )
         return images.times(unit, f"{self.scan.path}: slice {index}")
 
-    def problem(
-        self, index: int, progress: Callable[[float], None] | None = None
-    ) -> tuple[Problem, Mask, np.ndarray, float]:
+    @torch.no_grad()
+    def problem(self, index: int, progress: Callable[[float], None] | None = None) -> Posed:
         """Return the problem of a slice, its mask, what was acquired, and what samples are divided by."""
         header = self.scan.header
         with self.clock("read"):
@@ -269,7 +281,7 @@ class Job:
         mask = self.drawn or acquired(held if held.any() else np.ones_like(held))
         how = _problem_settings(self.settings)
         noise = self.noise if self.own.noise is None else self.own.noise
-        with self.clock("problem"):
+        with self.clock("problem"), one_blas_thread():
             self.volumes.apart = self.settings.per_frame
             parts = self.volumes.of(self.scan, index, self.drawn, noise, how, self.own)
             unit = unit_of(kspace) if parts is None else parts.unit

@@ -1,0 +1,28 @@
+"""Threads of NumPy's linear algebra while a problem is made."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+__all__ = ["one_blas_thread"]
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Give NumPy's BLAS one thread within a block, in the whole process.
+
+    Matrices over coils are small: more threads wait for one another longer than they work, and on a busy
+    machine take ten times as long.  PyTorch has threads of its own.
+    """
+    return _pools().limit(limits=1, user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _pools() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
