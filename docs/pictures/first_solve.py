@@ -16,7 +16,7 @@ import torch
 from mrunfold.benchmarks.datasets import FullSlice, full_slices
 from mrunfold.benchmarks.quality.judge import scores
 from mrunfold.masks import draw
-from mrunfold.networks import posterior as unfold
+from mrunfold.networks import consistency as unfold
 from mrunfold.networks.precision import choose, convolutions_in
 from mrunfold.networks.weights import load_weights
 from mrunfold.prepare import build_problem
