@@ -117,10 +117,16 @@ def _along(points: np.ndarray, acquired: np.ndarray, header: Header) -> str:
     reach = float(np.linalg.norm(points, axis=-1).max())
     share = float(density_weights(points, there, header.crop).sum()) / (np.pi * reach**2)
     count = int(there.any(axis=0).sum())
-    return (
+    said = (
         f"{header.trajectory}, {count} interleaves that reach to {reach:.4g} cycles per field of view and "
-        f"sample {100 * min(share, 1):.0f} % of the disc's cells, nominal R = {max(1 / share, 1):.2f}"
+        f"sample {100 * min(share, 1):.0f} % of the disc's cells, nominal R = "
     )
+    if header.trajectory != "radial":
+        return said + f"{max(1 / share, 1):.2f}"
+    # Nyquist: neighbouring spokes are one cycle per field of view apart where they end.
+    whole = np.linalg.norm(points[[0, -1]], axis=-1).min() > reach / 2
+    needed = int(np.ceil((1 if whole else 2) * np.pi * reach))
+    return said + f"{max(needed / count, 1):.2f} (Nyquist: {needed} spokes)"
 
 
 def _oversampling(header: Header) -> str:

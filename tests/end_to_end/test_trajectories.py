@@ -121,8 +121,9 @@ class TestOfBart:
         assert found.image.any()
 
     def test_info(self, scan):
-        said = run("info", *along(scan)[:-1])
-        assert "radial, 101 interleaves" in " ".join(said.split())
+        said = " ".join(run("info", *along(scan)[:-1]).split())
+        assert "radial, 101 interleaves" in said
+        assert "nominal R = 1.00 (Nyquist: 100 spokes)" in said  # π times the reach of 31.75
 
     @pytest.mark.parametrize(
         ("words", "message"),
@@ -220,6 +221,17 @@ class TestTrajectories:
     def test_a_matrix_without_a_trajectory(self):
         with pytest.raises(InputError, match="trajectory"):
             mrunfold.recon(np.ones((2, 8, 8), np.complex64), matrix=16, progress=False)
+
+
+def test_nyquist_of_spokes_from_edge_to_edge_and_from_the_centre(tmp_path):
+    """Of 25 whole spokes to 32 cycles 101 were needed, of half ones twice as many."""
+    for name, r in (("whole", np.arange(-64, 65) / 2), ("half", np.arange(129) / 4)):
+        k = r[:, None] * np.exp(1j * np.pi * np.arange(25) / 25 * (1 if name == "whole" else 2))
+        np.save(tmp_path / "k.npy", np.ones((2, *k.shape), np.complex64))
+        np.save(tmp_path / "t.npy", np.stack([k.real, k.imag], axis=-1))
+        said = run("info", tmp_path / "k.npy", "--trajectory", tmp_path / "t.npy", "--matrix", 64)
+        wanted = {"whole": "R = 4.04 (Nyquist: 101 spokes)", "half": "R = 8.08 (Nyquist: 202 spokes)"}[name]
+        assert wanted in " ".join(said.split())
 
 
 class TestMeasured:

@@ -100,6 +100,32 @@ def mrd(folder: Path, kspace) -> Path:
     return path
 
 
+def radial(folder: Path, kspace) -> Path:
+    """The texts of `mrd` in a stack of spokes: two partitions of a blob, seen by as many coils."""
+    ismrmrd = pytest.importorskip("ismrmrd")
+    coils, readout, spokes = kspace.shape[1:]
+    xml = header_xml(kspace, (readout, readout), (2.0, 2.0)).replace("cartesian", "radial")
+    path = folder / f"{WORD}file.h5"
+    file = ismrmrd.Dataset(str(path))
+    file.write_xml_header(with_texts(xml))
+    r, rng = (np.arange(readout) - readout // 2) / readout, np.random.default_rng(0)
+    for spoke in range(spokes):
+        angle = np.pi * spoke / spokes
+        points = np.stack([r * np.cos(angle), r * np.sin(angle)], axis=-1).astype(np.float32)
+        for partition in range(2):
+            rows = (
+                np.exp(-((r * 8) ** 2)) * np.exp(1j * np.arange(coils))[:, None]
+                + 0.01 * (rng.standard_normal((2, coils, readout)).T @ [1, 1j]).T
+            )
+            one = ismrmrd.Acquisition.from_array(rows.astype(np.complex64), points)
+            one.idx.kspace_encode_step_1, one.idx.kspace_encode_step_2 = spoke, partition
+            one.position[:] = (0, 0, -6)
+            one.read_dir[:], one.phase_dir[:], one.slice_dir[:] = FRAMES["axial"]
+            file.append_acquisition(one)
+    file.close()
+    return path
+
+
 def twix(folder: Path, kspace) -> Path:
     """Texts of Siemens' protocol, and the patient's name in the list of measurements."""
     positions = np.array([[0.0, 0, 0], [0, 0, -6]])
@@ -136,7 +162,7 @@ def texts_of(path: Path) -> bytes:
     return gzip.decompress(content) if path.suffix == ".gz" else content
 
 
-@pytest.mark.parametrize("raw", [fastmri, mrd, twix])
+@pytest.mark.parametrize("raw", [fastmri, mrd, twix, radial])
 def test_no_text_of_the_raw_file_is_anywhere(tmp_path, caplog, raw):
     path = raw(tmp_path, coil_kspace(np.stack([letter_f((48, 40))] * 2)))
     assert all(trace.encode() in path.read_bytes() for trace in (WORD, "1999-08-17", "424242"))
