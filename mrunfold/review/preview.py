@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mrunfold.export.geometry import View
-from mrunfold.figures import new_figure
 from mrunfold.text import printable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from PIL import Image, ImageFont
 
-__all__ = ["ERROR_GAIN", "Preview", "draw_preview", "write_preview"]
+__all__ = ["ERROR_GAIN", "Drawn", "Panel", "Preview", "draw_preview", "write_preview"]
 
 ERROR_GAIN = 5
 WINDOW = 99.5  # percentile of the brightest image that is shown as white; one window for all images
-PANEL_INCHES = 3.0
-DPI = 110
+# Pixels: a panel's side and the gap beside it; from the top to the panels, under them for labels, a line.
+SIDE, GAP, MARGIN, TOP, UNDER, LINE = 320, 12, 12, 66, 40, 24
+HEADING, TITLE, SMALL = 15, 14, 12  # sizes of letters
 
 
 @dataclass(frozen=True)
@@ -62,40 +62,102 @@ class Preview:
         return shown
 
 
-def draw_preview(preview: Preview) -> Figure:
-    """Return the figure: mask, zero-filled, reconstruction and, where known, reference, error ×5, std ×5."""
+@dataclass(frozen=True)
+class Panel:
+    """An image of a drawn preview: its pixels as turned, the value that is white, and where it lies.
+
+    box: (left, top, right, bottom) in pixels of the picture.
+    """
+
+    image: np.ndarray
+    white: float
+    box: tuple[int, int, int, int]
+
+
+@dataclass
+class Drawn:
+    """A picture, its panels by name, and the texts in it, each with its colour."""
+
+    picture: Image.Image
+    panels: dict[str, Panel] = field(default_factory=dict)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+
+    def write(
+        self, place: tuple[float, float], text: str, size: int, colour: str, anchor: str = "la"
+    ) -> None:
+        """Write a text of `size` pixels; anchor: which of its points lies at `place`, as Pillow has it."""
+        from PIL import ImageDraw
+
+        ImageDraw.Draw(self.picture).text(place, text, colour, font(size), anchor)
+        self.texts.append((text, colour))
+
+    def show(self, name: str, image: np.ndarray, white: float, aspect: float, left: int, label: str) -> None:
+        """Draw a panel whose cell begins at `left`; aspect: height over width of a pixel."""
+        from PIL import ImageDraw
+
+        rows, columns = image.shape
+        scale = SIDE / max(rows * aspect, columns)
+        width, height = max(round(columns * scale), 1), max(round(rows * aspect * scale), 1)
+        x, y = left + (SIDE - width) // 2, TOP + (SIDE - height) // 2
+        box = x, y, x + width, y + height
+        self.picture.paste(resized(image / white, width, height), box)
+        # A mask that keeps everything is white on white.
+        ImageDraw.Draw(self.picture).rectangle((x - 1, y - 1, x + width, y + height), outline="#999999")
+        self.write((x + width / 2, y - 5), name, TITLE, "black", "ms")
+        self.write((x + width / 2, y + height + 5), label, SMALL, "black", "ma")
+        self.panels[name] = Panel(image, white, box)
+
+
+def draw_preview(preview: Preview) -> Drawn:
+    """Draw the mask, zero-filled, reconstruction and, where known, reference, error ×5 and std ×5."""
+    from PIL import Image
+
     panels = preview.panels()
     below = [*preview.warnings, *preview.captions]
-    height = PANEL_INCHES + 0.9 + 0.22 * len(below)
-    figure = new_figure(figsize=(PANEL_INCHES * (len(panels) + 1), height), dpi=DPI, facecolor="white")
-    # parse_math=False: a name may hold dollars.
-    heading = printable(preview.heading)
-    figure.suptitle(heading, fontsize=10, x=0.01, ha="left", y=1 - 0.12 / height, va="top", parse_math=False)
-    axes = figure.subplots(1, len(panels) + 1, squeeze=False)[0]
-    bottom = (0.22 * len(below) + 0.4) / height
-    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.6 / height, bottom=bottom, wspace=0.04)
+    size = MARGIN + (SIDE + GAP) * (len(panels) + 1), TOP + SIDE + UNDER + LINE * len(below)
+    drawn = Drawn(Image.new("RGB", size, "white"))
+    drawn.write((MARGIN, 13), printable(preview.heading), HEADING, "black")
     labels = dict(preview.labels)
-    _show(axes[0], "k-space mask", preview.mask.astype(float), 1.0, 1.0, labels)
+    drawn.show("k-space mask", preview.mask.astype(np.float32), 1.0, 1.0, MARGIN, "")
     brightest = preview.recon if preview.reference is None else preview.reference
     white = float(np.percentile(brightest, WINDOW)) or 1.0
-    for ax, (name, image) in zip(axes[1:], panels, strict=True):
-        _show(ax, name, preview.view(image), white, _aspect(preview), labels)
+    for place, (name, image) in enumerate(panels, start=1):
+        left = MARGIN + place * (SIDE + GAP)
+        drawn.show(name, preview.view(image), white, _aspect(preview), left, labels.get(name, ""))
     if preview.view.edges is not None:
-        _name_edges(axes[2], preview.view.edges)
+        _name_edges(drawn, drawn.panels["reconstruction"].box, preview.view.edges)
     for line, text in enumerate(below):
-        color = "firebrick" if line < len(preview.warnings) else "0.25"
-        y = (0.22 * (len(below) - line) - 0.05) / height
-        figure.text(0.01, y, printable(text), fontsize=8, color=color, va="top", parse_math=False)
-    return figure
+        colour = "firebrick" if line < len(preview.warnings) else "#404040"
+        drawn.write((MARGIN, TOP + SIDE + UNDER + LINE * line), printable(text), SMALL, colour)
+    return drawn
 
 
 def write_preview(path: Path, preview: Preview) -> None:
-    """Write the figure of `draw_preview` as a PNG."""
-    # No software or date in the file: the same run gives the same bytes.  Level 1 halves its time.
-    figure = draw_preview(preview)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script that the font has not
-        figure.savefig(path, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+    """Write the picture of `draw_preview` as a PNG; the same preview gives the same bytes."""
+    draw_preview(preview).picture.save(path, format="PNG", compress_level=1)
+
+
+def resized(image: np.ndarray, width: int, height: int) -> Image.Image:
+    """Return an image from 0 to 1 as grey levels of another size: pixels stay pixels where they are large."""
+    from PIL import Image
+
+    clipped = np.ascontiguousarray(np.clip(np.nan_to_num(image), 0, 1), np.float32)
+    exact = (width % image.shape[1], height % image.shape[0]) == (0, 0) or width > 3 * image.shape[1]
+    how = Image.Resampling.NEAREST if exact else Image.Resampling.HAMMING
+    grey = np.asarray(Image.fromarray(clipped).resize((width, height), how))
+    return Image.fromarray(np.rint(255 * np.clip(grey, 0, 1)).astype(np.uint8))
+
+
+@lru_cache(maxsize=8)
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans of so many pixels, which matplotlib carries; matplotlib itself is not imported."""
+    from PIL import ImageFont
+
+    found = find_spec("matplotlib")
+    assert found is not None
+    assert found.origin is not None
+    path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _aspect(preview: Preview) -> float:
@@ -106,20 +168,9 @@ def _aspect(preview: Preview) -> float:
     return phase / read if preview.view.transpose else read / phase
 
 
-def _show(
-    ax: Axes, name: str, image: np.ndarray, white: float, aspect: float, labels: dict[str, str]
-) -> None:
-    ax.imshow(image, cmap="gray", vmin=0.0, vmax=white, origin="upper", interpolation="auto", aspect=aspect)
-    ax.set_title(name, fontsize=9, pad=3)
-    ax.set_xlabel(labels.get(name, ""), fontsize=8, labelpad=3)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():  # a mask that keeps everything is white on white
-        spine.set_color("0.6")
-
-
-def _name_edges(ax: Axes, edges: tuple[str, str, str, str]) -> None:
-    places = [(0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom")]
-    places += [(0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center")]
-    for letter, (x, y, ha, va) in zip(edges, places, strict=True):
-        ax.text(x, y, letter, transform=ax.transAxes, color="gold", fontsize=9, ha=ha, va=va)
+def _name_edges(drawn: Drawn, box: tuple[int, int, int, int], edges: tuple[str, str, str, str]) -> None:
+    left, top, right, bottom = box
+    x, y = (left + right) / 2, (top + bottom) / 2
+    places = [((x, top + 4), "ma"), ((x, bottom - 4), "md"), ((left + 5, y), "lm"), ((right - 5, y), "rm")]
+    for letter, (place, anchor) in zip(edges, places, strict=True):
+        drawn.write(place, letter, TITLE, "gold", anchor)
