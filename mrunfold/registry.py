@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -61,7 +62,7 @@ class Registry:
         return self._import(point.value, f"{self.kind} {name} of the package {package}")
 
     def _found(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.group)}
+        return {point.name: point for point in _points(self.group, tuple(sys.path))}
 
     @staticmethod
     def _import(reference: str, what: str) -> Any:
@@ -77,6 +78,12 @@ class Registry:
                 f"{what} cannot be imported ({type(error).__name__}: {reason}); give package.module:name of "
                 "what Python can import here"
             ) from error
+
+
+@lru_cache(maxsize=32)
+def _points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return a group's entry points; looking for them opens a file of every installed package."""
+    return tuple(entry_points(group=group))
 
 
 def _attribute(reference: str) -> Any:

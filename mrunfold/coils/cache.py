@@ -22,7 +22,7 @@ __all__ = ["cache_folder", "cached_maps"]
 
 log = logging.getLogger(__name__)
 
-FORMAT = 6  # raise when the maps change for the same calibration block and settings, or their file
+FORMAT = 7  # raise when the maps change for the same calibration block and settings, or their file
 LIMIT_BYTES = 4 << 30
 DIGEST = 32  # bytes of a sha256
 MOST_AROUND = DIGEST + 4096  # and of a .npy header

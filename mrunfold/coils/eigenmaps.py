@@ -164,8 +164,11 @@ def _power(G: Tensor, power: int) -> Tensor:
 
 
 def _size(v: Tensor, axis: int) -> Tensor:
-    """Return the norm of complex v over an axis, which is kept; vector_norm is slow on short axes."""
-    return torch.view_as_real(v).square().sum(-1).sum(axis, keepdim=True).sqrt()
+    """Return the norm of complex v over an axis, which is kept: of the last one quickly."""
+    if axis == v.ndim - 1:
+        return torch.linalg.vector_norm(torch.view_as_real(v).flatten(-2), dim=-1, keepdim=True)
+    # Squares of both parts first: a sum over (part,), an axis of two, takes three times as long.
+    return (v.real.square() + v.imag.square()).sum(axis, keepdim=True).sqrt()
 
 
 def _reference(v: Tensor) -> Tensor:

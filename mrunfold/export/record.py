@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
+import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,15 +29,23 @@ PACKAGES = (
 )
 
 
+VERSION = re.compile(r"^Version: (\S+)\s*$", re.MULTILINE)
+
+
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str | None]:
     """Return installed versions by distribution name, None for what is missing; imports nothing."""
-    found: dict[str, str | None] = {}
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return {name: _version(name) for name in packages}
+
+
+@lru_cache(maxsize=64)
+def _version(name: str) -> str | None:
+    try:
+        found = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
+    # The email parser behind `metadata.version` reads the whole description.
+    line = VERSION.search(found.read_text("METADATA") or "")
+    return found.version if line is None else line.group(1)
 
 
 def platform_facts() -> dict[str, str]:
