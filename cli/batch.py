@@ -103,7 +103,8 @@ def _freeze(context: typer.Context, plan: ReconProtocol | None, settings: ReconS
     inputs, out = context.params["inputs"], context.params["out"] or Path()
     volumes = find_volumes(inputs, out) if plan is None else protocol_volumes(plan, inputs, out)[0]
     named = plan is not None and plan.method is not None
-    given = any(context.params[key] is not None for key in ("method", "samples", "steps", "weights"))
+    chosen = ("method", "samples", "steps", "weights")
+    given = context.params["no_sd"] or any(context.params[key] is not None for key in chosen)
     with volume_progress(quiet) as progress:
         frozen = freeze(
             file.name.removesuffix(".toml").removesuffix(".recon"),

@@ -110,19 +110,25 @@ def samples(
     held_back: Annotated[
         str | None, typer.Option(help="A protocol: DATA is its folder, of which it holds subjects back.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON of rows; with the same file a run goes on.")] = None,
 ) -> None:
-    """Compare ways to draw samples: coverage, CRPS, network evaluations, and time against the mean's own."""
+    """Compare draws and the predicted SD: coverage, CRPS, evaluations, and time against the mean's own."""
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.quality.draws import WAYS, DrawsRow, markdown, measure, summary
+    from mrunfold.benchmarks.quality.draws import ALL_WAYS, DrawsRow, load, markdown, measure, summary
     from mrunfold.benchmarks.quality.seen import training_slices
-    from mrunfold.benchmarks.store import save_measured
+    from mrunfold.benchmarks.store import merged, save_measured
     from mrunfold.protocols import load_protocol
 
+    earlier = load(out) if out is not None and out.exists() else []
+    so_far: list[DrawsRow] = []
+
     def report(row: DrawsRow) -> None:
+        so_far.append(row)
+        if out is not None:
+            save_measured(summary(merged(so_far, earlier, lambda one: one.key)), out)
         print(
             f"{row.data} {row.mask} R={row.accel:g} {row.way}: {row.evaluations} evaluations, "
-            f"{row.seconds / row.mean_seconds:.1f} × the mean, coverage {row.coverage:.3f}, "
+            f"{row.seconds / row.mean_seconds:.2f} × the mean, coverage {row.coverage:.3f}, "
             f"CRPS {row.crps:.3f} %, width {row.width:.2f} %",
             flush=True,
         )
@@ -137,9 +143,14 @@ def samples(
         )
     ]
     masks = [mask_of(text) for text in mask or ["random:4", "poisson:8"]]
-    ways = tuple(way or WAYS)
-    rows = measure(spread(found, slices), masks, draws, ways=ways, weights=weights, report=report)
-    measured = summary(rows)
+    rows = measure(
+        *(spread(found, slices), masks, draws),
+        ways=tuple(way or ALL_WAYS),
+        weights=weights,
+        report=report,
+        done=earlier,
+    )
+    measured = summary(merged(rows, earlier, lambda one: one.key))
     print("\n" + markdown(measured))
     if out is not None:
         save_measured(measured, out)

@@ -66,6 +66,8 @@ def recon_options(options: Mapping[str, Any]) -> dict[str, Any]:
     }
     found |= {name: parse(given[name]) for name, parse in parsers.items() if name in given}
     parameters = parse_parameters(given.get("param", [])) | {n: given[n] for n in LEARNED if n in given}
+    if given.get("no_sd"):
+        parameters["sd"] = False
     if parameters:
         found["parameters"] = parameters
     if given.get("no_cache"):

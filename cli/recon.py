@@ -65,6 +65,14 @@ def checked_in_words(check: dict[str, Any]) -> str:
     return f"{check['verdict']} (of held-out samples it explains {ours:.1f} %, SENSE {sense:.1f} %)"
 
 
+def _uncertainty(record: dict[str, Any]) -> str:
+    """Return where the map of standard deviations comes from, or why there is none."""
+    if record["uncertainty"] is not None:
+        return f"standard deviation, {record['uncertainty']}"
+    method = record["slices"][0]["method"]
+    return f"no map: {method['sd']['none']}" if "sd" in method else "no map: see `--samples`"
+
+
 def _report(summary: Summary, folder: Path) -> None:
     """Print what was written and how good it is."""
     from mrunfold.cli.console import print_table
@@ -85,5 +93,6 @@ def _report(summary: Summary, folder: Path) -> None:
         rows.append(("SSIM", f"{scores['ssim']:.4f}  ({against})"))
     rows.append(("time", f"{record['seconds_per_slice']:.2f} s/slice, slices: {len(record['slices'])}"))
     rows.append(("check", checked_in_words(record["check"])))
+    rows.append(("uncertainty", _uncertainty(record)))
     rows += [("note", flag) for flag in record["flags"]]
     print_table(rows)

@@ -54,6 +54,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "center_fraction": (Number, None, "The same, as a fraction of the phase lines."),
     "method": (Text, None, "Method, see above, or package.module:Class; unfold by default."),
     "samples": (Whole, None, "Posterior samples to draw, for maps of standard deviation and quantiles."),
+    "no_sd": (bool, False, "No map of the standard deviation that the network predicts."),
     "steps": (Whole, None, "Draw samples by the reverse process in so many noise levels, slower."),
     "weights": (Text, None, "Weights: of unfold a name that ships, or a .safetensors file."),
     "param": (Optional[list[str]], None, "A parameter of the method, key=value; may be repeated."),  # noqa: UP045

@@ -18,11 +18,11 @@ class SdSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = Field(default=(12, 32, 48), min_length=1, max_length=6)
+    widths: tuple[int, ...] = Field(default=(32, 48), min_length=1, max_length=6)
     blocks: int = Field(default=1, ge=1, le=16)
-    examples: int = Field(default=400, ge=1)
-    steps: int = Field(default=2000, ge=1)
-    batch: int = Field(default=16, ge=1)
+    examples: int = Field(default=112, ge=1)
+    steps: int = Field(default=1000, ge=1)
+    batch: int = Field(default=8, ge=1)
     crop: int = Field(default=96, ge=32)
     learning_rate: float = Field(default=2e-3, gt=0)
     background: float = Field(default=0.1, ge=0, le=1)

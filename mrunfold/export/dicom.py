@@ -18,7 +18,7 @@ from mrunfold.export.dicom_map import parametric_map
 from mrunfold.export.dicom_reference import Exam
 from mrunfold.export.dicom_uids import content_uid, digest_of
 from mrunfold.export.geometry import Stack, View, turned
-from mrunfold.export.result import ZERO_FILLED, Reconstruction
+from mrunfold.export.result import STD_TITLE, ZERO_FILLED, Reconstruction
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -30,7 +30,7 @@ Progress = Callable[[float, int], None]
 # Titles are short: what is added to them must fit into 64 characters.
 SERIES = {
     "reconstruction": (1, "Reconstruction", "RECONSTRUCTION"),
-    "std": (2, "Standard deviation", "STD_DEVIATION"),
+    "std": (2, STD_TITLE, "STD_DEVIATION"),
     "quantile_05": (3, "5 % quantile", "QUANTILE_05"),
     "quantile_95": (4, "95 % quantile", "QUANTILE_95"),
     "target": (5, "Reference", "REFERENCE"),

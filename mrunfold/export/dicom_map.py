@@ -69,7 +69,7 @@ def parametric_map(
             highdicom.VOILUTTransformation(centre, width, voi_lut_function="LINEAR_EXACT")
         ],
         content_label="STD_DEVIATION",
-        content_description=title[:64],
+        content_description=result.titled(title)[:64],
         image_flavor=pm.ImageFlavorValues.VOLUME,
         derived_pixel_contrast=pm.DerivedPixelContrastValues.STD_DEVIATION,
     )

@@ -52,8 +52,8 @@ def _made_by(result: Reconstruction) -> str:
 def derivation(result: Reconstruction, title: str) -> str:
     """Return how the image was made, at most LONGEST characters."""
     text = (
-        f"{PURPOSE}. {title}, by mrunfold {result.version}; {_made_by(result)}; from raw data sha256 "
-        f"{result.digest}, magnitude {result.kind}, mask {result.mask['kind']}"
+        f"{PURPOSE}. {result.titled(title)}, by mrunfold {result.version}; {_made_by(result)}; from raw data "
+        f"sha256 {result.digest}, magnitude {result.kind}, mask {result.mask['kind']}"
     )
     if result.check is not None:
         text += f"; check without reference: {result.check.words()}"

@@ -42,6 +42,7 @@ SAID = (
     "header", "settings", "mask", "slices", "input_sha256", "mrunfold_version", "method", "weights_sha256",
     "target_kind", "flags",
 )  # fmt: skip
+STD_TITLE = "Standard deviation"
 PURPOSE = "research, not for diagnosis"
 # The text of a setting: a method, a mask, a file of weights; nothing longer belongs there.
 MAX_TEXT, MAX_FLAG = 64, 500
@@ -74,7 +75,8 @@ class Reconstruction:
     digest: sha256 of the raw file; header: of the slices that were reconstructed, in their order; slices:
     their indices in the scan; weights_sha256: None for a method without; parameters: what was asked for, as
     far as results depend on it; names: datasets that can be read; check: what record.json beside it says that
-    the check without a reference found, None where there was none.
+    the check without a reference found, None where there was none; uncertainty: where its maps come from, in
+    words, None in files of before.
     """
 
     path: Path
@@ -91,6 +93,12 @@ class Reconstruction:
     names: tuple[str, ...]
     _file: h5py.File
     check: Check | None = None
+    uncertainty: str | None = None
+
+    def titled(self, title: str) -> str:
+        """Return the title of a dataset, that of a standard deviation with where it comes from."""
+        known = self.uncertainty is not None and title.startswith(STD_TITLE)
+        return f"{title}, {self.uncertainty}" if known else title
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -214,6 +222,7 @@ def _read(path: Path, file: h5py.File) -> Reconstruction:
             names=tuple(sorted(wanted)),
             _file=file,
             check=_check(path, said),
+            uncertainty=None if said.get("uncertainty") is None else _short(said["uncertainty"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(

@@ -14,7 +14,7 @@ from mrunfold.export.dicom import chosen
 from mrunfold.export.geometry import Stack
 from mrunfold.export.nifti import write_nifti
 from mrunfold.export.record import write_json
-from mrunfold.export.result import PURPOSE, SAMPLE, Reconstruction
+from mrunfold.export.result import PURPOSE, SAMPLE, STD_TITLE, Reconstruction
 from mrunfold.io.frames import frame_words
 
 __all__ = ["SUFFIXES", "bids_suffix", "write_bids", "write_volumes"]
@@ -22,7 +22,7 @@ __all__ = ["SUFFIXES", "bids_suffix", "write_bids", "write_volumes"]
 # File name and BIDS description of each dataset; samples are one 4-D file.
 NAMES = {
     "reconstruction": ("recon", "recon", "Reconstruction: the mean of samples where there are any"),
-    "std": ("std", "std", "Standard deviation of the magnitude over posterior samples"),
+    "std": ("std", "std", f"{STD_TITLE} of the magnitude"),
     "quantile_05": ("quantile_05", "quantile05", "5 % quantile of the magnitude over posterior samples"),
     "quantile_95": ("quantile_95", "quantile95", "95 % quantile of the magnitude over posterior samples"),
     "target": ("target", "reference", "Reference: the image of the full data"),
@@ -181,7 +181,7 @@ def _sidecar(result: Reconstruction, name: str, group: Sequence[Stack]) -> dict[
     settings = [result.settings_of(stack) for stack in group]
     title = NAMES[name][2] if name in NAMES else f"Posterior sample {int(name.removeprefix('sample_'))}"
     found: dict[str, Any] = {
-        "Description": f"{title}; {PURPOSE}",
+        "Description": f"{result.titled(title)}; {PURPOSE}",
         "Units": "arbitrary",
         "SkullStripped": False,
     }

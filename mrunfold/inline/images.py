@@ -36,7 +36,8 @@ def mrd_images(
     found[0].meta = _meta(made.image, about, made.header, "reconstruction", made.method)
     if made.std is not None:
         found.append(_image(made.std, STD_SERIES, made, pile))
-        found[1].meta = _meta(made.std, about, made.header, "standard deviation", made.method)
+        of_std = about | {"Origin": str(made.uncertainty)}
+        found[1].meta = _meta(made.std, of_std, made.header, "standard deviation", made.method)
     return found
 
 

@@ -33,9 +33,9 @@ __all__ = ["Reconstructed", "reconstruct_pile"]
 class Reconstructed:
     """Images of one slice or volume, and what is known of them.
 
-    image, std: float32 (partition, readout, phase) in the scan's own scale, std None without samples; header:
-    of the scan's images, index: the first of them that this is; check: what held-out samples say (`Done`);
-    method, flags: as record.json has them; seconds: by stage.
+    image, std: float32 (partition, readout, phase) in the scan's own scale, std None where there is none;
+    header: of the scan's images, index: the first of them that this is; check: what held-out samples say
+    (`Done`); method, flags, uncertainty: as record.json has them; seconds: by stage.
     """
 
     image: np.ndarray
@@ -46,6 +46,7 @@ class Reconstructed:
     method: Mapping[str, Any]
     flags: tuple[str, ...]
     seconds: Mapping[str, float]
+    uncertainty: str | None = None
 
 
 @torch.no_grad()
@@ -113,4 +114,5 @@ def _reconstructed(job: Job, done: Done, image: np.ndarray, std: np.ndarray | No
         done.slices[0]["method"],
         tuple(done.flags),
         dict(job.clock.seconds),
+        done.slices[0]["uncertainty"],
     )

@@ -68,7 +68,7 @@ class Auto(Method):
         for name in self.candidates:
             known = getattr(method_class(name), "__dataclass_fields__", {})
             if name == "unfold":
-                yield from (get_method(name, weights=self.weights, passes=n) for n in self.passes)
+                yield from (get_method(name, weights=self.weights, passes=n, sd=False) for n in self.passes)
             elif "lamda" in known and known["lamda"].default is not None:
                 yield from (get_method(name, lamda=lamda) for lamda in self.lamdas)
             else:

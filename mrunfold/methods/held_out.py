@@ -196,9 +196,10 @@ def _rank(text: str) -> int:
 
 
 def _mean_only(method: Method) -> Method:
-    """Return the method without posterior draws, which the check has no use for."""
+    """Return the method without posterior draws and maps, which the check has no use for."""
     drawn: Any = method
-    return replace(drawn, samples=0) if getattr(method, "samples", 0) else method
+    unused = {name: value for name, value in (("samples", 0), ("sd", False)) if getattr(method, name, 0)}
+    return replace(drawn, **unused) if unused else method
 
 
 def verdict(ours: Prediction, sense: Prediction) -> str:

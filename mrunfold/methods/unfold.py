@@ -92,7 +92,7 @@ class Unfold(Method):
                 samples, more = self._reverse(network, problem, mean, seeds, progress)
                 evaluations += more
             elif self.sd and problem.A.domain.dtype.is_complex:
-                predicted, said_sd = self._predicted(problem, mean, path)
+                predicted, said_sd = self.predicted(problem, path)
         if samples is not None:
             std = torch.sqrt((samples - samples.mean(dim=0)).abs().square().sum(dim=0) / (self.samples - 1))
         if not bool(torch.isfinite(mean).all()):
@@ -111,14 +111,19 @@ class Unfold(Method):
             record["sd"] = said_sd
         return Result(mean, std, samples, evaluations, record=record, predicted_sd=predicted)
 
-    def _predicted(self, problem: Problem, mean: Tensor, path: Path) -> tuple[Tensor | None, dict[str, str]]:
-        """Return the predicted standard deviation (*batch, y, x), None without a head, and the record."""
+    @torch.no_grad()
+    def predicted(self, problem: Problem, path: Path) -> tuple[Tensor | None, dict[str, str]]:
+        """Return the standard deviation (*batch, y, x) of a mean's magnitude and what to record.
+
+        path: how the mean was come to; None for the first without a head.
+        """
         head, about = load_sd_head(self.weights)
         if head is None:
             return None, {"none": about["why"]}
-        given = evidence(mean, path, problem.y, problem.A, problem.sigma_y)
-        said = {"predicted": "in one evaluation", "weights_sha256": about["sha256"]}
-        return head.to(mean.device)(given), said
+        # Logarithms need more than the three digits of bfloat16.
+        with torch.autocast(problem.y.device.type, enabled=False):
+            found = head.to(problem.y.device)(evidence(path, problem.y, problem.A, problem.sigma_y))
+        return found, {"predicted": "in one evaluation", "weights_sha256": about["sha256"]}
 
     @torch.no_grad()
     def beside_sense(self, problem: Problem) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 
-__all__ = ["coverage", "crps", "nmse", "psnr", "sample_interval", "score", "ssim"]
+__all__ = ["coverage", "crps", "crps_normal", "nmse", "psnr", "sample_interval", "score", "ssim"]
 
 SSIM_WINDOW = 7
 ORDINARY = (1e-12, 1e12)  # data ranges for which float32 has room, as fastMRI counts
@@ -123,6 +123,23 @@ def crps(target: np.ndarray, samples: np.ndarray) -> np.ndarray:
     rank = (2 * np.arange(n) - (n - 1)).reshape(-1, *(1,) * target.ndim)
     apart = (rank * np.sort(samples, axis=0)).sum(axis=0) / n**2
     return np.abs(samples - target).mean(axis=0) - apart
+
+
+def crps_normal(target: np.ndarray, mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Return the continuous ranked probability score of N(mean, sd²) at each pixel of target.
+
+    In the target's unit; the absolute error where sd is 0; with z = (target − mean)/sd and φ, Φ the normal
+    density and distribution: sd (z(2Φ(z) − 1) + 2φ(z) − 1/√π) (Gneiting and Raftery, J. Am. Stat. Assoc. 102
+    (2007) 359, eq. 5).  InputError if shapes differ or a value is not finite.
+    """
+    from scipy.special import ndtr
+
+    target, mean = _pair(target, mean)
+    sd = _pair(target, sd)[1].astype(np.float64)
+    off = np.abs(target.astype(np.float64) - mean)
+    z = off / np.where(sd > 0, sd, 1)
+    score = sd * (z * (2 * ndtr(z) - 1) + 2 * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) - 1 / np.sqrt(np.pi))
+    return np.where(sd > 0, score, off)
 
 
 def _squared_error(target: np.ndarray, recon: np.ndarray) -> float:

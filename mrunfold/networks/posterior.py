@@ -96,7 +96,8 @@ def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
 class Path:
     """How the mean was come to: images (*batch, *A.domain.shape) and numbers (*batch,).
 
-    start: x_0 of the first one; first: its answer; before, prior: x_{K−1} and z_{K−1} of the last one;
+    start, first: x_0 of the first evaluation and its answer; before, prior, last: x_{K−1} and z_{K−1} of the
+    last one and its answer, to which measured samples were not put back;
     fraction, samples, misfit: what `Levels` is told at the first; rho: precision of z_{K−1}; evaluations.
     """
 
@@ -104,6 +105,7 @@ class Path:
     first: Tensor
     before: Tensor
     prior: Tensor
+    last: Tensor
     fraction: Tensor
     samples: Tensor
     misfit: Tensor
@@ -117,6 +119,7 @@ class Path:
             self,
             before=torch.where(item, further.before, self.before),
             prior=torch.where(item, further.prior, self.prior),
+            last=torch.where(item, further.last, self.last),
             rho=torch.where(going, further.rho, self.rho),
             evaluations=self.evaluations + going,
         )
@@ -265,7 +268,7 @@ class PosteriorDenoiser(nn.Module):
         answer = found.x.detach()
         seen = torch.ones_like(sigma_y, dtype=torch.int64)
         numbers = given.fraction, samples, misfit, rho[..., -1].detach()
-        return found.x, Path(start.detach(), answer, before, last[0], *numbers, seen)
+        return found.x, Path(start.detach(), answer, before, last[0], answer, *numbers, seen)
 
     def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:
         """Return the denoiser (x_t, σ_t) → E[x₀ | x_t, y] of one problem, for any sampler."""

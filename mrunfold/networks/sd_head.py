@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,8 +42,8 @@ def _size(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-3)
 
 
-def evidence(mean: Tensor, path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evidence:
-    """Return what is known of a mean m (*batch, set, y, x) and how it was come to.
+def evidence(path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evidence:
+    """Return what the network's way to its mean says of the mean; m is its last answer (*batch, set, y, x).
 
     The images, in this order: |m|; |m − x_0|, what the network changed of the first solve; |m − m_1|, what
     further evaluations changed; of the last block |m − x_{K−1}|, |z_{K−1} − x_{K−1}| and |m − z_{K−1}|: what
@@ -50,7 +51,7 @@ def evidence(mean: Tensor, path: Path, y: Tensor, A: LinearOperator, sigma_y: Te
     |m − AᴴA m|, what the mask hides or folds.  All scale with the image.  The numbers are logarithms of
     σ_y over the height, measured fraction, samples for each unknown, misfit, precision ρ; and evaluations.
     """
-    seen = A.normal(mean)
+    mean, seen = path.last, A.normal(path.last)
     images = torch.stack(
         [
             _size(mean),
@@ -111,30 +112,36 @@ class _Block(nn.Module):
 class SdHead(nn.Module):
     """Standard deviation of |x₀| given y, from what the mean leaves (`evidence`), by a small U-Net.
 
-    Logarithms of the images, each over the height, go in, and the logarithm of SD over height comes out: SD
-    scales with the image, a·y and a·σ_y give a·SD.  Kernels are even and so are pooling and interpolation: an
-    image that is turned over along an axis whose length the pooling divides has its SD turned over.
-    widths: features of each level, finest first, the finest has blocks on the way up only, for speed;
-    blocks: residual blocks a level and direction.
+    The logarithm of SD over height is a sum of the logarithms of the images over height, with weights that a
+    U-Net at half their resolution finds for each place (as Gharbi et al., ACM Trans. Graph. 36 (2017), let
+    a coarse network choose how fine pixels are changed).  So SD scales with the image: a·y and a·σ_y give
+    a·SD.  Kernels are even and so are pooling and interpolation: an image that is turned over along an axis
+    whose length `multiple` divides has its SD turned over.
+    widths: features of each level, finest first; blocks: residual blocks a level and direction.
     """
 
     usual: Tensor
 
-    def __init__(self, widths: tuple[int, ...] = (12, 32, 48), blocks: int = 1) -> None:
+    def __init__(self, widths: tuple[int, ...] = (32, 48), blocks: int = 1) -> None:
         super().__init__()
-        images, numbers = len(USUAL), 6
+        terms, numbers = len(USUAL) + 1, 6
         self.register_buffer("usual", torch.tensor(USUAL)[:, None, None], persistent=False)
-        self.head = _Even(images + 1, widths[0])
+        self.head = _Even(terms, widths[0])
         pairs = list(itertools.pairwise(widths))
-        self.down = nn.ModuleList(_stage(w, numbers, blocks if i else 0) for i, w in enumerate(widths[:-1]))
+        self.down = nn.ModuleList(_stage(w, numbers, blocks) for w in widths[:-1])
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairs)
         self.body = _stage(widths[-1], numbers, blocks)
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.up = nn.ModuleList(_stage(w, numbers, blocks) for w in widths[:-1])
-        self.tail = nn.Conv2d(widths[0], 1, 1)
+        self.tail = nn.Conv2d(widths[0], terms + 1, 1)
         nn.init.zeros_(self.tail.weight)
         assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
+
+    @property
+    def multiple(self) -> int:
+        """Image sizes are padded to multiples of this inside."""
+        return 2 ** (1 + len(self.shrink))
 
     @classmethod
     def from_spec(cls, spec: SdSpec) -> SdHead:
@@ -148,25 +155,28 @@ class SdHead(nn.Module):
         images = given.images.reshape(-1, *given.images.shape[-3:]) / height[:, None, None, None]
         numbers = given.numbers.reshape(-1, given.numbers.shape[-1])
         logs = ((images + FLOOR) / (self.usual + FLOOR)).log()
-        found = self._log_sd(torch.cat([logs, images[:, :1]], dim=1), numbers)
-        return (height[:, None, None] * found.float().clamp(*BOUNDS).exp()).reshape(
-            *batch, *images.shape[-2:]
-        )
+        found = self._log_sd(torch.cat([logs, images[:, :1]], dim=1), numbers).float()
+        sd = height[:, None, None] * found.clamp(*BOUNDS).exp()
+        return sd.reshape(*batch, *images.shape[-2:])
 
-    def _log_sd(self, x: Tensor, numbers: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        fold = 2 ** len(self.shrink)
-        x = F.pad(x, (0, -width % fold, 0, -height % fold), mode="replicate")
-        z, skips = self.head(x), []
+    def _log_sd(self, terms: Tensor, numbers: Tensor) -> Tensor:
+        height, width = terms.shape[-2:]
+        pad = (0, -width % self.multiple, 0, -height % self.multiple)
+        z = self.head(F.avg_pool2d(F.pad(terms, pad, mode="replicate"), 2))
+        skips = []
         for stage, shrink in zip(self.down, self.shrink, strict=True):
             z = _through(stage, z, numbers)
             skips.append(z)
             z = shrink(F.avg_pool2d(z, 2))
         z = _through(self.body, z, numbers)
         for stage, grow, skip in zip(reversed(self.up), reversed(self.grow), reversed(skips), strict=True):
-            finer = F.interpolate(grow(z), scale_factor=2.0, mode="bilinear", align_corners=False)
-            z = _through(stage, finer + skip, numbers)
-        return self.tail(z)[:, 0, :height, :width] + torch.tensor(FIRST_GUESS).log()
+            z = _through(stage, _twice(grow(z)) + skip, numbers)
+        weights = _twice(self.tail(z))[..., :height, :width]
+        return (weights[:, :-1] * terms).sum(dim=1) + weights[:, -1] + math.log(FIRST_GUESS)
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _stage(width: int, numbers: int, blocks: int) -> nn.ModuleList:

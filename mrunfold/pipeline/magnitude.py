@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,19 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0)
 def magnitude_sd(x: Tensor, sd: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0) -> np.ndarray:
     """Return the standard deviation float32 (y, x) of the magnitude that is written of x (set, y, x).
 
-    sd: of x's own magnitude, sets together, real (y, x), in the problem's units.  It is how much more is
-    written where x is longer by its sd: exact for `combined`, to first order for `rss`, with noise on top.
+    sd: of x's own magnitude, sets together, real (y, x), in the problem's units.  Exact for `combined`; for
+    `rss`, to first order, how much more is expected where the coil images of x are longer by its sd.
     """
     size = torch.linalg.vector_norm(x, dim=-3)
     direction = x / size.clamp_min(torch.finfo(size.dtype).tiny)
     direction[0] = torch.where(size > 0, direction[0], 1.0)
-    written = [magnitude(image, problem, kind, share) for image in (x + sd * direction, x)]
+    if kind != "rss" or not bool(problem.y.any()):
+        return magnitude(sd * direction, problem, kind, share)
+    rms, coils, _ = _rss_noise(problem)
+    # Measured samples stay as they are (`Problem.coil_rss`): here they are those of the direction itself.
+    longer = replace(problem, y=problem.A(direction)).coil_rss(direction)[0] * sd
+    found = problem.coil_rss(x)[0]
+    written = [expected_rss(_image(m), share * rms**2, coils) for m in (found + longer, found)]
     return np.maximum(written[0] - written[1], 0)
 
 

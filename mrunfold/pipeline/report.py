@@ -17,7 +17,7 @@ from mrunfold.metrics import psnr, ssim
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.scores import RULE
 from mrunfold.pipeline.slices import Job, SliceImages
-from mrunfold.review import Preview
+from mrunfold.review import STD_PANEL, Preview
 
 __all__ = ["Done", "make_preview", "provenance", "run_record"]
 
@@ -103,6 +103,7 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
         "target_kind": job.kind,
         "units": "magnitude in the input file's own scale",
         "noise_floor": _floors(done),
+        "uncertainty": _uncertainty(done),
         "simulated": job.scan.header.simulated,
         "flags": list(done.flags),
         "check": done.check,
@@ -114,6 +115,12 @@ def _floors(done: Done) -> list[float] | None:
     """Return what each slice holds where there is no signal, None where no noise was added."""
     found = [one["noise_floor"] for one in done.slices]
     return None if None in found else [floor["level"] for floor in found]
+
+
+def _uncertainty(done: Done) -> str | None:
+    """Return in words where the maps of uncertainty come from, None where there are none."""
+    found = dict.fromkeys(one.get("uncertainty") for one in done.slices)
+    return next((text for text in found if text is not None), None)
 
 
 def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None) -> dict[str, Any]:
@@ -141,6 +148,7 @@ def run_record(job: Job, done: Done, digest: str, scores: dict[str, Any] | None)
         "given": job.own.record,
         "metrics": scores,
         "check": done.check,
+        "uncertainty": _uncertainty(done),
         "flags": list(done.flags),
         "seconds": job.clock.seconds,
         "seconds_per_slice": _seconds_per_slice(job.clock, len(done.indices)),
@@ -178,6 +186,9 @@ def make_preview(job: Job, done: Done, scores: dict[str, Any] | None) -> Preview
         )
         for name, image in (("zero-filled", images.zero_filled), ("reconstruction", images.recon)):
             labels.append((name, _label(images.target, image, scores["data_range"])))
+    origin = _uncertainty(done)
+    if origin is not None:
+        labels.append((STD_PANEL, origin))
     if header.geometry is None:
         captions.append("orientation unknown: as stored, readout downwards, phase encoding to the right")
     assert images.zero_filled is not None

@@ -20,13 +20,11 @@ from mrunfold.io.scan import Header, Scan
 from mrunfold.masks import INTERLEAVES, Mask, acquired, draw
 from mrunfold.methods.base import Method, Result, Seeds
 from mrunfold.methods.held_out import check, checked_slices
-from mrunfold.metrics import sample_interval
 from mrunfold.pipeline.clock import Clock
 from mrunfold.pipeline.magnitude import (
     complex_image,
     floor_record,
     magnitude,
-    magnitude_sd,
     noise_share,
     target_magnitude,
 )
@@ -34,6 +32,7 @@ from mrunfold.pipeline.own import OwnParts
 from mrunfold.pipeline.settings import ReconSettings, slices_for
 from mrunfold.pipeline.threads import one_blas_thread
 from mrunfold.pipeline.together import Shared
+from mrunfold.pipeline.uncertainty import draws_of, origin, uncertainty_maps
 from mrunfold.pipeline.units import in_units, unit_of
 from mrunfold.pipeline.volume_parts import Volumes
 from mrunfold.prepare import ProblemSettings, build_problem
@@ -242,11 +241,10 @@ class Job:
         plain = _plain(problem, self.kind) if zero_filled else None
         kept = _kept(mask, problem)
         share = noise_share(result.mean, problem) if self.kind == "rss" else 0.0
-        draws = _draws(result, problem, self.kind, share)
-        uncertainty = _uncertainty(draws)
-        if result.predicted_sd is not None:
-            uncertainty["std"] = magnitude_sd(result.mean, result.predicted_sd, problem, self.kind, share)
+        draws = draws_of(result, problem, self.kind, share)
+        uncertainty = uncertainty_maps(result, draws, problem, self.kind, share)
         record = _slice_record(index, header.frames, problem, result, kept, checked)
+        record["uncertainty"] = origin(result)
         record["noise_floor"] = floor_record(problem, self.kind, share)
         record["unit"] = unit  # of scale, noise and magnitudes above: the samples were divided by it
         recon = crop_image(magnitude(result.mean, problem, self.kind, share), header.crop)
@@ -356,13 +354,6 @@ def _plain(problem: Problem, kind: TargetKind) -> np.ndarray:
     return magnitude(x, problem, kind, noise_share(x, problem) if kind == "rss" else 0.0)
 
 
-def _draws(result: Result, problem: Problem, kind: TargetKind, share: float) -> np.ndarray | None:
-    """Return magnitudes (draw, y, x) of the samples (draw, set, y, x), in the file's scale."""
-    if result.samples is None:
-        return None
-    return np.stack([magnitude(sample, problem, kind, share) for sample in result.samples])
-
-
 def _complex_draws(result: Result, problem: Problem, header: Header) -> np.ndarray | None:
     if result.samples is None:
         return None
@@ -377,14 +368,6 @@ def _coil_maps(problem: Problem, header: Header) -> np.ndarray:
     live = np.ones(header.coils, bool)
     live[problem.record["coils"]["dropped"]] = False
     return file_maps(maps, problem.unwhitening, live)
-
-
-def _uncertainty(draws: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Return maps of the spread of magnitudes (draw, y, x)."""
-    if draws is None:
-        return {}
-    low, high = sample_interval(draws, 0.9)
-    return {"std": draws.std(axis=0, ddof=1), "quantile_05": low, "quantile_95": high}
 
 
 def _problem_settings(settings: ReconSettings) -> ProblemSettings:

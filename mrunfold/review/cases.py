@@ -13,6 +13,7 @@ import numpy as np
 from mrunfold.errors import InputError
 from mrunfold.export import ZERO_FILLED, Reconstruction, open_reconstruction, radiological_view
 from mrunfold.export.geometry import Planes, Stack, View, planes_of, turned
+from mrunfold.export.result import STD_TITLE
 from mrunfold.io.frames import frame_words
 from mrunfold.metrics import score
 from mrunfold.review.words import metrics_note, missing, provenance
@@ -223,7 +224,8 @@ def _panels(group: _Group) -> list[Panel]:
             )
         )
     if "std" in first.names:
-        panels.append(Panel("std", "Uncertainty, standard deviation", "map", (load(first, "std"),)))
+        title = f"Uncertainty: {first.titled(STD_TITLE)}"
+        panels.append(Panel("std", title, "map", (load(first, "std"),)))
     if first.samples:
         frames = tuple(load(first, name) for name in first.samples)
         panels.append(Panel("film", "Posterior samples", "image", frames, samples=len(frames)))

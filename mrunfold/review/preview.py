@@ -17,9 +17,10 @@ from mrunfold.text import printable
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
-__all__ = ["ERROR_GAIN", "Drawn", "Panel", "Preview", "draw_preview", "write_preview"]
+__all__ = ["ERROR_GAIN", "STD_PANEL", "Drawn", "Panel", "Preview", "draw_preview", "write_preview"]
 
 ERROR_GAIN = 5
+STD_PANEL = f"standard deviation ×{ERROR_GAIN}"
 WINDOW = 99.5  # percentile of the brightest image that is shown as white; one window for all images
 # Pixels: a panel's side and the gap beside it; from the top to the panels, under them for labels, a line.
 SIDE, GAP, MARGIN, TOP, UNDER, LINE = 320, 12, 12, 66, 40, 24
@@ -56,7 +57,7 @@ class Preview:
             shown += [("reference", self.reference), (f"error ×{ERROR_GAIN}", error)]
         for name, image in self.uncertainty.items():
             if name == "std":
-                shown.append((f"standard deviation ×{ERROR_GAIN}", ERROR_GAIN * image))
+                shown.append((STD_PANEL, ERROR_GAIN * image))
             else:
                 shown.append((f"{name.removeprefix('quantile_')} % quantile", image))
         return shown

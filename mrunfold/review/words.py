@@ -17,7 +17,7 @@ WANTED = {
     "zero_filled": "Zero-filled: a folder of `mrunfold recon` holds it, a volume of `batch` does not; run "
     "`mrunfold recon SCAN --method zero_filled --out ZF` with the same mask and seed, then `mrunfold view "
     "RESULT ZF`.",
-    "std": "Uncertainty: reconstruct with `--samples 8`.",
+    "std": "Uncertainty: reconstruct with `--method unfold`, or with `--samples 8`.",
     "film": "Samples as a film: reconstruct with `--samples 8 --keep-samples`.",
     "planes": "Three planes: the raw file does not say where its slices lie.",
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mrunfold.benchmarks.datasets import scanned
-from mrunfold.benchmarks.quality.draws import FACTORS, DrawsRow, markdown, measure, summary
+from mrunfold.benchmarks.quality.draws import FACTORS, PREDICTED, DrawsRow, load, markdown, measure, summary
+from mrunfold.benchmarks.store import save_measured
 from mrunfold.errors import InputError
 from mrunfold.phantoms.bodies import body
 
@@ -53,3 +55,39 @@ def test_a_scan_is_measured():
 def test_a_way_that_is_none_is_refused():
     with pytest.raises(InputError, match="no way to draw is called 'fast'"):
         measure([], [], 2, ways=("fast",))
+
+
+def test_a_predicted_sd_is_measured_beside_draws():
+    full = scanned(body("knee", (64, 56)), "knee", 4, 0.004)
+    ways = ("around the mean, 2 levels, not widened", PREDICTED)
+    rows = measure([full], [("poisson", 4.0)], 8, ways=ways)
+    drawn, predicted = rows
+    assert (predicted.draws, predicted.evaluations) == (0, 0)
+    assert predicted.like_draws is not None
+    assert -1 < predicted.like_draws < 1
+    assert predicted.covered[FACTORS.index(1.0)] == predicted.coverage
+    assert list(predicted.covered) == sorted(predicted.covered)
+    assert predicted.error == drawn.error
+    assert predicted.width == pytest.approx(2 * 1.645 * predicted.std, rel=1e-3)
+    assert measure([full], [("poisson", 4.0)], 8, ways=ways, done=rows) == rows
+
+
+def test_rows_of_other_weights_are_measured_again(monkeypatch):
+    full = scanned(body("knee", (64, 56)), "knee", 4, 0.004)
+    rows = measure([full], [("poisson", 4.0)], 2, ways=(PREDICTED,))
+    old = [replace(rows[0], weights="0" * 64, coverage=0.123)]
+    assert measure([full], [("poisson", 4.0)], 2, ways=(PREDICTED,), done=old)[0].coverage == rows[0].coverage
+
+
+def test_a_file_is_read_again_and_one_of_before_too(tmp_path):
+    newer = replace(ROW, way=PREDICTED, weights="a" * 64, like_draws=0.5)
+    save_measured(summary([ROW, newer]), tmp_path / "both.json")
+    assert load(tmp_path / "both.json") == [ROW, newer]
+    content = json.loads((tmp_path / "both.json").read_text())
+    for row in content["rows"]:
+        del row["weights"], row["like_draws"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert load(tmp_path / "old.json")[0] == ROW
+    (tmp_path / "none.json").write_text(json.dumps({"bench": "samples", "rows": [{"a": 1}]}))
+    with pytest.raises(InputError, match="not a table of bench samples"):
+        load(tmp_path / "none.json")

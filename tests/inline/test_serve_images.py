@@ -51,7 +51,10 @@ def test_slices_are_as_recon_makes_them(slices, tmp_path):
     known = configurations(device="cpu", asked={"check": 0})
     with serving(known) as server:
         answers = sent(slices, server)
-    np.testing.assert_array_equal(stacked(answers), recon(slices, tmp_path, known["default"].settings))
+    settings = known["default"].settings
+    np.testing.assert_array_equal(stacked(answers), recon(slices, tmp_path, settings))
+    np.testing.assert_array_equal(stacked(answers, 2), recon(slices, tmp_path, settings, "std"))
+    assert {image.meta["Origin"] for image in images(answers, 2)} == {"predicted in one evaluation"}
 
 
 def test_deviation_is_a_series_of_its_own(slices, tmp_path):
@@ -67,6 +70,7 @@ def test_deviation_is_a_series_of_its_own(slices, tmp_path):
     np.testing.assert_array_equal(stacked(answers), recon(slices, tmp_path, settings))
     np.testing.assert_array_equal(stacked(answers, 2), recon(slices, tmp_path, settings, "std"))
     assert {image.meta["Quantity"] for image in images(answers, 2)} == {"standard deviation"}
+    assert {image.meta["Origin"] for image in images(answers, 2)} == {"from 2 draws"}
 
 
 def test_images_lie_where_the_scan_does(slices, tmp_path):

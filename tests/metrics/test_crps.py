@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrunfold.errors import InputError
-from mrunfold.metrics import crps
+from mrunfold.metrics import crps, crps_normal
 
 
 def test_it_is_its_definition():
@@ -36,3 +36,20 @@ def test_many_draws_of_a_gaussian_give_its_closed_form():
 def test_what_cannot_be_scored_is_refused(samples):
     with pytest.raises(InputError):
         crps(np.zeros(2), samples)
+
+
+def test_of_a_gaussian_it_is_what_its_draws_give():
+    rng = np.random.default_rng(2)
+    target, mean, sd = (
+        np.array([0.0, 0.2, -0.9, 0.5]),
+        np.array([0.1, 0.0, 0.0, 0.4]),
+        np.array([0.3, 0.1, 0.5, 0.0]),
+    )
+    draws = mean + sd * rng.normal(size=(40000, 4))
+    np.testing.assert_allclose(crps_normal(target, mean, sd), crps(target, draws), atol=0.004)
+    assert crps_normal(target, mean, sd)[3] == pytest.approx(0.1)
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(InputError):
+        crps_normal(np.zeros(2), np.zeros(2), np.zeros(3))

@@ -17,7 +17,7 @@ from mrunfold.masks import acquired
 from mrunfold.methods.registry import get_method
 from mrunfold.operators import Sense, fft2c, ifft2c
 from mrunfold.pipeline import ReconSettings, reconstruct
-from mrunfold.pipeline.magnitude import magnitude, noise_share
+from mrunfold.pipeline.magnitude import magnitude, magnitude_sd, noise_share
 from mrunfold.prepare import ProblemSettings, build_problem
 from mrunfold.problem import Problem
 
@@ -214,3 +214,20 @@ def test_the_volume_says_its_floor(tmp_path, scan):
         said = json.loads(file["provenance"][()].tobytes())
     assert len(said["noise_floor"]) == 1
     assert said["noise_floor"][0] > 0
+
+
+def test_a_standard_deviation_is_written_in_the_units_of_the_image(scan):
+    with open_scan(scan) as opened:
+        problem = build_problem(
+            opened.kspace(0), opened.header, acquired(np.ones(SHAPE, bool)), settings=NO_CACHE, target="rss"
+        )
+    x = problem.A.adjoint(problem.y)
+    sd = 0.03 * x.abs()[0]
+    combined = magnitude_sd(x, sd, problem, "combined")
+    np.testing.assert_allclose(combined, 0.03 * magnitude(x, problem, "combined"), rtol=1e-3, atol=1e-10)
+    # Fully sampled coil images are what was measured, whatever x is: the sd is that of x all the same.
+    rss, bright = magnitude_sd(x, sd, problem, "rss"), magnitude(x, problem, "rss") > 3e-5
+    np.testing.assert_allclose(rss[bright], 0.03 * magnitude(x, problem, "rss")[bright], rtol=0.1)
+    nothing = magnitude_sd(torch.zeros_like(x), sd, problem, "combined")
+    inside = combined > 0
+    np.testing.assert_allclose(nothing[inside], combined[inside], rtol=1e-3)
