@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrunfold.cli.shared import with_recon_options
+from mrunfold.cli.shared import DEFAULT_METHOD, with_recon_options
+from mrunfold.text import printable
 
 if TYPE_CHECKING:
     from mrunfold.pipeline import Summary
@@ -35,10 +38,13 @@ def recon(
     Example: mrunfold recon scan.h5 --mask poisson --accel 8
     """
     from mrunfold.cli.console import slice_progress
+
+    options = context.params
+    if not options["quiet"]:
+        begun(file, options["method"] or DEFAULT_METHOD)
     from mrunfold.cli.options import own_options, recon_options
     from mrunfold.pipeline import ReconSettings, reconstruct
 
-    options = context.params
     own, named = own_options(options)
     settings = ReconSettings(**recon_options(options | named))
     final = out if out is not None else Path(f"{file.stem}_{settings.method.rpartition(':')[2]}")
@@ -48,6 +54,15 @@ def recon(
         summary = reconstruct(file, final, settings, own=own, **how)
     if not options["quiet"]:
         _report(summary, final)
+
+
+def begun(file: Path, method: str) -> None:
+    """Say on a terminal's stderr what is read and by which method, before PyTorch is loaded in silence."""
+    if not sys.stderr.isatty():
+        return  # there an error is the only line
+    with contextlib.suppress(OSError):  # the reader says what is wrong with it
+        size = f"{file.stat().st_size / 1e6:.3g} MB"
+        print(f"{printable(file.name)}, {size}, by {printable(method)}", file=sys.stderr, flush=True)
 
 
 def _write_dicom(folder: Path) -> None:

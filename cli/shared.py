@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional, TypeVar
 
 import typer
 
-__all__ = ["MASK_LINES", "METHOD_LINES", "with_recon_options"]
+__all__ = ["DEFAULT_METHOD", "MASK_LINES", "METHOD_LINES", "with_recon_options"]
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -33,6 +33,7 @@ METHOD_LINES = {
     "modl": "MoDL, with --weights (to compare with)",
     "auto": "the method and weight that predict held-out samples best",
 }
+DEFAULT_METHOD = "unfold"  # as mrunfold.methods.registry has it, which would import PyTorch
 MASK_LINES = {
     "acquired": "what the file holds (the default)",
     "random": "fastMRI: random phase lines, full centre",

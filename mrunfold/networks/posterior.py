@@ -53,11 +53,13 @@ class Levels(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(nn.Linear(5, hidden), nn.ReLU(), last)
-        steps = torch.linspace(0, 1, blocks)
-        levels = torch.cat([0.2 * (0.02 / 0.2) ** steps, 0.12 * (0.03 / 0.12) ** steps])
-        share = (levels / TAU[0]).log() / math.log(TAU[1] / TAU[0])
-        trust, pull = torch.full((blocks,), -4.0), torch.full((blocks,), -0.4)  # m = 1.06, p = 4
-        self.register_buffer("base", torch.cat([torch.logit(share), trust, pull]))
+        # Numbers, not tensors: on the meta device, where weights are loaded, these import PyTorch's compiler.
+        steps = [k / max(blocks - 1, 1) for k in range(blocks)]
+        levels = [0.2 * (0.02 / 0.2) ** k for k in steps] + [0.12 * (0.03 / 0.12) ** k for k in steps]
+        shares = [math.log(level / TAU[0]) / math.log(TAU[1] / TAU[0]) for level in levels]
+        base = [math.log(share / (1 - share)) for share in shares]
+        base += [-4.0] * blocks + [-0.4] * blocks  # m = 1.06, p = 4
+        self.register_buffer("base", torch.tensor(base))
 
     def forward(
         self, sigma_y: Tensor, sigma_t: Tensor, fraction: Tensor, samples: Tensor, misfit: Tensor

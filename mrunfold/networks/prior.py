@@ -115,6 +115,10 @@ class Prior(nn.Module):
         return nn.Sequential(*(ResidualBlock(width) for _ in range(self.blocks)))
 
     def _initialise(self) -> None:
+        if (
+            self.head.weight.is_meta
+        ):  # to be loaded: drawing nothing there imports PyTorch's compiler, for 1 s
+            return
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mrunfold.cli.options import parse_coils, parse_parameters, parse_seed, recon_options
@@ -94,3 +98,20 @@ def test_only_what_was_given_becomes_a_setting():
         "mask": "random", "accel": 4.0, "calibration": (24, 32), "seed": "name", "coils": 8,
         "parameters": {"lamda": 0.1, "samples": 4}, "cache": False,
     }  # fmt: skip
+
+
+def test_a_terminal_is_told_first_what_is_read_and_before_pytorch_is_there(tmp_path):
+    """In a process of its own, with a terminal for stderr: an error later does not take the line away."""
+    pty = pytest.importorskip("pty")
+    (tmp_path / "scan.h5").write_bytes(b"x" * 1_500_000)
+    code = (
+        "import sys; from pathlib import Path; from mrunfold.cli.recon import begun; "
+        f"begun(Path({str(tmp_path / 'scan.h5')!r}), 'unfold'); sys.exit('torch' in sys.modules)"
+    )
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stderr=theirs, check=True, timeout=300)
+    os.close(theirs)
+    assert os.read(ours, 4096).decode().strip() == "scan.h5, 1.5 MB, by unfold"
+    os.close(ours)
+    silent = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=300)
+    assert silent.stderr == b""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,3 +224,20 @@ def first_steps(network: PosteriorDenoiser, problem: Problem) -> torch.Tensor:
     """Return how many steps the first solve takes, of each item."""
     given, rho, sigma_y = network._begun(None, torch.tensor(torch.inf), problem.y, problem.A, problem.sigma_y)
     return given.solve(sigma_y, rho, None, None, network.start_iterations).iterations
+
+
+def test_weights_are_loaded_without_pytorchs_compiler() -> None:
+    """Importing it takes longer than the reconstruction of a slice."""
+    code = (
+        "import sys; from mrunfold.networks.weights import load_weights; load_weights(None); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_the_levels_of_an_untrained_network_are_as_documented() -> None:
+    base = PosteriorDenoiser.from_spec(SPEC.model_copy(update={"blocks": 5})).levels.base
+    steps = torch.linspace(0, 1, 5)
+    levels = torch.cat([0.2 * (0.02 / 0.2) ** steps, 0.12 * (0.03 / 0.12) ** steps])
+    expected = torch.logit((levels / 0.003).log() / math.log(1 / 0.003))
+    torch.testing.assert_close(base, torch.cat([expected, torch.full((5,), -4.0), torch.full((5,), -0.4)]))

@@ -162,7 +162,9 @@ def test_registering_a_name():
 
 
 def test_the_names_of_the_help_are_those_there_are():
-    from mrunfold.cli.shared import MASK_LINES, METHOD_LINES
+    from mrunfold.cli.shared import DEFAULT_METHOD, MASK_LINES, METHOD_LINES
+    from mrunfold.methods.registry import DEFAULT_METHOD as DEFAULT
 
+    assert DEFAULT_METHOD == DEFAULT
     assert list(METHOD_LINES) == list(METHODS)
     assert list(MASK_LINES) == ["acquired", *KINDS, *INTERLEAVES]
