@@ -53,7 +53,7 @@ def main(data: Path, few: int) -> None:
 
     for name, options in (
         ("zero_filled", {}), ("sense", {}), ("l1_wavelet", {}), ("tv", {}), ("unfold", {}),
-        ("unfold", {"samples": 16}), ("unfold", {"samples": 16, "steps": 8}),
+        ("unfold", {"samples": 16}),
     ):  # fmt: skip
         method = get_method(name, **options)
         spent, result = seconds(lambda method=method: method(problem, Seeds((0,))))

@@ -1,6 +1,6 @@
 """Draw learning curves: simulated images, raw k-space of the same images, and undersampled k-space alone.
 
-python docs/pictures/learning.py ~/mri work docs/pictures/learning.png --steps 300
+python docs/pictures/learning.py ~/mri work docs/pictures/learning.png --steps 80
 
 Writes raw files made from images below ~/mri to `work`, trains one small network per arm from nothing, with
 the same steps, and draws the PSNR on scans of another data set that no arm sees.  The same command goes on
@@ -54,13 +54,13 @@ RULES = Measurements(
     calibrated=1.0,
 )  # fmt: skip
 STAGE = Stage(
-    steps=1, batch=4, sizes=(80, 96), learning_rate=1e-3, warmup=20, ema=0.95, optimiser="muon"
+    steps=1, batch=4, sizes=(64, 72), learning_rate=1e-3, warmup=10, ema=0.9, optimiser="muon"
 )  # fmt: skip
 NETWORK = NetworkSpec(
-    blocks=4, shared=False, cg_iterations=3, start_iterations=16, x0_has_noise=True,
-    prior=PriorSpec(widths=(24, 40, 64), blocks=1),
+    blocks=3, shared=False, cg_iterations=3, start_iterations=16, x0_has_noise=True,
+    prior=PriorSpec(widths=(20, 32, 48), blocks=1),
 )  # fmt: skip
-EVERY = 25
+EVERY = 10
 WIDE = 8  # lines in the centre of undersampled files
 
 
@@ -169,7 +169,7 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--arm", action="append", choices=ARMS)
     given = parser.parse_args()
     torch.set_num_threads(1)
