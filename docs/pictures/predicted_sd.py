@@ -22,7 +22,7 @@ GAIN, DRAWS = 5, 16
 
 
 def main(scan: Path, out: Path) -> None:
-    """Draw a row a mask: reference, mean, its error, what is predicted of it, what draws say of it."""
+    """Draw a row a mask: reference, mean, its error, the predicted SD, that of draws that are not widened."""
     full = next(iter(full_slices(scan)))
     figure = new_figure(figsize=(11, 5.4), dpi=110, facecolor="white")
     axes = figure.subplots(len(MASKS), 5, squeeze=False)
@@ -31,7 +31,7 @@ def main(scan: Path, out: Path) -> None:
         everything = np.ones(full.kspace.shape[-2:], bool)
         problem = build_problem(full.kspace, full.header, mask, acquired=everything, target="combined")
         found = get_method("unfold")(problem)
-        drawn = get_method("unfold", samples=DRAWS)(problem, Seeds((0,)))
+        drawn = get_method("unfold", samples=DRAWS, splits=0)(problem, Seeds((0,)))
         assert problem.target is not None
         assert found.predicted_sd is not None
         assert drawn.samples is not None

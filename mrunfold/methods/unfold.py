@@ -38,7 +38,7 @@ class Unfold(Method):
     out to find how far they must lie from it (`held_out_width`, which the weights' own `spread` multiplies).
     The mean never comes from the draws; std and samples do.
     sd: where nothing is drawn, predict the standard deviation of the magnitude by the head of the weights
-    (`SdHead`), if they have one; it costs about a twentieth of the mean.
+    (`SdHead`), if they have one; it costs about 7 % of the mean.
     precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
     hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
     """
