@@ -51,6 +51,7 @@ def seen(
     ],
     protocol: Annotated[str, typer.Option(help="A protocol's name, or FILE.toml.")] = "mri-compact",
     each: Annotated[int, typer.Option(min=1, help="Slices of each set of images.")] = 1,
+    mask: Annotated[list[str] | None, typer.Option(help="Mask and acceleration; repeatable.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the learned method.")] = None,
     out: Out = None,
 ) -> None:
@@ -61,7 +62,8 @@ def seen(
     from itertools import islice
 
     from mrunfold.benchmarks.datasets import full_slices
-    from mrunfold.benchmarks.quality.seen import markdown, measure_seen, training_slices
+    from mrunfold.benchmarks.quality.seen import MASKS, markdown, measure_seen, training_slices
+    from mrunfold.cli.bench_evidence import mask_of
     from mrunfold.protocols import load_protocol
 
     plan = load_protocol(protocol)
@@ -70,7 +72,8 @@ def seen(
         slices += training_slices(data, plan, each, held_back=True)
     for path in unseen:
         slices += islice(full_slices(path), each)
-    found = measure_seen(slices, weights, report=say)
+    kinds = [mask_of(text) for text in mask] if mask else MASKS
+    found = measure_seen(slices, weights, kinds, report=say)
     finish(found, markdown(found), out)
 
 

@@ -71,3 +71,11 @@ def test_gains_are_means_over_the_slices_of_a_set(monkeypatch):
     ]  # fmt: skip
     assert len(said) == 3
     assert "| a | 2 | +4.00 |" in seen.markdown(found)
+
+
+def test_the_last_row_is_what_held_back_subjects_gain_less():
+    gains = {"a": 5.0, "b": 3.0, "a, held back": 4.0, "scan": 1.0}
+    found = {"rows": [{"data": n, "n": 1, "gains": {"random 4": g}} for n, g in gains.items()]}
+    assert "| seen less held back | 1 | +1.00 |" in seen.markdown(found)
+    found["rows"] = found["rows"][:2]
+    assert "held back" not in seen.markdown(found)

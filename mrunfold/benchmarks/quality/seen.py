@@ -17,9 +17,10 @@ from mrunfold.protocols import TrainingProtocol
 from mrunfold.training.chance import smooth_field
 from mrunfold.training.images import ImageBank
 
-__all__ = ["markdown", "measure_seen", "training_slices"]
+__all__ = ["MASKS", "markdown", "measure_seen", "training_slices"]
 
 MASKS = (("random", 4.0), ("equispaced", 4.0), ("poisson", 8.0))
+HELD_BACK = ", held back"
 PHASE = 0.5  # radians: standard deviation of the slow phase that the training images have none of
 
 
@@ -38,7 +39,7 @@ def training_slices(
             generator = torch.Generator().manual_seed(n)
             image = own.draw(generator)
             phase = PHASE * smooth_field((image.shape[0], image.shape[1]), 4, generator)
-            name = (spec.pattern or spec.reader) + (", held back" if held_back else "")
+            name = (spec.pattern or spec.reader) + (HELD_BACK if held_back else "")
             yield scanned(torch.polar(image.clamp_min(0), phase).numpy(), f"{name}#{n}")
 
 
@@ -78,10 +79,21 @@ def measure_seen(
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """Return the gains as a Markdown table, a row a set."""
+    """Return the gains as a Markdown table, a row a set, and how much less held-back subjects gain.
+
+    The last row is the mean over the sets that hold subjects back: seen ones less these.
+    """
     kinds = list(found["rows"][0]["gains"])
     rows = [
         [row["data"], str(row["n"]), *(f"{row['gains'][wanted]:+.2f}" for wanted in kinds)]
         for row in found["rows"]
     ]
+    gains = {row["data"]: row["gains"] for row in found["rows"]}
+    both = [name for name in gains if f"{name}{HELD_BACK}" in gains]
+    if both:
+        off = [
+            statistics.mean(gains[name][kind] - gains[f"{name}{HELD_BACK}"][kind] for name in both)
+            for kind in kinds
+        ]
+        rows.append(["seen less held back", str(len(both)), *(f"{value:+.2f}" for value in off)])
     return rows_markdown(["images", "n", *kinds], rows)
