@@ -24,6 +24,7 @@ from mrunfold.benchmarks.store import about
 from mrunfold.errors import InputError
 from mrunfold.inline import Configuration, Limits, Server, configurations
 from mrunfold.inline.client import Answer, Source, send
+from mrunfold.inline.images import MEAN_SERIES
 from mrunfold.masks import draw
 from mrunfold.pipeline.run import reconstruct
 
@@ -175,6 +176,15 @@ def _sent(path: Path, server: Server, **how: Any) -> list[Answer]:
         return send(source, server.address, "default", **how)
 
 
+def _images(answers: Sequence[Answer]) -> list[tuple[float, Any]]:
+    """Return when each reconstruction came, and it; its standard deviation is a series of its own."""
+    return [
+        (answer.at, answer.image)
+        for answer in answers
+        if answer.image is not None and answer.image.image_series_index == MEAN_SERIES
+    ]
+
+
 def _latency(
     path: Path, known: Mapping[str, Configuration], lines: int, line_ms: float, expected: np.ndarray
 ) -> dict[str, Any]:
@@ -182,7 +192,7 @@ def _latency(
     gone: dict[int, float] = {}
     with _serving(known, 8) as server:
         answers = _sent(path, server, line_ms=line_ms, sent=lambda number, at: gone.update({number: at}))
-    images = [(answer.at, answer.image) for answer in answers if answer.image is not None]
+    images = _images(answers)
     waits = [at - gone[(image.slice + 1) * lines - 1] for at, image in images]
     equal = sum(np.array_equal(image.data[0, 0].T, expected[image.slice]) for _, image in images)
     return {
@@ -214,7 +224,7 @@ def _broken(path: Path, server: Server, count: int) -> dict[str, Any]:
         _throw(server, data)
         if number in (int(WARM * count), count - 1):
             memory.append(resident_mb())
-    alive = sum(answer.image is not None for answer in _sent(path, server))
+    alive = len(_images(_sent(path, server)))
     return {"streams": count, "memory_mb": memory, "images_after": alive, "bytes_kept": server.budget.used}
 
 
@@ -275,7 +285,7 @@ def _parallel(
     equal = 0
     for number, path in enumerate(paths):
         expected = _by_recon(path, folder / f"recon{number}", known)
-        images = {a.image.slice: a.image.data[0, 0].T for a in found[number] if a.image is not None}
+        images = {image.slice: image.data[0, 0].T for _, image in _images(found[number])}
         equal += sorted(images) == [0, 1] and all(np.array_equal(images[s], expected[s]) for s in images)
     return equal
 
