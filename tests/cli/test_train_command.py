@@ -67,7 +67,7 @@ def test_a_stopped_run_says_how_to_go_on(seen):
 
 
 def test_wrong_names_are_refused(seen):
-    with pytest.raises(InputError, match="prior, unfold or all"):
+    with pytest.raises(InputError, match="prior, unfold, all or sd"):
         call("--stage", "both")
     with pytest.raises(InputError, match="did you mean mri-compact"):
         call("mri-compat")
