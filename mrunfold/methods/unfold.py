@@ -40,7 +40,7 @@ class Unfold(Method):
     sd: where nothing is drawn, predict the standard deviation of the magnitude by the head of the weights
     (`SdHead`), if they have one; it costs about 7 % of the mean.
     precision: of the convolutions, one of networks.precision.PRECISIONS; "auto" is bfloat16 where the
-    hardware multiplies it, which hardly changes an image (docs/performance.md), else float32.
+    hardware multiplies it, which hardly changes an image (docs/scaling.md), else float32.
     """
 
     name: ClassVar[str] = "unfold"

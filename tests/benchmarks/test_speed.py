@@ -26,8 +26,8 @@ from mrunfold.protocols import NetworkSpec, PriorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "docs/performance.md": {"speed.json", "compile.json", "serve.json", "samples.json"},
-    "docs/scaling.md": {"scaling.json"},
+    "docs/performance.md": {"speed.json", "serve.json", "samples.json"},
+    "docs/scaling.md": {"scaling.json", "compile.json"},
     "docs/concepts/coils.md": {"compression.json"},
     "docs/concepts/training.md": {"optimiser.json"},
     "docs/concepts/check.md": {"check.json"},
