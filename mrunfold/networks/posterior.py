@@ -306,6 +306,19 @@ class PosteriorDenoiser(nn.Module):
         self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None = None
     ) -> tuple[Tensor, Path]:
         """Return E[x₀ | y] and how it was come to, see `mean_and_evaluations`."""
+        x, path = self._evaluated(y, A, sigma_y, passes)
+        return self.with_samples(x, y, A), path
+
+    def state_of_mean(self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int) -> Tensor:
+        """Return the state x_t, at `SIGMA_OF_MEAN`, that an evaluation after `passes` of the mean begins at.
+
+        It is what the last of them gave, before the measured samples are put back.
+        """
+        return self._evaluated(y, A, sigma_y, passes)[0]
+
+    def _evaluated(
+        self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None
+    ) -> tuple[Tensor, Path]:
         x, path = self.with_path(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
         going = torch.ones_like(path.evaluations, dtype=torch.bool)
         for _ in range((passes or self.passes) - 1):
@@ -316,7 +329,7 @@ class PosteriorDenoiser(nn.Module):
                 going = going & (moved > PASS_END)
                 if not bool(going.any()):
                     break
-        return self.with_samples(x, y, A), path
+        return x, path
 
     def with_samples(self, x: Tensor, y: Tensor, A: LinearOperator) -> Tensor:
         """Return the full measurement's image x + Aᴴ(y − A x), where x₀ is that; else x as it is.

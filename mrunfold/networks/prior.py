@@ -115,9 +115,8 @@ class Prior(nn.Module):
         return nn.Sequential(*(ResidualBlock(width) for _ in range(self.blocks)))
 
     def _initialise(self) -> None:
-        if (
-            self.head.weight.is_meta
-        ):  # to be loaded: drawing nothing there imports PyTorch's compiler, for 1 s
+        # Of a network that is loaded nothing is drawn, and trying to imports PyTorch's compiler, for 1 s.
+        if self.head.weight.is_meta:
             return
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -265,7 +265,7 @@ class Adaptation:
         with convolutions_in(choose(self.settings.precision, problem.y.device), problem.y.device):
             if before:
                 with torch.no_grad():
-                    x_t = network.mean_of(problem.y, problem.A, sigma_y, passes=before)
+                    x_t = network.state_of_mean(problem.y, problem.A, sigma_y, before)
                 sigma_t = torch.full_like(sigma_y, SIGMA_OF_MEAN)
             return network(x_t, sigma_t, problem.y, problem.A, sigma_y)
 

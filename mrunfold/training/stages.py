@@ -320,8 +320,8 @@ def _fed_back(network: PosteriorDenoiser, b: TrainingProblem) -> TrainingProblem
     """Return the batch with the network's own mean as the state of items that had none."""
     nothing = b.sigma_t.isinf()
     with torch.no_grad():
-        mean = network.mean_of(b.y, b.A, b.sigma_y, passes=int(b.fed_back))
-    x_t = torch.where(nothing[:, None, None, None], mean, b.x_t)
+        state = network.state_of_mean(b.y, b.A, b.sigma_y, int(b.fed_back))
+    x_t = torch.where(nothing[:, None, None, None], state, b.x_t)
     return replace(b, x_t=x_t, sigma_t=b.sigma_t.masked_fill(nothing, SIGMA_OF_MEAN))
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from unrolled import dense, gaussian_network, network, noise, sense, tensor
 
+from mrunfold.networks.posterior import SIGMA_OF_MEAN
 from mrunfold.operators import FourierMask, Sense
 
 
@@ -77,3 +78,16 @@ def test_the_mean_is_that_of_the_full_scan():
     found = gaussian_network(mu, spread, x0_has_noise=True).with_samples(x, y, A)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert float((found - x).abs().max()) > 0.02
+
+
+def test_a_further_evaluation_begins_before_the_samples_are_put_back():
+    """In training as in use: what is fed back is the network's answer, not the image that is written."""
+    A = sense(keep=0.4)
+    y = A(noise(A.domain.shape))
+    given = y, A, tensor(0.3)[0]
+    net = network(x0_has_noise=True)
+    first = net(None, tensor(math.inf)[0], *given)
+    assert torch.equal(net.state_of_mean(*given, 1), first)
+    assert not torch.allclose(net.mean_of(*given, passes=1), first, atol=1e-3)
+    second = net(first, tensor(SIGMA_OF_MEAN)[0], *given)
+    torch.testing.assert_close(net.mean_of(*given, passes=2), net.with_samples(second, y, A))
