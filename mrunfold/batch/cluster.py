@@ -21,6 +21,7 @@ from mrunfold.errors import InputError
 from mrunfold.export.record import versions
 from mrunfold.extras import require
 from mrunfold.pipeline.slices import choose_device
+from mrunfold.pipeline.threads import available_cores
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -208,15 +209,11 @@ def _check(workers: int | None, scheduler: str | None, threads: int | None, tls:
         return
     if not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"`workers` is from 1 to {MOST_WORKERS}, got {workers}; beyond, use `scheduler`")
-    cores = _cores()
+    cores = available_cores()
     if threads is not None and threads > 1 and workers * threads > cores:
         raise InputError(
             f"{workers} workers of {threads} threads are more than the {cores} cores here; give fewer of one"
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version() -> str | None:

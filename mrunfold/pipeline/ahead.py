@@ -10,6 +10,7 @@ import torch
 
 from mrunfold.pipeline.memory import has_room_ahead
 from mrunfold.pipeline.slices import Job, Posed, SliceImages
+from mrunfold.pipeline.threads import available_cores
 
 __all__ = ["in_flight"]
 
@@ -56,6 +57,15 @@ class _Ahead:
         self._done = fraction
 
 
+def has_cores_ahead() -> bool:
+    """Return whether another thread finds cores that torch's threads leave idle: as many again as they are.
+
+    Each thread that uses torch has a team of its own.  Two teams of two on two cores made a slice 1.4 times
+    as slow (docs/lab-notes.md).  One thread is what a batch's workers have, and what was asked for.
+    """
+    return 2 <= torch.get_num_threads() <= available_cores() // 2
+
+
 @contextmanager
 def in_flight(
     job: Job,
@@ -65,12 +75,12 @@ def in_flight(
 ) -> Iterator[Iterator[SliceImages]]:
     """Give an iterator over the images of slices `indices`, in this order, as `Job.reconstruct` makes them.
 
-    Where torch has several threads and memory is there for it, the next slice is read and its problem made
+    Where cores and memory are there for it (`has_cores_ahead`), the next slice is read and its problem made
     (coils, maps, noise) meanwhile; images are the same, bit for bit, and what a slice raises is raised in its
     turn.  zero_filled: as `Job.reconstruct`; progress: called with a slice's number, gives what is
     called with the fraction of it that is done.
     """
-    if torch.get_num_threads() < 2 or len(indices) < 2 or not has_room_ahead(job.scan, job.settings):
+    if len(indices) < 2 or not has_cores_ahead() or not has_room_ahead(job.scan, job.settings):
         yield (job.reconstruct(one, zero_filled, progress(n)) for n, one in enumerate(indices))
         return
     ahead = _Ahead(job)

@@ -1,7 +1,8 @@
-"""Threads of NumPy's linear algebra while a problem is made."""
+"""Cores that there are, and threads of NumPy's linear algebra while a problem is made."""
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
-__all__ = ["one_blas_thread"]
+__all__ = ["available_cores", "one_blas_thread"]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

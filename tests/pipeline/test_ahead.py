@@ -22,9 +22,11 @@ SHAPE = (48, 40)
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():
+def _two_threads(monkeypatch: pytest.MonkeyPatch):
+    """Two threads of torch, on a machine of four cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
+    monkeypatch.setattr(ahead, "available_cores", lambda: 4)
     yield
     torch.set_num_threads(before)
 
@@ -134,8 +136,10 @@ def test_an_interrupt_ends_what_is_being_made(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_thread_stays_one(tmp_path, seen):
-    torch.set_num_threads(1)
+@pytest.mark.parametrize(("threads", "cores"), [(1, 4), (2, 2), (2, 3)])
+def test_no_thread_more_than_there_are_cores_for(threads, cores, tmp_path, seen, monkeypatch):
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(ahead, "available_cores", lambda: cores)
     path = write_fastmri(tmp_path / "scan.h5", coil_kspace(images(2), coils=3, noise=0.02))
     reconstruct(path, tmp_path / "out", ReconSettings(method="sense", cache=False))
     assert {*seen["problem"]} == {"MainThread"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from mrunfold.benchmarks.photographs.rows import RestoreRow, RestoreSpeed
 from mrunfold.errors import InputError
 from mrunfold.io.images import Photo, read_photo
 from mrunfold.methods import get_method
+from mrunfold.pipeline.threads import available_cores
 from mrunfold.restoration.run import photo_problem
 from mrunfold.restoration.settings import RestoreSettings
 
@@ -90,7 +90,7 @@ def measure_speed(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     if cores < count:
         raise InputError(f"--speed measures on {count} cores, here are {cores}; run it on a larger machine")
     before = torch.get_num_threads()
