@@ -110,7 +110,8 @@ class Stage(Frozen):
     loss: of stage two, "rms" or "relative", see mrunfold.training.stages.UnfoldStage;
     optimiser: "muon" for convolutions, with Adam at `levels_rate` for the network of the levels, or "adam";
     minutes: of the training loop on one process; where they are given they end the stage, the learning rate
-    falls by the share of them that has passed, and `steps` is not looked at.
+    falls by the share of them that has passed, and `steps` is not looked at;
+    samples_stay: the loss of a mean is that of the image in use, with its measured samples put back.
     """
 
     steps: int = Field(default=0, ge=0)
@@ -127,6 +128,7 @@ class Stage(Frozen):
     clip: float = Field(default=1.0, gt=0)
     checkpointing: bool = False
     minutes: float | None = Field(default=None, gt=0)
+    samples_stay: bool | None = None
 
     @model_validator(mode="after")
     def _has_an_end(self) -> Stage:
@@ -211,6 +213,7 @@ class TrainingProtocol(Frozen):
             "measurements.fed_back": m.fed_back is not None,
             "measurements.mean_fraction below 1": m.mean_fraction < 1,
             "measurements.dropout above 0": m.dropout > 0,
+            "unfold_stage.samples_stay": bool(self.unfold_stage.samples_stay),
         }
         found = [name for name, there in unused.items() if there]
         if self.splits is not None and found:
@@ -227,6 +230,8 @@ class TrainingProtocol(Frozen):
             raise ValueError('degradations are of photographs: images need reader = "photo"')
         if (self.network.prior.kind == "real") != photos or (photos and self.network.prior.channels != 3):
             raise ValueError('photographs need a prior of kind "real" with 3 channels, MRI a "complex" one')
+        if self.unfold_stage.samples_stay and not self.network.x0_has_noise:
+            raise ValueError("samples_stay is for an x₀ with its noise: set network.x0_has_noise, or leave it out")
         if self.peer is not None:
             raise ValueError("a [peer] takes the place of [network]; leave one of them out")
         return self
@@ -246,6 +251,7 @@ class TrainingProtocol(Frozen):
             "measurements.dropout above 0": m.dropout > 0,
             "unfold_stage.optimiser muon": self.unfold_stage.optimiser == "muon",
             "unfold_stage.checkpointing": self.unfold_stage.checkpointing,
+            "unfold_stage.samples_stay": bool(self.unfold_stage.samples_stay),
         }
         found = [name for name, there in unused.items() if there]
         if found:

@@ -250,7 +250,7 @@ class UnfoldStage(TrainingStage):
         return draw_problem(self.bank, self.protocol.measurements, self.settings, generator)
 
     def training_step(self, batch: Any, index: int) -> Tensor:
-        loss = unfold_loss(self.network, batch.to(self.device), self.settings.loss)
+        loss = unfold_loss(self.network, batch.to(self.device), self.settings)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -301,13 +301,18 @@ def peer_loss(network: Peer, b: TrainingProblem, kind: str) -> Tensor:
     return (torch.log1p(error / ERROR_MIN) if kind == "relative" else error).mean()
 
 
-def unfold_loss(network: PosteriorDenoiser, b: TrainingProblem, kind: str) -> Tensor:
+def unfold_loss(network: PosteriorDenoiser, b: TrainingProblem, settings: Stage) -> Tensor:
     """Return the loss of a batch, "rms" or "relative" as UnfoldStage has them."""
+    means = b.sigma_t.isinf()
     if int(b.fed_back):
         b = _fed_back(network, b)
     estimate = network(b.x_t, b.sigma_t, b.y, b.A, b.sigma_y)
+    if settings.samples_stay:
+        # States keep what the blocks made of the samples; only a mean ends with the samples themselves.
+        put_back = network.with_samples(estimate, b.y, b.A)
+        estimate = torch.where(means[:, None, None, None], put_back, estimate)
     error = (estimate - b.x).abs().square().mean(dim=(-3, -2, -1)).sqrt()
-    if kind == "relative":
+    if settings.loss == "relative":
         usual = b.sigma_t / (1 + 4 * b.sigma_t)
         blind = b.A.measured_fraction().to(error) == 0
         # σ_t = ∞ comes with a measurement only; the branch that is not taken must be finite too.
@@ -349,12 +354,14 @@ class HeldBackLoss:
                 self._batches.append(_drawn_split(self.protocol, self.bank, generator))
         device = next(network.parameters()).device
         with torch.no_grad():
-            losses = [float(_loss(network, b.to(device), stage.loss)) for b in self._batches]
+            losses = [float(_loss(network, b.to(device), stage)) for b in self._batches]
         return sum(losses) / len(losses)
 
 
-def _loss(network: PosteriorDenoiser | Peer, b: TrainingProblem | SplitProblem, kind: str) -> Tensor:
+def _loss(network: PosteriorDenoiser | Peer, b: TrainingProblem | SplitProblem, settings: Stage) -> Tensor:
     if isinstance(b, SplitProblem):
         assert isinstance(network, PosteriorDenoiser)
         return split_loss(network, b)
-    return peer_loss(network, b, kind) if isinstance(network, Peer) else unfold_loss(network, b, kind)
+    if isinstance(network, Peer):
+        return peer_loss(network, b, settings.loss)
+    return unfold_loss(network, b, settings)

@@ -161,6 +161,7 @@ def test_the_protocol_that_ships_has_the_network_of_the_shipped_weights():
         ({"images": (SET.model_copy(update={"reader": "kspace"}),)}, "go together"),
         ({"prior_stage": STAGE}, "no use for prior_stage"),
         ({"measurements": Measurements(fed_back=0.5)}, "no use for measurements.fed_back, measurements.mean"),
+        ({"unfold_stage": STAGE.model_copy(update={"samples_stay": True})}, "no use for .*samples_stay"),
     ],
 )
 def test_what_has_no_part_in_it_is_refused(changes, message):
