@@ -231,7 +231,7 @@ class TrainingProtocol(Frozen):
         if (self.network.prior.kind == "real") != photos or (photos and self.network.prior.channels != 3):
             raise ValueError('photographs need a prior of kind "real" with 3 channels, MRI a "complex" one')
         if self.unfold_stage.samples_stay and not self.network.x0_has_noise:
-            raise ValueError("samples_stay is for an x₀ with its noise: set network.x0_has_noise, or leave it out")
+            raise ValueError("samples_stay needs an x₀ with its noise: set network.x0_has_noise too")
         if self.peer is not None:
             raise ValueError("a [peer] takes the place of [network]; leave one of them out")
         return self

@@ -69,6 +69,6 @@ def test_a_batch_of_both_has_both():
 
 
 def test_it_is_refused_without_noise_in_x0():
-    with pytest.raises(ValueError, match=r"samples_stay is for .*x0_has_noise"):
+    with pytest.raises(ValueError, match=r"samples_stay needs .*x0_has_noise"):
         tiny.protocol(unfold_stage=Stage(**FIELDS, samples_stay=True))
     tiny.protocol(unfold_stage=Stage(**FIELDS, samples_stay=True), network=NETWORK)
