@@ -36,6 +36,12 @@ def peers(
     our_draws: Annotated[int, typer.Option(min=2, help="Draws of ours.")] = 16,
     features: Annotated[Path | None, typer.Option(help="AlexNet features .npz, for LPIPS.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of ours.")] = None,
+    learned: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Of scans: weights that `mrunfold train mri-unet` and its like wrote, one a network."
+        ),
+    ] = None,
     no_published: Annotated[
         bool, typer.Option("--no-published", help="Leave the published settings out.")
     ] = False,
@@ -54,6 +60,7 @@ def peers(
     from mrunfold.benchmarks.peers.compare import Cases, compare
     from mrunfold.benchmarks.peers.run import Plan
     from mrunfold.benchmarks.peers.settings import PEERS
+    from mrunfold.benchmarks.quality.learned import contestants
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -61,7 +68,7 @@ def peers(
     tuning = Cases(tune or [], tune_images, tune_crop, masks, task or TASKS)
     plan = Plan(
         tuple(peer or PEERS), evaluations, draws, our_draws, photos,
-        weights or ("natural-compact" if photos else None), not no_published,
+        weights or ("natural-compact" if photos else None), not no_published, contestants(learned or []),
     )  # fmt: skip
     shown = Cases(data, images, crop, masks, task or TASKS)
     compare(tuning, shown, plan, features, out, lambda line: print(line, flush=True), picture)

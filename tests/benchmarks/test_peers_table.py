@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from mrunfold.benchmarks.datasets import FullSlice
+from mrunfold.benchmarks.datasets import FullSlice, scanned
 from mrunfold.benchmarks.peers import compare, picture, run, table
-from mrunfold.benchmarks.peers.cases import Case
+from mrunfold.benchmarks.peers.cases import Case, scans
 from mrunfold.benchmarks.peers.compare import Cases
 from mrunfold.benchmarks.peers.rows import PeerRow, load, merged, save
 from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, limited
+from mrunfold.benchmarks.quality.learned import contestants
 from mrunfold.benchmarks.tables import markdown
 from mrunfold.errors import InputError
-from mrunfold.methods import get_method
+from mrunfold.methods import Result, get_method
+from mrunfold.networks.peers import build_peer
+from mrunfold.networks.weights import save_peer
 from mrunfold.operators.imaging import Inpaint
 from mrunfold.problem import Problem
+from mrunfold.protocols import ModlSpec
 
 PLAN = run.Plan(("ddnm",), 4, draws=2, our_draws=2, photographs=True, weights="natural-compact")
 
@@ -75,6 +79,17 @@ def test_a_run_goes_on_where_it_was(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "get_method", None)  # nothing may be run
     again = run.measure([partial(case, "Set14", "a")], [partial(case, "CBSD68", "b")], PLAN, done=earlier)
     assert again == rows
+
+
+def test_another_prior_is_run_again(rows, monkeypatch):
+    told = []
+    monkeypatch.setattr(run, "prior_of", lambda name, case: "another" if name == "ddnm" else None)
+    run.measure([], [partial(case, "CBSD68", "b")], PLAN, told.append, rows)
+    (again,) = (r for r in told if r.method == "ddnm")
+    before = [r.prior for r in rows if r.method == "ddnm"]
+    assert again.prior == "another"
+    assert {len(name) for name in before} == {12}
+    assert all(r.prior is None for r in rows if r.method == "unfold")
 
 
 def test_another_setting_is_run_again(rows):
@@ -175,6 +190,43 @@ def test_a_picture_has_every_method_once(rows, tmp_path, monkeypatch):
     ]  # fmt: skip
     mean = next(r for r in rows if (r.method, r.setting) == ("unfold", "mean"))
     assert above[1] == f"unfold, mean, {mean.psnr:.1f} dB"
+
+
+def test_learned_networks_have_a_row_and_a_column(tmp_path, monkeypatch):
+    spec = ModlSpec(kind="modl", iterations=2, cg_iterations=4, layers=2, features=4)
+    facts = {"minutes": "14.9", "step": "7"}
+    save_peer(tmp_path / "modl.safetensors", build_peer(spec), spec, facts)
+    monkeypatch.setattr(run, "GRID", (0.01,))
+    monkeypatch.setattr(picture, "GRID", (0.01,))
+    y, x = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(-1, 1, 64), indexing="ij")
+    disc = (x**2 + y**2 < 0.7) * (1 + 0.3 * np.sin(8 * x) + 0.2j * y)
+    (made,) = scans([scanned(disc.astype(np.complex64), "disc/0", coils=4)], [("random", 3.0)], None)
+    plan = run.Plan((), our_draws=0, learned=contestants([tmp_path / "modl.safetensors"]))
+    rows = run.measure([], [made], plan)
+    assert [(r.method, r.setting) for r in rows] == [
+        ("unfold", "mean"), ("l1_wavelet", "swept"), ("modl", "15 minutes"),
+    ]  # fmt: skip
+    assert json.loads(rows[-1].made_by) == {"weights": plan.learned[0].weights}
+    titles = []
+    monkeypatch.setattr(picture, "_show", lambda axis, image, title: titles.append(title))
+    monkeypatch.setattr(picture, "WIDEST", 3)  # four images are two bands
+    picture.write_picture(tmp_path / "a.png", made(), rows, plan)
+    assert titles[::2] == [
+        "reference", f"unfold, mean, {rows[0].psnr:.1f} dB", f"L1-wavelet, {rows[1].psnr:.1f} dB",
+        f"modl, 15 min, {rows[2].psnr:.1f} dB",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="take scans, not photographs"):
+        replace(plan, photographs=True)
+
+
+def test_coverage_has_a_few_draws_at_least():
+    scan = case("CBSD68", "b")
+    noise = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    draws = torch.from_numpy(scan.truth) + 0.1 * noise
+    covered, score = run._spread(scan, Result(draws.mean(dim=0), samples=draws))
+    assert covered > 0.95  # they lie about the truth, of which no interval is narrower than all of them
+    assert score > 0
+    assert run._spread(scan, Result(draws.mean(dim=0), samples=draws[:7]))[0] is None
 
 
 def test_tasks_of_an_image_are_drawn_together():

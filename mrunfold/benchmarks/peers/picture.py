@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mrunfold.benchmarks.peers.cases import Case
 from mrunfold.benchmarks.peers.rows import PeerRow
-from mrunfold.benchmarks.peers.run import Plan, reconstructed
+from mrunfold.benchmarks.peers.run import Plan, file_of, reconstructed
 from mrunfold.benchmarks.peers.settings import PEERS
 from mrunfold.benchmarks.quality.scans import CLASSICAL, GRID
 from mrunfold.figures import new_figure
@@ -20,38 +20,52 @@ from mrunfold.io.atomic import atomic_path
 __all__ = ["write_picture"]
 
 GAIN = 5
+WIDEST = 9  # images of a band
 
 
 def write_picture(path: Path, case: Case, rows: Sequence[PeerRow], plan: Plan) -> None:
-    """Write a PNG of a case: images above, errors ×5 below; each as the rows say that it was made.
+    """Write a PNG of a case: images above, errors ×5 below, in bands; each as the rows say that it was made.
 
     Of ours the mean and one draw, of a sampler one draw with its swept setting, else with its published one.
     """
-    mine = [row for row in rows if (row.data, row.image, row.task) == (case.data, case.image, case.task)]
-    columns = [("reference", case.truth)]
-    for row in mine:
-        swept = any((other.method, other.setting) == (row.method, "swept") for other in mine)
-        if row.method in PEERS and row.setting != "swept" and swept:
-            continue
-        name = row.method if row.method != "unfold" else f"unfold, {row.setting.replace('draws', 'one draw')}"
-        columns.append((name.replace("l1_wavelet", "L1-wavelet"), _image(case, row, plan)))
+    columns = [("reference", case.truth), *_columns(case, rows, plan)]
+    bands = -(-len(columns) // WIDEST)
+    wide = -(-len(columns) // bands)
     height, width = case.truth.shape[-2:]
-    size = (1.7 * len(columns), 2 * (1.7 * height / width + 0.3))
-    axes = new_figure(figsize=size, dpi=90, layout="tight").subplots(2, len(columns))
+    size = (1.7 * wide, 2 * bands * (1.7 * height / width + 0.3))
+    axes = new_figure(figsize=size, dpi=90, layout="tight").subplots(2 * bands, wide, squeeze=False)
+    for empty in axes.flat:
+        empty.set_axis_off()
     white = float(np.percentile(case.truth, 99.5)) if len(case.truth) == 1 else 1.0
-    for (name, image), above, below in zip(columns, *axes, strict=True):
+    for n, (name, image) in enumerate(columns):
+        band, column = divmod(n, wide)
         title = name if name == "reference" else f"{name}, {_decibels(case, image):.1f} dB"
-        _show(above, image / white, title)
-        _show(
-            below, GAIN * np.abs(image - case.truth) / white, "" if name == "reference" else f"error ×{GAIN}"
-        )
+        error = GAIN * np.abs(image - case.truth) / white
+        _show(axes[2 * band, column], image / white, title)
+        _show(axes[2 * band + 1, column], error, "" if name == "reference" else f"error ×{GAIN}")
     with atomic_path(path) as part:
         axes[0, 0].figure.savefig(part, format="png", metadata={"Software": None})
 
 
+def _columns(case: Case, rows: Sequence[PeerRow], plan: Plan) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the title and image of each row of the case that is shown."""
+    mine = [row for row in rows if (row.data, row.image, row.task) == (case.data, case.image, case.task)]
+    for row in mine:
+        swept = any((other.method, other.setting) == (row.method, "swept") for other in mine)
+        if row.method in PEERS and row.setting != "swept" and swept:
+            continue
+        name = row.method
+        if name == "unfold" or plan.trained(name, row.setting) is not None:
+            name = f"{name}, {row.setting.replace('draws', 'one draw').replace('minutes', 'min')}"
+        yield name.replace("l1_wavelet", "L1-wavelet"), _image(case, row, plan)
+
+
 def _image(case: Case, row: PeerRow, plan: Plan) -> np.ndarray:
     parameters: dict[str, Any]
-    if row.method in PEERS:
+    trained = plan.trained(row.method, row.setting)
+    if trained is not None:
+        parameters = file_of(trained)
+    elif row.method in PEERS:
         parameters = json.loads(row.made_by)
     elif row.method in CLASSICAL:
         parameters = {"grid": GRID}

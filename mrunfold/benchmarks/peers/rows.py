@@ -16,11 +16,12 @@ __all__ = ["PeerRow", "load", "merged", "row_of", "save", "told"]
 class PeerRow:
     """One image, task, method and setting: scores of the mean of its draws, and of the first of them alone.
 
-    setting: "published", "swept" (the best on the tuning data), a trial of the sweep, or of ours "mean" and
-    "draws"; psnr, ssim, lpips: of the mean, data range the target's maximum, 1 for photographs; one: PSNR and
-    LPIPS of one draw; evaluations, seconds: of all draws, ours with its mean; coverage, crps: of the 90 %
-    interval, and the score in % of the data range, inside the object, None where too little was drawn;
-    made_by: parameters.
+    setting: "published", "swept" (the best on the tuning data), a trial of the sweep, of ours "mean" and
+    "draws", of a learned network the minutes of its training; psnr, ssim, lpips: of the mean, data range the
+    target's maximum, 1 for photographs; one: PSNR and LPIPS of one draw; evaluations, seconds: of all draws,
+    ours with its mean; coverage, crps: of the 90 % interval, and the score in % of the data range, inside the
+    object, None where too little was drawn;
+    made_by: parameters; prior: the first 12 letters of its sha256, of samplers of others alone.
     """
 
     data: str
@@ -40,6 +41,7 @@ class PeerRow:
     seconds: float
     threads: int
     made_by: str
+    prior: str | None = None
 
     @property
     def cell(self) -> tuple[Any, ...]:
@@ -49,7 +51,7 @@ class PeerRow:
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells this row from the others of a comparison."""
-        return *self.cell, self.size, self.draws, self.made_by
+        return *self.cell, self.size, self.draws, self.made_by, self.prior
 
 
 def merged(rows: Sequence[PeerRow], earlier: Sequence[PeerRow]) -> list[PeerRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,19 @@ import torch
 from mrunfold.benchmarks.peers.cases import Case
 from mrunfold.benchmarks.peers.rows import PeerRow
 from mrunfold.benchmarks.peers.settings import GRIDS, PEERS, SWEPT_START, limited
+from mrunfold.benchmarks.quality.learned import Contestant
 from mrunfold.benchmarks.quality.scans import CLASSICAL, GRID, method_words
 from mrunfold.benchmarks.quality.sweep import sweep
+from mrunfold.errors import InputError
 from mrunfold.methods import Result, Seeds, get_method
+from mrunfold.methods.prior_denoiser import prior_denoiser
 from mrunfold.metrics import coverage, crps, sample_interval
+from mrunfold.networks.weights import weights_digest, weights_file
 
 __all__ = ["Plan", "measure", "reconstructed"]
 
 NOMINAL = 0.9
-ENOUGH = 16  # draws for a 90 % interval, or nearly
+ENOUGH = 8  # draws for an interval: exact ones cover (n − 1)/(n + 1) below 19 of them, 0.78 with 8
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Plan:
     """What is run: samplers, evaluations of a draw at most (None: as published), draws of theirs and of ours.
 
     photographs: what the cases are; weights: of ours; published: whether the published
-    settings have a row of their own.
+    settings have a row of their own; learned: networks trained for scans, InputError with photographs.
     """
 
     peers: Sequence[str] = PEERS
@@ -39,6 +43,11 @@ class Plan:
     photographs: bool = False
     weights: str | None = None
     published: bool = True
+    learned: Sequence[Contestant] = ()
+
+    def __post_init__(self) -> None:
+        if self.photographs and self.learned:
+            raise InputError("learned peers take scans, not photographs; leave --learned or --photos out")
 
     def trials(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the settings that a sampler is tried with, by what a row calls them."""
@@ -47,6 +56,29 @@ class Plan:
             f"trial {json.dumps(given | start)}": limited(name, given | start, self.evaluations)
             for given in GRIDS[name]
         }
+
+    def trained(self, method: str, setting: str) -> Contestant | None:
+        """Return the learned network that a row of this method and setting is of, None for other rows."""
+        return next(
+            (one for one in self.learned if (one.method.name, schooling(one)) == (method, setting)), None
+        )
+
+
+def schooling(one: Contestant) -> str:
+    """Return what a row calls the setting of a learned network: the minutes of its training."""
+    return f"{float(one.facts.get('minutes', 0)):.0f} minutes"
+
+
+def file_of(one: Contestant) -> dict[str, Any]:
+    """Return the parameters of a learned network: its file of weights."""
+    return {"weights": asdict(one.method)["weights"]}
+
+
+def words_of(name: str, parameters: dict[str, Any]) -> str:
+    """Return what a row says that it was made by, weights by their sha256 instead of their path."""
+    if name == "unfold" or "weights" not in parameters:
+        return method_words(name, parameters)
+    return json.dumps({"weights": weights_digest(weights_file(parameters["weights"]))[:12]})
 
 
 def measure(
@@ -61,9 +93,10 @@ def measure(
     rows: list[PeerRow] = []
 
     def keep(case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int) -> PeerRow:
-        words = json.dumps(parameters) if name != "unfold" else method_words(name, parameters)
-        key = (case.data, case.image, case.task, name, setting, case.size, draws, words)
-        row = known.get(key) or _one(case, name, setting, parameters, draws, words)
+        words = words_of(name, parameters)
+        prior = prior_of(name, case)
+        key = (case.data, case.image, case.task, name, setting, case.size, draws, words, prior)
+        row = known.get(key) or _one(case, name, setting, parameters, draws, words, prior)
         rows.append(row)
         report(row)
         return row
@@ -86,12 +119,21 @@ def measure(
             keep(case, "unfold", "draws", ours | {"samples": plan.our_draws}, plan.our_draws)
         if case.problem.y.is_complex():
             keep(case, CLASSICAL[0], "swept", {"grid": GRID}, 0)
+        for one in plan.learned:
+            keep(case, one.method.name, schooling(one), file_of(one), 0)
         for name in plan.peers:
             if name in best:
                 keep(case, name, "swept", plan.trials(name)[best[name]], plan.draws)
             if plan.published:
                 keep(case, name, "published", limited(name, {}, plan.evaluations), plan.draws)
     return rows
+
+
+def prior_of(name: str, case: Case) -> str | None:
+    """Return the sha256 of the prior that a sampler of others draws with, None of other methods."""
+    if name not in PEERS:
+        return None
+    return prior_denoiser(None, case.problem.A.domain, "cpu")[1]["prior_sha256"][:12]
 
 
 def reconstructed(
@@ -110,7 +152,9 @@ def reconstructed(
     return result, mean, mean if result.samples is None else result.samples[0]
 
 
-def _one(case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int, words: str) -> PeerRow:
+def _one(
+    case: Case, name: str, setting: str, parameters: dict[str, Any], draws: int, words: str, prior: str | None
+) -> PeerRow:
     result, mean, first = reconstructed(case, name, parameters, draws)
     quality = case.score(mean)
     one: tuple[float | None, float | None] = (None, None)
@@ -119,7 +163,7 @@ def _one(case: Case, name: str, setting: str, parameters: dict[str, Any], draws:
         one = (alone[0], alone[2])
     return PeerRow(
         case.data, case.image, case.task, name, setting, case.size, draws, *quality, one,
-        *_spread(case, result), result.evaluations, result.seconds, torch.get_num_threads(), words,
+        *_spread(case, result), result.evaluations, result.seconds, torch.get_num_threads(), words, prior,
     )  # fmt: skip
 
 
