@@ -153,7 +153,29 @@ def serve(
         print(line)
 
 
-COMMANDS = (speed, methods, scaling, compile, runtime, serve)
+def volume(
+    slices: Annotated[int, typer.Option(min=1, help="Slices of the volume.")] = 30,
+    coils: Coils = 15,
+    size: Size = 320,
+    iterations: Iterations = 60,
+    slow_slices: Annotated[
+        int, typer.Option(min=1, help="Slices for SigPy's maps, which take ten seconds each.")
+    ] = 3,
+    weights: Weights = None,
+    device: Device = "auto",
+    out: Out = None,
+) -> None:
+    """Time `recon` of a volume beside SigPy and BART: wall and processor seconds a slice, memory."""
+    from mrunfold.benchmarks.speed.volume import markdown, measure, sentence
+
+    found = measure(slices, coils, size, iterations, slow_slices, weights, _device(device), say)
+    finish(found, markdown(found), out)
+    print(sentence(found))
+    for name, reason in found["skipped"].items():
+        print(f"{name} was not measured: {reason}")
+
+
+COMMANDS = (speed, methods, scaling, compile, runtime, serve, volume)
 
 
 def say(line: str) -> None:

@@ -14,12 +14,13 @@ import torch
 from mrunfold.benchmarks.datasets import FullSlice
 from mrunfold.io import open_scan
 from mrunfold.io.cfl import write_cfl
+from mrunfold.io.cfl_dims import COIL, SLICE
 from mrunfold.operators import Sense, fft2c
 from mrunfold.phantoms.coils import simulated_maps
 from mrunfold.phantoms.folder import generate_folder
 from mrunfold.problem import Problem, rescale
 
-__all__ = ["head_block", "head_kspace", "head_problem", "head_slice", "write_head"]
+__all__ = ["head_block", "head_kspace", "head_problem", "head_slice", "write_head", "write_volume"]
 
 NOISE = 0.01  # σ of the complex noise of a coil's image over the head's brightest tissue
 
@@ -27,16 +28,21 @@ NOISE = 0.01  # σ of the complex noise of a coil's image over the head's bright
 @lru_cache(maxsize=1)
 def _image(size: int) -> torch.Tensor:
     """Return a head of ellipses (`phantoms.folder`) with a slow phase, complex64 (y, x), at most 1."""
+    return _images(size, 1)[0]
+
+
+def _images(size: int, slices: int) -> torch.Tensor:
+    """Return slices of that head, complex64 (slice, y, x), the brightest pixel of all at 1."""
     with tempfile.TemporaryDirectory(prefix="mrunfold-bench-") as folder:
-        options: dict[str, Any] = {"volumes": 1, "kind": "brain", "slices": 1, "max_coils": 1, "noise": 0.0}
-        (path,) = generate_folder(Path(folder) / "head", size=size, **options)
+        options: dict[str, Any] = {"volumes": 1, "kind": "brain", "max_coils": 1, "noise": 0.0}
+        (path,) = generate_folder(Path(folder) / "head", size=size, slices=slices, **options)
         with open_scan(path) as scan:
-            found = scan.reference(0)
-    assert found is not None
-    plane = torch.from_numpy(found)
+            found = [scan.reference(index) for index in range(slices)]
+    planes = torch.stack([torch.from_numpy(plane) for plane in found if plane is not None])
+    assert len(planes) == slices
     axis = torch.linspace(-1, 1, size)
     phase = 0.6 * axis[:, None] - 0.4 * axis + 0.8 * axis[:, None] * axis
-    return torch.polar(plane / plane.max(), phase)
+    return torch.polar(planes / planes.max(), phase.expand(planes.shape))
 
 
 def _kspace(coils: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,6 +64,23 @@ def write_head(folder: Path, coils: int, size: int) -> Path:
     kspace, _ = _kspace(coils, size)
     write_cfl(folder / "head", kspace.permute(1, 2, 0)[:, :, None].numpy())
     return folder / "head.cfl"
+
+
+def write_volume(folder: Path, coils: int, size: int, slices: int) -> Path:
+    """Write slices of the head with the same coils, fully sampled, as a BART pair and return its .cfl.
+
+    One slice is in memory at a time.
+    """
+    generator = torch.Generator().manual_seed(0)
+    maps = simulated_maps(coils, (size, size), generator)
+    dims = [size, size, 1, coils, *[1] * (SLICE - COIL - 1), slices, 1, 1]
+    (folder / "volume.hdr").write_text("# Dimensions\n" + " ".join(map(str, dims)) + "\n", encoding="ascii")
+    with open(folder / "volume.cfl", "wb") as file:
+        for image in _images(size, slices):
+            noise = torch.randn(maps.shape, dtype=maps.dtype, generator=generator)
+            kspace = fft2c(maps * image) + NOISE * noise
+            file.write(kspace.transpose(1, 2).contiguous().numpy().tobytes())  # the readout is fastest
+    return folder / "volume.cfl"
 
 
 def head_slice(coils: int, size: int) -> FullSlice:

@@ -26,7 +26,7 @@ from mrunfold.protocols import NetworkSpec, PriorSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
-    "docs/performance.md": {"speed.json", "serve.json", "samples.json"},
+    "docs/performance.md": {"speed.json", "serve.json", "samples.json", "volume.json"},
     "docs/scaling.md": {"scaling.json", "compile.json"},
     "docs/concepts/coils.md": {"compression.json"},
     "docs/concepts/training.md": {"optimiser.json"},
