@@ -19,6 +19,7 @@ from mrunfold.coils.cache import cache_folder, cached_maps
 from mrunfold.coils.calibration import calibration_block
 from mrunfold.coils.espirit import EspiritSettings
 from mrunfold.coils.given import white_maps
+from mrunfold.coils.noise import least_sigma_y
 from mrunfold.coils.rss import rss_noise
 from mrunfold.coils.together import Together, find_together
 from mrunfold.coils.transform import CoilTransform, OfVolume, find_whitening
@@ -116,6 +117,7 @@ def build_problem(
     with run("scale"):
         common = None if volume is None else volume.scale
         y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0), common)
+        sigma_y = sigma_y.clamp_min(least_sigma_y(run.record))
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
     back = torch.from_numpy(coils.inverse().astype(np.complex64))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,13 +12,18 @@ from mrunfold.coils.edge import EdgeNoise, edge_noise, shrunk
 from mrunfold.coils.nullspace import NullSpace, null_space
 from mrunfold.errors import InputError
 
-__all__ = ["NoiseModel", "covariance_of", "live_coils", "noise_model", "unwhitening", "whiten"]
+__all__ = [
+    "NoiseModel", "covariance_of", "least_sigma_y", "live_coils", "noise_model", "unwhitening", "whiten",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 DEAD = 1e-6  # a coil whose rms is below this fraction of the strongest one's measures nothing
 SAME = (0.7, 1.25)  # of the edge's level over the null space's: they agree
 FALLS = 0.4  # the same, below which a floor at the edge is no noise
+# Of the image's height.  Where one to three coils have an edge that is not flat, a filter may have taken the
+# noise away there, and it stands in the centre (docs/lab-notes.md).
+UNSURE = 0.01
 COILS_TO_TRUST = 4  # with fewer, signal fills most of the directions of the calibration region
 
 Profile = Literal["flat", "falls towards the edge", "signal to the edge", "unknown"]
@@ -79,6 +84,19 @@ def noise_model(
     if edge is None:
         return NoiseModel(np.eye(coils, dtype=np.complex128), "none", 0)
     return _from_both(edge, null_space(kspace, acquired, edge.covariance))
+
+
+def least_sigma_y(record: dict[str, Any]) -> float:
+    """Return the least σ_y, in units of the image's height, that a noise model's record lets one believe.
+
+    0 where the level is known; `UNSURE` where only an edge that is no floor tells it, which the record then
+    says.
+    """
+    said = record.get("noise", {})
+    if said.get("profile") != "unknown":
+        return 0.0
+    said["sigma_y_at_least"] = UNSURE
+    return UNSURE
 
 
 def checked_sigma(sigma: float) -> float:
