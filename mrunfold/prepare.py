@@ -116,15 +116,13 @@ def build_problem(
         A = _operator(white, keep, ready, run.record)
     with run("scale"):
         common = None if volume is None else volume.scale
-        y, sigma_y, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0), common)
-        sigma_y = sigma_y.clamp_min(least_sigma_y(run.record))
+        y, told, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0), common)
+        sigma_y = told.clamp_min(least_sigma_y(run.record))
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    known = (A.coil_gain(back), back, rss_noise(coils, held, header, run.record))
-    return Problem(
-        y, A, sigma_y, scale, image, "none" if image is None else target, *known, flags, run.record
-    )
+    known = (A.coil_gain(back), back, rss_noise(coils, held, header, run.record), flags, run.record)
+    return Problem(y, A, sigma_y, scale, image, "none" if image is None else target, *known)
 
 
 def find_shared(

@@ -40,9 +40,7 @@ def test_a_filter_took_the_noise_from_the_edge_of_one_coil(units):
     assert found.record["noise"]["profile"] == "unknown"
     assert float(found.sigma_y) == pytest.approx(UNSURE)
     assert found.record["noise"]["sigma_y_at_least"] == UNSURE
-    assert 1 / float(found.scale) < UNSURE / 2, (
-        "whitened: the level of the edge, else this scan shows nothing"
-    )
+    assert 1 / float(found.scale) < UNSURE / 2, "the edge holds that much (whitened), else nothing is shown"
 
 
 def test_more_noise_than_that_is_believed():
