@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
+SHOWN = 4  # spikes
 FORMATS = {
     "fastmri": "fastMRI HDF5",
     "mrd": "ISMRMRD HDF5",
@@ -93,7 +94,22 @@ def _rows(scan: Scan) -> list[tuple[str, str]]:
         *(("note", note) for note in header.notes),
         *([("settings", _settings(header))] if header.contrast else []),
         ("data crimes", "none found" if not flags else "; ".join(flags)),
+        ("spikes", _spikes(scan.kspace(middle), points, acquired)),
     ]
+
+
+def _spikes(kspace: np.ndarray, points: np.ndarray | None, acquired: np.ndarray) -> str:
+    """Say where spikes of a slice are, which `recon` leaves out."""
+    from mrunfold.io.spikes import find_spikes, find_spikes_along
+
+    places = (
+        find_spikes(kspace, acquired) if points is None else find_spikes_along(kspace, points, acquired)
+    ).tolist()
+    if not places:
+        return "none found in the middle slice"
+    where = ", ".join(f"({y}, {x})" for y, x in places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
+    axes = "readout, phase" if points is None else "readout, interleaf"
+    return f"{len(places)} in the middle slice, at ({axes}) = {where}; `recon` leaves them out"
 
 
 def _kspace(scan: Scan) -> str:

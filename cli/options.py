@@ -41,6 +41,7 @@ AS_THEY_ARE = (
     "trajectory",
     "reader",
     "noise",
+    "spikes",
 )
 MAX_SEED = 2**32 - 1  # what all generators take
 MAX_THREADS = 256  # a number beyond ends the process where the system gives no more

@@ -71,6 +71,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
     ),
     "maps": (str, "torch", "ESPIRiT by: torch (this program) or sigpy; in `recon` also a FILE of maps."),
     "map_sets": (str, "auto", "Sets of coil maps: 1, 2, or auto: two where one is not enough."),
+    "spikes": (str, "drop", "Spikes in k-space, samples that interference made: drop, or keep as measured."),
     "trajectory": (
         Text,
         None,

@@ -21,9 +21,11 @@ from mrunfold.coils.espirit import EspiritSettings
 from mrunfold.coils.given import white_maps
 from mrunfold.coils.noise import least_sigma_y
 from mrunfold.coils.rss import rss_noise
+from mrunfold.coils.spikes import leave_out
 from mrunfold.coils.together import Together, find_together
 from mrunfold.coils.transform import CoilTransform, OfVolume, find_whitening
 from mrunfold.errors import InputError
+from mrunfold.io.crimes import data_crimes
 from mrunfold.operators import FourierMask, LinearOperator, Sense, ifft2c
 from mrunfold.problem import Problem, TargetKind, rescale
 
@@ -50,7 +52,7 @@ class ProblemSettings:
     espirit: of the coil maps, one or two sets as a slice needs; cache: folder where maps are kept, "auto" for
     `coils.cache_folder()`, None to keep none; oversampling: remove readout oversampling where there is any;
     sigma: the noise level √E|n|² of every coil in the file's units, None to estimate it or to take it from
-    the noise scan.
+    the noise scan; spikes: "drop" leaves them out, "keep" only counts them (`io.spikes.find_spikes`).
     """
 
     compression: int | float | Literal["auto"] | None = "auto"
@@ -58,6 +60,7 @@ class ProblemSettings:
     cache: Path | Literal["auto"] | None = "auto"
     oversampling: bool = True
     sigma: float | None = None
+    spikes: Literal["drop", "keep"] = "drop"
 
     def times(self, factor: float) -> ProblemSettings:
         """Return the settings for k-space that was multiplied by `factor`."""
@@ -89,20 +92,21 @@ def build_problem(
     None unless all k-space inside its padding was acquired.  maps: the user's in their place, (set, coil, y,
     x) of the file's coils, which are not compressed; shared: noise and maps found from all frames of this
     place (`find_shared`), in their place too; volume: what all slices of a 3-D scan have in common.  An
-    all-zero slice gives y = 0, scale 1, uniform maps.
-    Raises InputError for NaN, shapes that do not fit and too small a calibration region.
+    all-zero slice gives y = 0, scale 1, uniform maps.  Spikes leave the mask (record, `flags`).  Raises
+    InputError for NaN, shapes that do not fit and too small a calibration region.
     """
     settings, run = settings or ProblemSettings(), Steps()
     with run("data crimes"):
-        from mrunfold.io.crimes import data_crimes
-
         held = _checked(kspace, header, acquired)
         flags = tuple(data_crimes(kspace, held, header)) if volume is None or volume.crimes else ()
+    with run("spikes"):
+        spiked = leave_out(kspace, held, mask.array, header, settings.spikes, settings.oversampling)
+        flags += spiked.flags
     with run("oversampling"):
-        full, held = _on_final_grid(kspace, held, header, settings, run.record)
+        full, held = _on_final_grid(spiked.kspace, held, header, settings, run.record)
     with run("mask"):
         keep = kept_samples(mask, held, header, full.shape[1:], not kspace.any())
-        measured = np.where(keep, full, np.complex64(0))
+        measured, left = np.where(keep, full, np.complex64(0)), spiked.left(keep, run.record)
     if volume is None:
         given = (noise, calibration, maps is not None, shared)
         coils, white, ready = _from_slice(run, measured, keep, header, settings, *given)
@@ -113,7 +117,7 @@ def build_problem(
         if maps is not None:
             ready = white_maps(maps, coils, (white.shape[1], white.shape[2]), header.matrix[0])
             run.record["maps"] = "given"
-        A = _operator(white, keep, ready, run.record)
+        A, white = _operator(white, left, ready, run.record), white if left is keep else white * left
     with run("scale"):
         common = None if volume is None else volume.scale
         y, told, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0), common)
@@ -145,7 +149,10 @@ def find_shared(
     settings = settings or ProblemSettings()
     pieces = []
     for kspace, held, ratio in frames:
-        full, kept = _on_final_grid(kspace, _checked(kspace, header, held), header, settings, {})
+        there = _checked(kspace, header, held)
+        sought = there if mask is None else mask.array
+        kspace = leave_out(kspace, there, sought, header, settings.spikes, settings.oversampling).kspace
+        full, kept = _on_final_grid(kspace, there, header, settings, {})
         one = acquired(kept) if mask is None else mask
         keep = kept_samples(one, kept, header, full.shape[1:], not kspace.any())
         pieces.append((np.where(keep, full, np.complex64(0)) / np.float32(ratio), keep))

@@ -11,6 +11,7 @@ import torch
 from mrunfold.coils.cache import cache_folder, cached_maps
 from mrunfold.coils.given import white_maps
 from mrunfold.coils.noise import NoiseModel, checked_sigma, live_coils, noise_model
+from mrunfold.coils.spikes import leave_out_along
 from mrunfold.coils.together import Together, cut_alike, maps_together, mean_model
 from mrunfold.coils.trajectory import (
     CoilFit,
@@ -50,7 +51,7 @@ def build_trajectory_problem(
     interleaf); acquired: all that were measured, by default wherever a coil is not zero; noise: the noise
     scan (coil, samples) or None; maps: the user's, (set, coil, y, x); shared: noise and maps of all frames
     (`find_shared_along`).  As in `build_problem` everything but
-    the target comes from the samples that enter.  The samples are weighted by their density:
+    the target comes from the samples that enter, less spikes.  The samples are weighted by their density:
     where they are dense σ_y is above the noise, never below.  The target is what least squares give of all
     acquired samples, where these are more than those that enter; `rss` and `combined`.
     Raises InputError for NaN, shapes that do not fit and a centre that is not fully sampled.
@@ -62,6 +63,9 @@ def build_trajectory_problem(
     if not kept.any():
         raise InputError("the mask keeps none of the samples that were acquired; lower the acceleration")
     run = Steps()
+    with run("spikes"):
+        seen = (kspace, trajectory, kept, there, settings.spikes, run.record)
+        kept, there, flags = leave_out_along(*seen)
     with run("density"):
         weights = density_weights(trajectory, kept, matrix)
     measured = np.where(kept, kspace, np.complex64(0))
@@ -83,7 +87,7 @@ def build_trajectory_problem(
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
     return Problem(
         y, A, sigma_y, scale, image, "none" if image is None else target, A.coil_gain(back), back,
-        record=run.record,
+        flags=flags, record=run.record,
     )  # fmt: skip
 
 
@@ -125,6 +129,7 @@ def find_shared_along(
     for kspace, there, trajectory in frames:
         keep = there if kept is None else kept & there
         kspace, trajectory = _checked(kspace, trajectory, keep)
+        keep, _, _ = leave_out_along(kspace, trajectory, keep, keep, settings.spikes, {})
         if keep.any() and kspace.any():
             pieces.append((np.where(keep, kspace, np.complex64(0)), keep, trajectory))
     alive = [live_coils(kspace) for kspace, _, _ in pieces]

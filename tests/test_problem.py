@@ -77,7 +77,7 @@ def test_shapes_types_and_record(problem: Problem):
     assert problem.coil_gain.shape == (1, *SHAPE)
     record = problem.record
     assert record["steps"] == [
-        "data crimes", "oversampling", "mask", "noise", "calibration", "maps", "scale", "target",
+        "data crimes", "spikes", "oversampling", "mask", "noise", "calibration", "maps", "scale", "target",
     ]  # fmt: skip
     assert set(record["seconds"]) == set(record["steps"])
     assert record["noise"]["source"] == "k-space edge"

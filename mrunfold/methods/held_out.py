@@ -103,7 +103,8 @@ def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
     if problem.y.ndim != 3 or A.batch:
         raise refused
     mask = A.observed().any(dim=0).cpu().numpy()
-    there = _interleaves(mask, seed, share) if A.interleaved else _chosen(mask, seed, share)
+    sampled = _with_spikes(mask, problem.record)
+    there = _interleaves(mask, seed, share) if A.interleaved else _chosen(sampled, seed, share) & mask
     keep = torch.from_numpy(~there).to(problem.y.device)
     left = A.without(~keep)
     if left is None:
@@ -113,7 +114,7 @@ def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
         A.interleaved
     ):  # an interleaf passes all distances from the centre: each of its samples stands for itself
         return HeldOut(problem, kept, ~keep, torch.ones(mask.shape, device=problem.y.device))
-    weight = torch.from_numpy(_weights(mask, there)).to(problem.y.device)
+    weight = torch.from_numpy(_weights(sampled, there)).to(problem.y.device)
     return HeldOut(problem, kept, ~keep, weight)
 
 
@@ -211,6 +212,15 @@ def verdict(ours: Prediction, sense: Prediction) -> str:
     if ours.missed > WORSE * sense.missed:
         return "do not believe: explains less than SENSE"
     return "agrees with what was measured"
+
+
+def _with_spikes(mask: np.ndarray, record: Mapping[str, Any]) -> np.ndarray:
+    """Return the mask as it was before spikes were taken out: they leave lines, and the centre, whole."""
+    places = record.get("spikes", {}).get("left_out", ())
+    whole = mask.copy()
+    for y, x in places:
+        whole[y, x] = True
+    return whole
 
 
 def _chosen(mask: np.ndarray, seed: int, share: float) -> np.ndarray:

@@ -90,6 +90,7 @@ def recon(
     coils: int | float | Literal["auto", "all"] = "auto",
     map_sets: int | Literal["auto"] = "auto",
     per_frame: bool = False,
+    spikes: Literal["drop", "keep"] = "drop",
     seed: int = 0,
     device: str = "auto",
     trajectory: Any | None = None,
@@ -107,11 +108,11 @@ def recon(
     mask: (phase,) or (readout, phase) of zeros and ones, or a Mask: what else is not looked at;
     maps: complex (coil, readout, phase), sets or slices before it, estimated where None; noise: a noise scan
     (coil, samples), or sigma, √E|n|² of every coil in k-space's units, estimated where both are None;
-    samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, per_frame, seed, device: as in
-    `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where samples
-    lie off the grid, frames before it, or "golden-angle": k-space is then (coil, readout, interleaf), slices
-    and frames before it, the mask one of interleaves; matrix: (y, x) of the image then, by default as far as
-    the trajectory reaches; progress: False for none, or a function of
+    samples: posterior draws of `unfold`, 0 for the mean; coils, map_sets, per_frame, spikes, seed, device:
+    as in `ReconSettings`; trajectory: (readout, interleaf, 2), (ky, kx) in cycles per field of view, where
+    samples lie off the grid, frames before it, or "golden-angle": k-space is then (coil, readout, interleaf),
+    slices and frames before it, the mask one of interleaves; matrix: (y, x) of the image then, by default as
+    far as the trajectory reaches; progress: False for none, or a function of
     (slices done, slices in all); parameters: of the method.  Raises InputError for bad input, in one line
     that says what to do.
     """
@@ -121,7 +122,7 @@ def recon(
     settings = ReconSettings(
         mask="acquired" if mask is None else "given", maps="torch" if maps is None else "given", noise=sigma,
         method=method, parameters=parameters, coils=coils, map_sets=map_sets, seed=seed, device=device,
-        per_frame=per_frame,
+        per_frame=per_frame, spikes=spikes,
         target="combined", keep_samples=True, save=("complex", "maps"),
     )  # fmt: skip
     own = Own(mask if isinstance(mask, Mask) else _optional(mask), _optional(maps), _optional(noise))

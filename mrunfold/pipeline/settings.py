@@ -18,6 +18,7 @@ from mrunfold.methods.registry import DEFAULT_METHOD
 __all__ = ["SAVED", "ReconSettings", "parse_slices", "slices_for"]
 
 SAVED = ("complex", "mask", "maps")
+SPIKES = ("drop", "keep")
 
 MAX_SETS = 8
 MAX_THREADS = 256  # a number beyond ends the process where the system gives no more
@@ -43,6 +44,7 @@ class ReconSettings:
     trajectory: where samples lie, a file or a name of `io.trajectory.NAMED`, matrix: (y, x) of the image
     then, see `io.trajectory`;
     measurement: which of an ISMRMRD file's groups, None for the usual one; cache: keep coil maps;
+    spikes: "drop" leaves spikes in k-space out, "keep" takes them as measured, see `io.spikes`;
     keep_samples: write the posterior samples as well, not only maps of their spread; save: of `SAVED`: coil
     maps in recon.h5, the complex image as NIfTI, with `keep_samples` complex samples; the complex image and
     the mask are in recon.h5 anyway; reader: of the raw file, as `io.open_scan`, None to recognise it.
@@ -69,6 +71,7 @@ class ReconSettings:
     trajectory: str | None = None
     matrix: tuple[int, int] | None = None
     cache: bool = True
+    spikes: Literal["drop", "keep"] = "drop"
     keep_samples: bool = False
     check: int = 3
     reader: str | None = None
@@ -108,6 +111,8 @@ class ReconSettings:
             raise InputError(
                 "`matrix` is for k-space along a `trajectory`; name its file, or leave `matrix` out"
             )
+        if self.spikes not in SPIKES:
+            raise InputError(f"`spikes` is drop or keep, got {self.spikes!r}")
         if self.noise is not None:
             checked_sigma(self.noise)
         if isinstance(self.map_sets, int) and self.map_sets > MAX_SETS:

@@ -378,4 +378,5 @@ def _problem_settings(settings: ReconSettings) -> ProblemSettings:
         else EspiritSettings(backend=settings.maps, sets=settings.map_sets),
         cache="auto" if settings.cache else None,
         sigma=settings.noise,
+        spikes=settings.spikes,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrunfold.coils.noise import NoiseModel
+from mrunfold.coils.spikes import cleaned
 from mrunfold.coils.together import cut_alike, mean_model, mixed
 from mrunfold.coils.transform import CoilTransform, noise_record, volume_whitening
 from mrunfold.coils.volume_maps import VolumeMaps
@@ -119,7 +120,8 @@ def _piece(
 ) -> _Piece:
     indices = looked_at(scan, volume)
     ratio = scan.noise_ratio(indices[0]) if settings.sigma is None else 1.0
-    measured = [np.where(keep, scan.kspace(index), np.complex64(0)) / np.float32(ratio) for index in indices]
+    kept = (np.where(keep, scan.kspace(index), np.complex64(0)) for index in indices)
+    measured = [cleaned(one, keep, settings.spikes) / np.float32(ratio) for one in kept]
     unit = max(unit_of(one) for one in measured)
     record: dict[str, Any] = {}
     coils = volume_whitening(
