@@ -26,6 +26,7 @@ from mrunfold.coils.together import Together, find_together
 from mrunfold.coils.transform import CoilTransform, OfVolume, find_whitening
 from mrunfold.errors import InputError
 from mrunfold.io.crimes import data_crimes
+from mrunfold.io.scan import sampled
 from mrunfold.operators import FourierMask, LinearOperator, Sense, ifft2c
 from mrunfold.problem import Problem, TargetKind, rescale
 
@@ -184,12 +185,10 @@ def _from_slice(
     apart = _calibration_apart(calibration, keep, header, settings)
     with run("noise"):
         coils = _whitening(*_with_centre(apart, measured, keep), noise, run.record, settings, shared)
-        white = coils.apply(measured)
-    if shared is not None or len(white) == 1 or not coils.signal or own:
-        return coils, white, None if shared is None else shared.maps
+    if shared is not None or coils.live.sum() == 1 or not coils.signal or own:
+        return coils, coils.apply(measured), None if shared is None else shared.maps
     with run("calibration"):
-        centre = (white, keep) if apart is None else (coils.apply(apart[0]), apart[1])
-        coils, block = _calibrated(*centre, coils, settings, run.record)
+        coils, block = _calibrated(*(apart or (measured, keep)), coils, settings, run.record)
         white = coils.apply(measured)
     if len(white) == 1:
         return coils, white, None
@@ -201,7 +200,7 @@ def _from_slice(
 
 
 def _calibrated(
-    white: np.ndarray,
+    kspace: np.ndarray,
     keep: np.ndarray,
     coils: CoilTransform,
     settings: ProblemSettings,
@@ -209,7 +208,7 @@ def _calibrated(
 ) -> tuple[CoilTransform, np.ndarray]:
     """Return the coils, compressed where that is wanted, and their calibration block (coil, h, w)."""
     espirit = settings.espirit
-    block = calibration_block(white, keep, espirit.calibration_width, espirit.kernel_width)
+    block = coils.apply(calibration_block(kspace, keep, espirit.calibration_width, espirit.kernel_width))
     record["calibration"] = list(block.shape[1:])
     return compressed_coils(coils, block, settings, record)
 
@@ -282,7 +281,7 @@ def _checked(kspace: np.ndarray, header: Header, acquired: np.ndarray | None) ->
             f"k-space has {bad} values that are NaN or infinite; leave the slice out or export again"
         )
     if acquired is None:
-        return (kspace != 0).any(axis=0)
+        return sampled(kspace)
     if acquired.shape != kspace.shape[1:]:
         raise InputError(
             f"k-space is {kspace.shape} and what was acquired of it {acquired.shape}; give (readout, phase)"
@@ -349,10 +348,11 @@ def usable_maps(maps: np.ndarray | None, shape: tuple[int, ...], record: dict[st
     Neither zero k-space nor pure noise has a support; A = 0 would leave methods nothing to step by.
     """
     if maps is not None:
+        there = np.logical_or.reduce([sampled(one) for one in maps])
         record["map_sets"] = len(maps)
-        record["support"] = round(float((maps != 0).any(axis=(0, 1)).mean()), 4)
-    if maps is not None and maps.any():
-        return maps
+        record["support"] = round(float(there.mean()), 4)
+        if there.any():
+            return maps
     level = logging.INFO if "volume" in record else logging.WARNING  # some slices lie beside the object
     log.log(level, "no coil maps can be found (no signal): they are taken as uniform")
     record["maps"] = "uniform"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -68,6 +69,11 @@ class Problem:
         if self.unwhitening is not None:
             coils = torch.einsum("...dc,...cyx->...dyx", self.unwhitening, coils)
         return torch.linalg.vector_norm(coils, dim=-3, keepdim=True) * scale
+
+    @cached_property
+    def signal(self) -> bool:
+        """Whether anything was measured: y is not 0 everywhere."""
+        return bool(self.y.any())
 
     @property
     def keeps_samples(self) -> bool:

@@ -75,9 +75,12 @@ def conjugate_gradient(
         x, nx, r = torch.zeros_like(rhs), torch.zeros_like(rhs), rhs.clone()
     else:
         start = x0.x if isinstance(x0, Start) else x0
+        x, nx = start, x0.normal if isinstance(x0, Start) else None
         # Where rhs is zero the solution is: no residual is small relative to it, so no step could stop there.
-        x = torch.where((norm > 0)[item], start, 0.0)
-        nx = torch.where((norm > 0)[item], x0.normal, 0.0) if isinstance(x0, Start) else normal(x)
+        if not bool((norm > 0).all()):
+            x = torch.where((norm > 0)[item], x, 0.0)
+            nx = None if nx is None else torch.where((norm > 0)[item], nx, 0.0)
+        nx = normal(x) if nx is None else nx
         r = rhs - (weight[item] * nx + shift[item] * x)
     p = r.clone()
     rr = inner(r, r, ndim)

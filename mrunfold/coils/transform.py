@@ -37,7 +37,7 @@ class CoilTransform:
 
     def apply(self, kspace: np.ndarray) -> np.ndarray:
         """Return V W k, complex64: (coil, …) of the file → (coil, …) of the problem."""
-        white = whiten(kspace[self.live], self.covariance)
+        white = whiten(kspace if self.live.all() else kspace[self.live], self.covariance)
         return white if self.compression is None else apply_matrix(self.compression, white)
 
     def inverse(self) -> np.ndarray:

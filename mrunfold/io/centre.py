@@ -76,12 +76,13 @@ def _findings(scan: Scan) -> list[Finding]:
             kspace, acquired = scan.kspace(index), scan.acquired(index)
         except InputError:
             continue  # that slice is refused when it is asked for
-        if spokes(kspace):
+        energy = _energy(kspace)
+        if spokes(kspace, energy):
             raise InputError(
                 f"{scan.path}: the centre of k-space lies in every line, as in a radial scan; give its "
                 "`trajectory` with it, or grid it first"
             )
-        finding = Finding(offset_of(kspace, acquired))
+        finding = Finding(offset_of(kspace, acquired, energy))
         if finding.offset is not None:
             here = (
                 np.roll(kspace, [-n for n in finding.offset], axis=(-2, -1))
@@ -98,25 +99,59 @@ def _findings(scan: Scan) -> list[Finding]:
     return found
 
 
-def offset_of(kspace: np.ndarray, acquired: np.ndarray) -> tuple[int, int] | None:
+@dataclass(frozen=True)
+class _Energy:
+    """Of k-space whose largest real or imaginary part is `unit`, in its square.
+
+    total: of all coils together, float64 (readout, phase); each: of each coil, (coil,); places: (readout,
+    phase) of each coil's largest sample, (coil, 2).
+    """
+
+    unit: float
+    total: np.ndarray
+    each: np.ndarray
+    places: np.ndarray
+
+
+def _energy(kspace: np.ndarray) -> _Energy:
+    """Return the energy of k-space (coil, readout, phase), coil by coil, so that caches hold what is read."""
+    total, each, places = np.zeros(kspace.shape[1:]), np.zeros(len(kspace)), np.zeros(len(kspace), np.intp)
+    unit = max((_largest_part(coil) for coil in kspace), default=0.0)
+    if unit > 0:
+        for number, coil in enumerate(kspace):
+            # Squares of float32 values may overflow or vanish: first over the largest.
+            real, imag = (np.square(part / np.float32(unit)) for part in (coil.real, coil.imag))
+            real += imag
+            total += real
+            each[number], places[number] = real.sum(dtype=np.float64), real.argmax()
+    return _Energy(unit, total, each, np.stack(np.unravel_index(places, kspace.shape[1:]), axis=1))
+
+
+def _largest_part(coil: np.ndarray) -> float:
+    """Return the largest magnitude of real and imaginary parts."""
+    parts = np.ascontiguousarray(coil).view(coil.real.dtype)
+    return max(float(parts.max(initial=0)), -float(parts.min(initial=0)))
+
+
+def offset_of(
+    kspace: np.ndarray, acquired: np.ndarray, energy: _Energy | None = None
+) -> tuple[int, int] | None:
     """Return how far the largest sample over coils lies from N//2, (readout, phase), None where unclear.
 
-    kspace: (coil, readout, phase); acquired: bool (readout, phase).  An offset that undersampling explains is
-    zero.  Unclear: no signal above noise, or coils that do not agree.
+    kspace: (coil, readout, phase); acquired: bool (readout, phase); energy: of it, where it is known.
+    An offset that undersampling explains is zero.  Unclear: no signal above noise, or coils that disagree.
     """
-    largest = float(np.abs(kspace).max(initial=0))
-    if largest == 0:
+    energy = energy or _energy(kspace)
+    total = energy.total
+    if energy.unit == 0:
         return None
-    energy = np.abs(kspace / np.float32(largest)) ** 2  # (coil, readout, phase)
-    total = energy.sum(axis=0, dtype=np.float64)
     peak = np.unravel_index(int(total.argmax()), total.shape)
     measured = total[acquired & (total > 0)]
     if measured.size < 16 or total[peak] < CLEAR * np.median(measured):
         return None
-    each = energy.reshape(len(energy), -1)
-    places = np.stack(np.unravel_index(each.argmax(axis=1), total.shape), axis=1)
-    apart = np.abs((places - peak + np.array(total.shape) // 2) % total.shape - np.array(total.shape) // 2)
-    weight = each.sum(axis=1, dtype=np.float64)
+    half = np.array(total.shape) // 2
+    apart = np.abs((energy.places - peak + half) % total.shape - half)
+    weight = energy.each
     if weight[(apart <= 2 * NEAR).all(axis=1)].sum() < ALIKE * weight.sum():
         return None
     offset = []
@@ -128,24 +163,26 @@ def offset_of(kspace: np.ndarray, acquired: np.ndarray) -> tuple[int, int] | Non
     return offset[0], offset[1]
 
 
-def spokes(kspace: np.ndarray) -> bool:
+def spokes(kspace: np.ndarray, energy: _Energy | None = None) -> bool:
     """Return whether the lines of k-space (coil, readout, phase), along an axis, all hold the same peak.
 
-    Spokes do: each measures the centre of k-space, and the same number there.
+    Spokes do: each measures the centre of k-space, and the same number there.  energy: as `offset_of`.
     """
-    for lines in (kspace, kspace.swapaxes(-2, -1)):  # each column is a line
-        total = np.linalg.norm(lines, axis=0).astype(np.float64)
-        there = total.any(axis=0)
-        total, lines = total[:, there], lines[:, :, there]
+    energy = energy or _energy(kspace)
+    for axis, norm in ((1, np.sqrt(energy.total)), (2, np.sqrt(energy.total).T)):  # each column is a line
+        there = np.flatnonzero(norm.any(axis=0))
+        total = norm[:, there]
         if min(total.shape, default=0) < 8:
             continue
         places, peaks = total.argmax(axis=0), total.max(axis=0)
         same = np.abs(places - np.median(places)) <= NEAR
         # Peaks that stand out of their lines: flat lines, as of noise, have theirs anywhere.
         tall = peaks > 5 * np.median(total, axis=0)
-        values = lines[:, places, np.arange(len(places))]  # (coil, line)
-        alike = np.linalg.norm(values.sum(axis=1)) / max(float(peaks.sum()), 1e-30)
-        if (same & tall).mean() >= SPOKES and np.median(peaks) > FLAT * peaks.max() and alike > SPOKES:
+        if (same & tall).mean() < SPOKES or np.median(peaks) <= FLAT * peaks.max():
+            continue
+        values = kspace[:, places, there] if axis == 1 else kspace[:, there, places]  # (coil, line)
+        alike = np.linalg.norm((values / energy.unit).sum(axis=1)) / max(float(peaks.sum()), 1e-30)
+        if alike > SPOKES:
             return True
     return False
 
@@ -156,16 +193,20 @@ def swapped_halves(kspace: np.ndarray) -> tuple[bool, bool]:
     Neighbouring samples k_n, k_{n+1} have Σ k_{n+1} k_n* = Σ_r |x_r|² exp(−2πi r/N): the phase says where the
     middle of the image's energy lies, the size how near to it.  Between swapped halves there must be a gap.
     """
+    unit = max((_largest_part(coil) for coil in kspace), default=0.0)
+    sums, energy = np.zeros(2, np.complex128), 0.0
+    for coil in kspace if unit > 0 else ():
+        one = np.ascontiguousarray(coil) / np.float32(unit)
+        energy += float(np.vdot(one, one).real)
+        # Neighbours in memory, without the steps from the end of a row to the next.
+        flat = one.ravel()
+        sums[0] += np.vdot(one[:-1], one[1:])
+        sums[1] += np.vdot(flat[:-1], flat[1:]) - np.vdot(one[:-1, -1], one[1:, 0])
     found = []
-    for axis in (-2, -1):
-        n = kspace.shape[axis]
-        block = np.moveaxis(kspace, axis, -1)
-        first, second = block[..., :-1], block[..., 1:]
-        both = float((np.abs(first) * np.abs(second)).sum(dtype=np.float64))
-        energy = float((np.abs(block) ** 2).sum(dtype=np.float64))
-        mean = np.vdot(first.astype(np.complex128), second) / max(energy, 1e-300)
-        off = abs(np.angle(mean)) > HALF * np.pi and abs(mean) > CONCENTRATED and both > 0
-        found.append(bool(off) and n >= 16 and _divided(block))
+    for axis, total in zip((-2, -1), sums, strict=True):
+        mean = total / max(energy, 1e-300)
+        off = abs(np.angle(mean)) > HALF * np.pi and abs(mean) > CONCENTRATED
+        found.append(bool(off) and kspace.shape[axis] >= 16 and _divided(np.moveaxis(kspace, axis, -1)))
     return found[0], found[1]
 
 

@@ -11,7 +11,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.cfl_dims import AVERAGE, COIL, DIMENSIONS, READ, SLICE, averages_said, frames_in, run_of
 from mrunfold.io.cfl_volume import CflVolume
 from mrunfold.io.hdf5 import MAX_SLICE_BYTES
-from mrunfold.io.scan import Header, Scan, refuse_not_finite
+from mrunfold.io.scan import Header, Scan, refuse_not_finite, sampled
 
 __all__ = ["CflScan", "read_cfl", "write_cfl"]
 
@@ -49,6 +49,7 @@ class CflScan(Scan):
         if (one := 8 * coils * math.prod(self._shape)) > MAX_SLICE_BYTES:
             raise InputError(f"{self.path}: one slice needs {one / 1e9:.3g} GB; split it")
         self._dims = dims
+        self._seen: tuple[int, np.ndarray] | None = None  # the slice read last, and where it holds samples
         count, frames = frames_in(dims, dims[SLICE])
         self.header = Header(
             format="cfl",
@@ -73,6 +74,7 @@ class CflScan(Scan):
                 count += (one != 0).any(axis=0)
             found /= np.maximum(count, 1)
         refuse_not_finite(self.path, found, index)
+        self._seen = index, sampled(found)
         return found
 
     def _average(self, index: int, number: int) -> np.ndarray:
@@ -88,7 +90,10 @@ class CflScan(Scan):
         return np.ascontiguousarray(kspace, dtype=np.complex64)
 
     def acquired(self, index: int) -> np.ndarray:
-        return (self.kspace(index) != 0).any(axis=0)
+        index = self._index(index)
+        if self._seen is None or self._seen[0] != index:
+            return sampled(self.kspace(index))
+        return self._seen[1].copy()
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -5,6 +5,8 @@ After Shimron, Tamir, Wang, Lustig, "Implicit data crimes", PNAS 119:e2117203119
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import scipy.fft
 
@@ -38,8 +40,7 @@ def data_crimes(kspace: np.ndarray, acquired: np.ndarray, header: Header) -> tup
     peak = float(magnitude.max())
     if peak > 0:
         found += _zero_padding(magnitude > ZERO * peak, acquired, header)
-        # On its support only: padding says nothing of where the samples came from.
-        found += _computed(np.where(magnitude > ZERO * peak, kspace, np.complex64(0)))
+        found += _computed(kspace, magnitude > ZERO * peak)
     return tuple(found)
 
 
@@ -65,16 +66,19 @@ def _zero_padding(filled: np.ndarray, acquired: np.ndarray, header: Header) -> l
     return found
 
 
-def _computed(kspace: np.ndarray) -> list[str]:
+def _computed(kspace: np.ndarray, support: np.ndarray) -> list[str]:
     """Look for conjugate symmetry in k-space, before and after each coil's smooth phase is taken off.
 
-    Noise has no symmetry: measured samples far from the centre are incoherent with their mirror images.
+    support: bool (readout, phase), where samples count: padding says nothing of where they came from.  Noise
+    has no symmetry: measured samples far from the centre are incoherent with their mirror images.
     """
-    if min(kspace.shape[1:]) < 8:
+    if min(support.shape) < 8:
         return []  # too few samples to tell
-    if _coherence(kspace) > COHERENT:
+    coils = [np.where(support, coil, np.complex64(0)) for coil in kspace]
+    if _coherent(coils, lambda coil: coil):
         return ["k-space is the Fourier transform of a magnitude image: it is conjugate symmetric"]
-    if _coherence(_without_smooth_phase(kspace)) > COHERENT:
+    window = _window(support.shape)
+    if _coherent(coils, lambda coil: _without_smooth_phase(coil, window)):
         return [
             "k-space seems computed from an image with smooth coil sensitivities, without a scanner's noise: "
             "it is conjugate symmetric once the smooth phase is taken off"
@@ -82,36 +86,56 @@ def _computed(kspace: np.ndarray) -> list[str]:
     return []
 
 
-def _coherence(kspace: np.ndarray) -> float:
-    """Return |mean of exp(i(arg k(f) + arg k(−f)))| over pairs of samples, median over coils.
+def _coherent(coils: Sequence[np.ndarray], seen: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Return whether the median coherence over coils (readout, phase), as `seen`, is above COHERENT.
+
+    Once more than half of the coils are below, it is not, whatever the others are.
+    """
+    found: list[float] = []
+    below = 0
+    for coil in coils:
+        coherence = _coherence(seen(coil))
+        if coherence is not None:
+            found.append(coherence)
+            below += coherence <= COHERENT
+        if 2 * below > len(coils):
+            return False
+    return bool(found) and float(np.median(found)) > COHERENT
+
+
+def _coherence(coil: np.ndarray) -> float | None:
+    """Return |mean of exp(i(arg k(f) + arg k(−f)))| over pairs of samples, None for too few of them.
 
     1 for the transform of a real image, whatever its constant phase and place; about 0 for noise.
     """
-    block = kspace[:, 1 - kspace.shape[1] % 2 :, 1 - kspace.shape[2] % 2 :]  # odd: k(f) mirrors onto k(−f)
+    block = coil[1 - coil.shape[0] % 2 :, 1 - coil.shape[1] % 2 :]  # odd: k(f) mirrors onto k(−f)
     # Each pair stands in it twice: half of the rows hold them all.
-    half = block.shape[1] // 2 + 1
-    product = block[:, :half] * block[:, ::-1, ::-1][:, :half]
+    half = block.shape[0] // 2 + 1
+    product = block[:half] * block[::-1, ::-1][:half]
     size = np.abs(product)
-    pairs = np.count_nonzero(size, axis=(1, 2))
-    if pairs.max(initial=0) < MIN_PAIRS // 2:
-        return 0.0
+    pairs = np.count_nonzero(size)
+    if pairs < MIN_PAIRS // 2:
+        return None
     unit = np.divide(product, size, out=np.zeros_like(product), where=size > 0)
-    coherence = np.abs(unit.sum(axis=(1, 2))) / np.maximum(pairs, 1)
-    return float(np.median(coherence[pairs >= MIN_PAIRS // 2]))
+    return float(np.abs(unit.sum())) / pairs
 
 
-def _without_smooth_phase(kspace: np.ndarray) -> np.ndarray:
-    """Return k-space of the coil images times exp(−i·phase of their low-resolution images)."""
+def _window(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the low-pass window of k-space (readout, phase), uncentred, float32."""
     window = np.ones(())
-    for size in kspace.shape[-2:]:
+    for size in shape:
         half = max(1, min(16, size // 4))
         line = np.zeros(size)
         line[size // 2 - half : size // 2 + half + 1] = np.hanning(2 * half + 3)[1:-1]
         window = np.multiply.outer(window, line)
+    return scipy.fft.ifftshift(window.astype(np.float32))
+
+
+def _without_smooth_phase(coil: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Return k-space (readout, phase) of the coil's image times exp(−i·phase of its low-resolution image)."""
     # Uncentred all the way, and the phase as a quotient: both are large savings on 15 coils.
-    axes = (-2, -1)
-    k = scipy.fft.ifftshift(kspace, axes=axes)
-    low = scipy.fft.ifft2(k * scipy.fft.ifftshift(window.astype(np.float32)))
+    k = scipy.fft.ifftshift(coil)
+    low = scipy.fft.ifft2(k * window)
     size = np.abs(low)
     phase = np.divide(low.conj(), size, out=np.ones_like(low), where=size > 0)
-    return scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifft2(k, overwrite_x=True) * phase), axes=axes)
+    return scipy.fft.fftshift(scipy.fft.fft2(scipy.fft.ifft2(k, overwrite_x=True) * phase))

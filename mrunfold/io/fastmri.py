@@ -25,7 +25,7 @@ from mrunfold.io.fastmri_volume import FastmriVolume, is_volume
 from mrunfold.io.grid import crop_image
 from mrunfold.io.hdf5 import check_size, find, open_h5, reading
 from mrunfold.io.heap import read_text
-from mrunfold.io.scan import Header, Scan, refuse_not_finite
+from mrunfold.io.scan import Header, Scan, refuse_not_finite, sampled
 
 __all__ = ["FastmriScan"]
 
@@ -52,6 +52,7 @@ class FastmriScan(Scan):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._seen: tuple[int, np.ndarray] | None = None  # the slice read last, and where it holds samples
         self._file = open_h5(path)
         try:
             self._open()
@@ -139,7 +140,10 @@ class FastmriScan(Scan):
         index = self._index(index)
         kspace = self._stored(index)
         keep = self._kept()
-        return kspace if keep is None else np.where(keep, kspace, np.complex64(0))
+        kspace = kspace if keep is None else np.where(keep, kspace, np.complex64(0))
+        if self._mask is None:
+            self._seen = index, sampled(kspace)
+        return kspace
 
     def _stored(self, index: int) -> np.ndarray:
         """Return all that the file holds of a slice, complex64 (coil, readout, phase)."""
@@ -195,7 +199,10 @@ class FastmriScan(Scan):
         keep = self._kept() if self._mask is not None else None
         if keep is not None:
             return np.broadcast_to(keep, self.header.matrix).copy()
-        return (self.kspace(index) != 0).any(axis=0)
+        index = self._index(index)
+        if self._seen is None or self._seen[0] != index:
+            return sampled(self.kspace(index))
+        return self._seen[1].copy()
 
     def _kept(self) -> np.ndarray | None:
         """Return where the file can hold samples, bool that broadcasts to k-space; None: everywhere."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mrunfold.io.hybrid import HybridScan
     from mrunfold.io.volumes import VolumeSource
 
-__all__ = ["Geometry", "Grid", "Header", "Scan", "Split", "refuse_not_finite", "right_angles"]
+__all__ = ["Geometry", "Grid", "Header", "Scan", "Split", "refuse_not_finite", "right_angles", "sampled"]
 
 Split = Literal["readout", "partition"]
 
@@ -232,6 +232,14 @@ class Scan(ABC):
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def sampled(kspace: np.ndarray) -> np.ndarray:
+    """Return where a coil of k-space (coil, readout, phase) is not 0, bool (readout, phase)."""
+    found = np.zeros(kspace.shape[1:], bool)
+    for coil in kspace:
+        found |= coil != 0
+    return found
 
 
 def refuse_not_finite(path: Path, kspace: np.ndarray, index: int) -> None:

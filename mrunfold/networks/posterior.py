@@ -100,7 +100,8 @@ class Path:
 
     start, first: x_0 of the first evaluation and its answer; before, prior, last: x_{K−1} and z_{K−1} of the
     last one and its answer, to which measured samples were not put back;
-    fraction, samples, misfit: what `Levels` is told at the first; rho: precision of z_{K−1}; evaluations.
+    fraction, samples, misfit: what `Levels` is told at the first; rho: precision of z_{K−1}; evaluations;
+    back: Aᴴy; seen: AᴴA of the last answer, None where nobody asked for it.
     """
 
     start: Tensor
@@ -113,6 +114,8 @@ class Path:
     misfit: Tensor
     rho: Tensor
     evaluations: Tensor
+    back: Tensor
+    seen: Tensor | None = None
 
     def going_on(self, further: Path, going: Tensor) -> Path:
         """Return the path of the items that are `going` (*batch,) with the evaluation `further`."""
@@ -207,10 +210,11 @@ class PosteriorDenoiser(nn.Module):
         return self.with_path(x_t, sigma_t, y, A, sigma_y)[0]
 
     def with_path(
-        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
-    ) -> tuple[Tensor, Path]:
-        """Return what `forward` does, and how it came to it."""
-        given, first, sigma_y = self._begun(x_t, sigma_t, y, A, sigma_y)
+        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor,
+        back: Tensor | None = None,
+    ) -> tuple[Tensor, Path]:  # fmt: skip
+        """Return what `forward` does, and how it came to it; back: Aᴴy, where it is known."""
+        given, first, sigma_y = self._begun(x_t, sigma_t, y, A, sigma_y, back)
         found = given.solve(sigma_y, first, None, None, self.start_iterations)
         return self._blocks(given, found, y, sigma_y)
 
@@ -224,11 +228,13 @@ class PosteriorDenoiser(nn.Module):
         """
         given, first, sigma_y = self._begun(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
         found, least_squares = given.two(sigma_y, first, shift, self.start_iterations)
-        return self.with_samples(self._blocks(given, found, y, sigma_y)[0], y, A), least_squares
+        x = self._blocks(given, found, y, sigma_y)[0]
+        return x + (given.back - A.normal(x)) if self.x0_has_noise else x, least_squares
 
     def _begun(
-        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor
-    ) -> tuple[Given, Tensor, Tensor]:
+        self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor,
+        back: Tensor | None = None,
+    ) -> tuple[Given, Tensor, Tensor]:  # fmt: skip
         """Return what all solves share, ρ of the first of them, and σ_y as it is taken, of each item."""
         batch = A.range.batch_of(y)
         sigma_t = sigma_t.expand(batch).clamp_min(SIGMA_T_MIN)
@@ -237,7 +243,8 @@ class PosteriorDenoiser(nn.Module):
         if x_t is None and not bool(sigma_t.isinf().all()):
             raise InputError("a finite sigma_t needs a diffusion state x_t; give both, or sigma_t = inf")
         fraction = A.measured_fraction().to(sigma_y).expand(batch)
-        given = Given(A, A.adjoint(y), A.adjoint_noise(sigma_y, fraction), x_t, sigma_t, fraction)
+        back = A.adjoint(y) if back is None else back
+        given = Given(A, back, A.adjoint_noise(sigma_y, fraction), x_t, sigma_t, fraction)
         # Of a state alone nothing may be lost: at σ_t = 80 its long waves still tell where the object is.
         alone = given.nothing & sigma_t.isfinite()
         return given, torch.full_like(sigma_y, START**-2).masked_fill(alone, 0.0), sigma_y
@@ -270,7 +277,8 @@ class PosteriorDenoiser(nn.Module):
         answer = found.x.detach()
         seen = torch.ones_like(sigma_y, dtype=torch.int64)
         numbers = given.fraction, samples, misfit, rho[..., -1].detach()
-        return found.x, Path(start.detach(), answer, before, last[0], answer, *numbers, seen)
+        path = Path(start.detach(), answer, before, last[0], answer, *numbers, seen, given.back.detach())
+        return found.x, path
 
     def given(self, problem: Problem) -> Callable[[Tensor | None, Tensor], Tensor]:
         """Return the denoiser (x_t, σ_t) → E[x₀ | x_t, y] of one problem, for any sampler."""
@@ -307,7 +315,11 @@ class PosteriorDenoiser(nn.Module):
     ) -> tuple[Tensor, Path]:
         """Return E[x₀ | y] and how it was come to, see `mean_and_evaluations`."""
         x, path = self._evaluated(y, A, sigma_y, passes)
-        return self.with_samples(x, y, A), path
+        if not self.x0_has_noise:
+            return x, path
+        # As `with_samples`, and AᴴA x is what the standard deviation is predicted from.
+        seen = A.normal(x)
+        return x + (path.back - seen), replace(path, seen=seen.detach())
 
     def state_of_mean(self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int) -> Tensor:
         """Return the state x_t, at `SIGMA_OF_MEAN`, that an evaluation after `passes` of the mean begins at.
@@ -322,7 +334,8 @@ class PosteriorDenoiser(nn.Module):
         x, path = self.with_path(None, torch.full_like(sigma_y, torch.inf), y, A, sigma_y)
         going = torch.ones_like(path.evaluations, dtype=torch.bool)
         for _ in range((passes or self.passes) - 1):
-            further, more = self.with_path(x, torch.full_like(sigma_y, SIGMA_OF_MEAN), y, A, sigma_y)
+            level = torch.full_like(sigma_y, SIGMA_OF_MEAN)
+            further, more = self.with_path(x, level, y, A, sigma_y, path.back)
             moved, path = root_mean_square(further - x, A.domain.ndim), path.going_on(more, going)
             x = torch.where(going[(...,) + (None,) * A.domain.ndim], further, x)
             if passes is None:

@@ -51,7 +51,7 @@ def evidence(path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evide
     |m − AᴴA m|, what the mask hides or folds.  All scale with the image.  The numbers are logarithms of
     σ_y over the height, measured fraction, samples for each unknown, misfit, precision ρ; and evaluations.
     """
-    mean, seen = path.last, A.normal(path.last)
+    mean, seen = path.last, A.normal(path.last) if path.seen is None else path.seen
     images = torch.stack(
         [
             _size(mean),
@@ -60,7 +60,7 @@ def evidence(path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evide
             _size(mean - path.before),
             _size(path.prior - path.before),
             _size(mean - path.prior),
-            _size(A.adjoint(y) - seen),
+            _size(path.back - seen),
             _size(mean - seen),
         ],
         dim=-3,

@@ -26,7 +26,7 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0)
     A slice without signal has no scale, and what a prior puts there would be grey values of nothing: zeros.
     """
     gain = problem.A.coil_gain() if problem.coil_gain is None else problem.coil_gain
-    if not bool(problem.y.any()):
+    if not problem.signal:
         return np.zeros(x.shape[-2:], np.float32)
     if kind == "rss":
         rms, coils, _ = _rss_noise(problem)
@@ -44,7 +44,7 @@ def magnitude_sd(x: Tensor, sd: Tensor, problem: Problem, kind: TargetKind, shar
     size = torch.linalg.vector_norm(x, dim=-3)
     direction = x / size.clamp_min(torch.finfo(size.dtype).tiny)
     direction[0] = torch.where(size > 0, direction[0], 1.0)
-    if kind != "rss" or not bool(problem.y.any()):
+    if kind != "rss" or not problem.signal:
         return magnitude(sd * direction, problem, kind, share)
     rms, coils, _ = _rss_noise(problem)
     # Measured samples stay as they are (`Problem.coil_rss`): here they are those of the direction itself.
@@ -81,7 +81,7 @@ def noise_share(x: Tensor, problem: Problem) -> float:
     images as they are, with their noise.  Along a trajectory it is in the residual y − A x unless x copied
     it; a residual above the noise is error of x, and counts as noise in full.
     """
-    if not bool(problem.y.any()) or problem.rss_noise is None or problem.unwhitening is None:
+    if not problem.signal or problem.rss_noise is None or problem.unwhitening is None:
         return 1.0
     _, _, sampled = _rss_noise(problem)
     stored, coils = problem.unwhitening.shape

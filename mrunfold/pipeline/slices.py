@@ -183,7 +183,7 @@ def _readout_undersampled(mask: Mask | None, header: Header) -> tuple[str, ...]:
 def _empty(problem: Problem, recon: np.ndarray) -> tuple[str, ...]:
     if recon.any():
         return ()
-    if bool(problem.y.any()):
+    if problem.signal:
         return ("an image is zero everywhere though its k-space is not: look at the data",)
     return ("a slice holds no signal: its image is written as zeros, and so is its uncertainty",)
 
@@ -309,7 +309,7 @@ class Job:
         """Return what held-out samples say of the method on this slice, None where it is not looked at."""
         if "check" in result.record:  # what chose the method has checked it
             return result.record["check"]
-        if index not in self.checked or not bool(problem.y.any()):
+        if index not in self.checked or not problem.signal:
             return None
         return check(self.method, problem, seeds)
 
