@@ -74,13 +74,13 @@ def conjugate_gradient(
     if x0 is None:
         x, nx, r = torch.zeros_like(rhs), torch.zeros_like(rhs), rhs.clone()
     else:
-        start = x0.x if isinstance(x0, Start) else x0
-        x, nx = start, x0.normal if isinstance(x0, Start) else None
+        x = x0.x if isinstance(x0, Start) else x0
+        known = x0.normal if isinstance(x0, Start) else None
         # Where rhs is zero the solution is: no residual is small relative to it, so no step could stop there.
         if not bool((norm > 0).all()):
             x = torch.where((norm > 0)[item], x, 0.0)
-            nx = None if nx is None else torch.where((norm > 0)[item], nx, 0.0)
-        nx = normal(x) if nx is None else nx
+            known = None if known is None else torch.where((norm > 0)[item], known, 0.0)
+        nx = normal(x) if known is None else known
         r = rhs - (weight[item] * nx + shift[item] * x)
     p = r.clone()
     rr = inner(r, r, ndim)
