@@ -103,3 +103,22 @@ def test_a_real_scan(shared_data):
         assert np.abs(np.array(peak) - (115, 90)).max() <= 2
         assert scan.acquired(0).all()
         assert data_crimes(kspace, scan.acquired(0), scan.header) == ()
+
+
+def test_what_was_acquired_is_that_of_the_slice_whichever_was_read_last(tmp_path):
+    kspace = np.ones((6, 5, 1, 2, *[1] * 9, 3), np.complex64)
+    kspace[1, 2, 0, :, ..., 0] = 0
+    kspace[3, 4, 0, 1, ..., 1] = 0  # the other coil has it
+    kspace[:, 0, 0, :, ..., 2] = 0
+    kspace[2, 0, 0, 1, ..., 2] = 1j
+    with open_scan(write(tmp_path / "a.cfl", kspace)) as scan:
+        for order in ((0, 1, 2), (2, 1, 0), (1, 1, -1)):
+            for index in order:
+                scan.kspace(0)
+                held = (kspace[..., index] != 0).any(axis=3).reshape(6, 5)
+                np.testing.assert_array_equal(scan.acquired(index), held)
+                scan.kspace(index)
+                found = scan.acquired(index)
+                np.testing.assert_array_equal(found, held)
+                found[:] = False  # the caller's own
+                np.testing.assert_array_equal(scan.acquired(index), held)

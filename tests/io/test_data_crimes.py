@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import h5py
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from rawfiles import fft2c, ifft2c
 
 from mrunfold.errors import InputError
 from mrunfold.io import Header, data_crimes, open_scan
+from mrunfold.io import crimes as looked
 from mrunfold.phantoms.coils import simulated_maps
 
 
@@ -129,3 +132,17 @@ def test_shapes_are_checked(noise):
         data_crimes(noise[0], np.ones((96, 80), bool), header(noise))
     with pytest.raises(InputError, match="data_crimes expects"):
         data_crimes(noise, np.ones(80, bool), header(noise))
+
+
+@pytest.mark.parametrize("symmetric", [(0, 0, 0, 0), (9, 0, 0, 0), (9, 9, 0, 0), (9, 9, 6, 5), (9, 9, 9, 0)])
+def test_coils_are_looked_at_until_the_median_is_decided(symmetric, monkeypatch):
+    coherence = {0: 0.1, 5: 0.5, 6: 0.6, 9: 0.95}
+    for order in set(itertools.permutations(symmetric)):
+        coils = [np.full((8, 8), number, np.complex64) for number in order]
+        monkeypatch.setattr(looked, "_coherence", lambda coil: coherence[int(coil[0, 0].real)])
+        expected = np.median([coherence[number] for number in order]) > looked.COHERENT
+        assert looked._coherent(coils, lambda coil: coil) == expected
+    seen = []
+    monkeypatch.setattr(looked, "_coherence", lambda coil: 0.1)
+    assert not looked._coherent([np.zeros((8, 8))] * 15, lambda coil: seen.append(0))
+    assert len(seen) == 8

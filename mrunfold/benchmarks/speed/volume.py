@@ -240,12 +240,13 @@ def markdown(found: dict[str, Any]) -> str:
             f"{row.cpu / ours.cpu:.2f}",
             f"{row.first:.2f}",
             f"{row.further:.2f}",
+            f"{row.further_cpu:.2f}",
             f"{row.memory_mib:.0f}",
             "–" if row.psnr is None else f"{row.psnr:.2f}",
         ]
         rows.append(cells + ([] if not found["energy"] else ["" if not row.joules else f"{row.joules:.1f}"]))
     head = ["program", "n", "s a slice", "/ `recon`", "processor s a slice", "/ `recon`"]
-    head += ["first slice, s", "each further, s", "peak memory, MiB", "PSNR, dB"]
+    head += ["first slice, s", "each further, s", "processor s", "peak memory, MiB", "PSNR, dB"]
     return rows_markdown(head + (["J a slice"] if found["energy"] else []), rows)
 
 
