@@ -19,13 +19,14 @@ __all__ = ["find_spikes", "find_spikes_along", "spikes_words"]
 # Amplitude over what the other samples allow.  Of measured scans, simulated ones and photographs, under all
 # masks, no sample reaches 4 where it has enough neighbours, 6 with few and 15 on an axis: docs/lab-notes.md.
 EXCESS = 8.0
-ON_AXIS = 4.0  # times more on the axes: edges of the field of view make lines there that are one sample wide
+ON_AXIS = 1.5  # times more on the axes: edges of the field of view make lines there that are one sample wide
 SPARSE = 2.0  # times more where few neighbours were acquired
 FEWEST, ENOUGH = 6, 24  # neighbours of 168; with fewer than ENOUGH the samples farther out are asked as well
 FARTHER, HIGHEST = 0.7, 9  # of the distance: the so-manieth largest sample from there on, as of a lattice
 AXIS = [d for d in range(-8, 9) if d]
 MOST_OF_AXIS = 12  # of those must be acquired: a line one sample wide is seen only along itself
-LONELIER = 4.0  # times more than the centre does a spike stand out of its neighbours,
+COMPACT = 3.5  # the centre of an object in several coils stands out of its neighbours by less than this;
+LONELIER = 4.0  # where it does by more, a spike must by so many times more than the centre,
 LONELIEST = 20.0  # and a centre that stands out so far is of a constant or a periodic image
 NEVER = 2.5  # samples about the centre that are never taken for a spike
 MOST = 1e-3  # of the samples may be spikes, and AT_LEAST of them
@@ -41,8 +42,9 @@ ALIKE = 2.0  # cycles per field of view, difference of the distances from the ce
 
 Offsets = Sequence[tuple[int, int]]
 RING = [(y, x) for y in range(-2, 3) for x in range(-2, 3) if (y, x) != (0, 0)]
+NEAR_BY = [(y, x) for y in range(-4, 5) for x in range(-4, 5) if (y, x) != (0, 0)]
 AREA = [(y, x) for y in range(-6, 7) for x in range(-6, 7) if (y, x) != (0, 0)]
-CROSS = [o for d in range(7, 25) for o in ((d, 0), (-d, 0), (0, d), (0, -d))]
+CROSS = [o for d in range(5, 13) for o in ((d, 0), (-d, 0), (0, d), (0, -d))]
 WINDOW = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
 
 
@@ -51,10 +53,10 @@ def find_spikes(kspace: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
     kspace: complex (coil, readout, phase), centre at N//2; kept: bool (readout, phase), only these samples
     are looked at.  A spike has more than `EXCESS` times the amplitude of all of these but the largest: its
-    13×13 neighbours, its row and column, samples on the line through the centre at 0.6 to 1.5 times its
-    distance, on both sides; and of its mirror images.  The amplitude is the root sum of squares over coils,
-    each in units of its median.  Where the centre itself stands alone, as of a constant or periodic image,
-    or the samples found are most of the energy, they are the object.
+    9×9 neighbours (13×13 where few were acquired), its row and column, samples on the line through the centre
+    at 0.6 to 1.5 times its distance, on both sides; and of its mirror images.  The amplitude is the root sum
+    of squares over coils, each in units of its median.  Where the centre itself stands alone, as of a
+    constant or periodic image, or the samples found are most of the energy, they are the object.
     """
     if kspace.ndim != 3 or kept.shape != kspace.shape[1:]:
         raise InputError(
@@ -70,7 +72,7 @@ def find_spikes(kspace: np.ndarray, kept: np.ndarray) -> np.ndarray:
     lonely = _loneliness(rest)
     if lonely >= LONELIEST:
         return places[:0]
-    return places if LONELIER * lonely < EXCESS else _believed(power, *_sought(power, LONELIER * lonely))
+    return places if lonely < COMPACT else _believed(power, *_sought(power, LONELIER * lonely))
 
 
 def _sought(power: np.ndarray, excess: float) -> tuple[np.ndarray, np.ndarray]:
@@ -161,10 +163,11 @@ def _outstanding(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _allowed(power: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return the largest energy that the other samples allow at each place (place,), infinite for too few."""
-    near = _at(power, y, x, AREA)
+    near, area = (_at(power, y, x, offsets) for offsets in (NEAR_BY, AREA))
+    near = np.where(np.count_nonzero(near, axis=1) < ENOUGH, _second(area), _second(near))
     line = _second(_on_rays(power, y, x))
-    allowed = np.max([_second(near), _second(_at(power, y, x, CROSS)), line, _mirrored(power, y, x)], axis=0)
-    return np.where(np.count_nonzero(near, axis=1) < FEWEST, np.inf, allowed)
+    allowed = np.max([near, _second(_at(power, y, x, CROSS)), line, _mirrored(power, y, x)], axis=0)
+    return np.where(np.count_nonzero(area, axis=1) < FEWEST, np.inf, allowed)
 
 
 def _mirrored(power: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
