@@ -101,7 +101,7 @@ def build_problem(
         held = _checked(kspace, header, acquired)
         flags = tuple(data_crimes(kspace, held, header)) if volume is None or volume.crimes else ()
     with run("spikes"):
-        spiked = leave_out(kspace, held, mask.array, header, settings.spikes, settings.oversampling)
+        spiked = leave_out(kspace, held, mask.array, header, settings.spikes, settings.oversampling, volume)
         flags += spiked.flags
     with run("oversampling"):
         full, held = _on_final_grid(spiked.kspace, held, header, settings, run.record)

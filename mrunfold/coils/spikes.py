@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -11,7 +12,10 @@ import scipy.fft
 from mrunfold.io.scan import Header
 from mrunfold.io.spikes import find_spikes, find_spikes_along, spikes_words
 
-__all__ = ["Spiked", "cleaned", "leave_out", "leave_out_along"]
+if TYPE_CHECKING:
+    from mrunfold.coils.transform import OfVolume
+
+__all__ = ["Spiked", "cleaned", "leave_out", "leave_out_along", "spikes_of"]
 
 Spikes = Literal["drop", "keep"]
 
@@ -45,7 +49,13 @@ class Spiked:
 
 
 def leave_out(
-    kspace: np.ndarray, held: np.ndarray, mask: np.ndarray, header: Header, how: Spikes, cut: bool
+    kspace: np.ndarray,
+    held: np.ndarray,
+    mask: np.ndarray,
+    header: Header,
+    how: Spikes,
+    cut: bool,
+    volume: OfVolume | None = None,
 ) -> Spiked:
     """Return k-space (coil, readout, phase) as stored without the spikes of the samples that enter.
 
@@ -53,12 +63,15 @@ def leave_out(
     spikes of the other samples, which the target alone has, are replaced as well, but not counted; how:
     "keep" counts them only; cut: readout oversampling is to be removed.  Where there is such oversampling, a
     sample is what the others of its readout make of it, as nothing lies outside of the field of view; else
-    the mean of its neighbours, which only coil maps, the noise level and the target are made of.
+    the mean of its neighbours, which only coil maps, the noise level and the target are made of.  volume: of
+    a 3-D scan; where other slices have spikes, this one has them too.
     """
     if mask.shape[-1:] != held.shape[-1:]:
         mask = held  # it is refused where it is to be used
     kept = held & (mask if mask.shape == held.shape else mask.any(axis=0)).astype(bool)
     places = find_spikes(kspace, kept)
+    if volume is not None and volume.hit is not None:
+        places = np.unique(np.concatenate([places, np.argwhere(volume.hit & kept)]), axis=0)
     flags = (spikes_words(len(places), how == "keep"),) if len(places) else ()
     hit = np.zeros(kept.shape, bool)
     if how == "keep":
@@ -73,12 +86,20 @@ def leave_out(
 
 def cleaned(kspace: np.ndarray, kept: np.ndarray, how: Spikes) -> np.ndarray:
     """Return k-space (coil, y, x) on its final grid with the mean of neighbours in place of spikes."""
-    if how == "keep":
-        return kspace
-    places = find_spikes(kspace, kept)
+    hit = spikes_of([kspace], kept, how)
+    return kspace if hit is None else _neighbours(kspace, hit, kept)
+
+
+def spikes_of(slices: Iterable[np.ndarray], kept: np.ndarray, how: Spikes) -> np.ndarray | None:
+    """Return where any of these slices (coil, y, x) of a 3-D scan has spikes, bool (y, x); None for nowhere.
+
+    A spike is one sample of three transforms: after one of them it is in all slices, at the same place.
+    """
     hit = np.zeros(kept.shape, bool)
-    hit[places[:, 0], places[:, 1]] = True
-    return _neighbours(kspace, hit, kept) if len(places) else kspace
+    for one in slices if how == "drop" else ():
+        places = find_spikes(one, kept)
+        hit[places[:, 0], places[:, 1]] = True
+    return hit if hit.any() else None
 
 
 def leave_out_along(

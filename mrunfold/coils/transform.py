@@ -71,7 +71,7 @@ class OfVolume:
 
     coils: whitening and compression; maps: its own, (set, coil, y, x) of the compressed coils, None for one
     coil or the user's; scale: what y is divided by; record: of the noise, the coils and the calibration;
-    crimes: whether this slice is looked at for data crimes.
+    crimes: whether this slice is looked at for data crimes; hit: bool (y, x), where slices have spikes.
     """
 
     coils: CoilTransform
@@ -79,6 +79,7 @@ class OfVolume:
     scale: float
     record: dict[str, Any]
     crimes: bool = True
+    hit: np.ndarray | None = None
 
 
 def volume_whitening(

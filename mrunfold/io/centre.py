@@ -14,6 +14,7 @@ import scipy.fft
 
 from mrunfold.errors import InputError
 from mrunfold.io.scan import Header, Scan
+from mrunfold.io.spikes import find_spikes
 
 __all__ = ["CentredScan", "centred", "offset_of", "spokes", "swapped_halves"]
 
@@ -82,7 +83,10 @@ def _findings(scan: Scan) -> list[Finding]:
                 f"{scan.path}: the centre of k-space lies in every line, as in a radial scan; give its "
                 "`trajectory` with it, or grid it first"
             )
-        finding = Finding(offset_of(kspace, acquired, energy))
+        offset = offset_of(kspace, acquired, energy)
+        if offset is None or _far(offset):  # a spike may be the largest sample
+            kspace, offset = _without_spikes(kspace, acquired, offset)
+        finding = Finding(offset)
         if finding.offset is not None:
             here = (
                 np.roll(kspace, [-n for n in finding.offset], axis=(-2, -1))
@@ -97,6 +101,18 @@ def _findings(scan: Scan) -> list[Finding]:
         if finding.offset is not None and not _far(finding.offset) and not any(finding.halves):
             break
     return found
+
+
+def _without_spikes(
+    kspace: np.ndarray, acquired: np.ndarray, offset: tuple[int, int] | None
+) -> tuple[np.ndarray, tuple[int, int] | None]:
+    """Return k-space with zeros in place of spikes and its offset, both as they are where there are none."""
+    places = find_spikes(kspace, acquired)
+    if not len(places):
+        return kspace, offset
+    cleaned = kspace.copy()
+    cleaned[:, places[:, 0], places[:, 1]] = 0
+    return cleaned, offset_of(cleaned, acquired)
 
 
 @dataclass(frozen=True)

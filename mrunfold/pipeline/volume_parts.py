@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from mrunfold.coils.given import white_maps
+from mrunfold.coils.spikes import spikes_of
 from mrunfold.coils.transform import CoilTransform, OfVolume
 from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Scan
@@ -32,12 +33,14 @@ class VolumeParts:
 
     keep: bool (y, x), the samples that enter, the same in all slices; found: its noise and coil maps, its own
     or those of all frames; loud: its noise over that of `found`; own: gives the user's maps of a slice, (set,
-    coil, y, x) of the file's coils, or None; unit: what samples are divided by before anything else.
+    coil, y, x) of the file's coils, or None; how: with spikes, as in `ProblemSettings`; unit: what samples
+    are divided by before anything else.
     """
 
     def __init__(
-        self, scan: HybridScan, volume: int, keep: np.ndarray, found: Calibration, loud: float, own: Maps
-    ) -> None:
+        self, scan: HybridScan, volume: int, keep: np.ndarray, found: Calibration, loud: float, own: Maps,
+        how: Literal["drop", "keep"] = "drop",
+    ) -> None:  # fmt: skip
         self._scan, self._own, self._maps = scan, own, found.maps
         self.unit, self._coils = found.unit, found.louder(loud)
         assert scan.header.grid is not None
@@ -48,6 +51,9 @@ class VolumeParts:
             self._record["noise"]["level"] = [float(f"{loud * one:.4g}") for one in level]
         indices = looked_at(scan, volume)
         measured = [in_units(np.where(keep, scan.kspace(i), np.complex64(0)), self.unit) for i in indices]
+        self._hit = spikes_of(measured, keep, how)
+        if self._hit is not None:
+            measured = [np.where(self._hit, np.complex64(0), one) for one in measured]
         self._scale = self._common_scale(indices, measured, keep)
         self._record["volume"] = {"slices_looked_at": len(indices), "scale": float(f"{self._scale:.6g}")}
 
@@ -80,7 +86,7 @@ class VolumeParts:
         """Return what slice `index` needs; the middle one of a volume is looked at for data crimes."""
         each = len(self._scan) // self._scan.source.volumes
         crimes = self._scan.place(index)[1] == each // 2
-        return OfVolume(self._coils, self._estimated(index), self._scale, self._record, crimes)
+        return OfVolume(self._coils, self._estimated(index), self._scale, self._record, crimes, self._hit)
 
     @property
     def coils(self) -> CoilTransform:
@@ -131,7 +137,8 @@ class Volumes:
         loud = whole.noise_ratio(index) if how.sigma is None else 1.0
         self.parts.clear()
         maps: Maps = lambda one: own.maps_of(scan.header, one)  # noqa: E731
-        self.parts[volume] = VolumeParts(whole, volume, keep(volume), self.found[tuple(some)], loud, maps)
+        known = keep(volume), self.found[tuple(some)], loud
+        self.parts[volume] = VolumeParts(whole, volume, *known, maps, how.spikes)
         return self.parts[volume]
 
 

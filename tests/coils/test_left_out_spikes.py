@@ -224,6 +224,34 @@ def test_recon_of_an_array_says_so_and_can_keep_them():
     assert error[0] < 0.05 * error[1]
 
 
+@pytest.mark.parametrize("height", [0.5, 3.0])
+def test_a_spike_is_not_the_centre_of_k_space(height):
+    found = recon(spiked(scan(4), (20, 30), height=height), method="zero_filled", progress=False)
+    assert found.record["slices"][0]["problem"]["spikes"]["left_out"] == [[20, 30]]
+    assert not any("largest sample" in flag for flag in found.record["flags"])
+
+
+def test_a_spike_of_a_3d_scan_is_left_out_of_all_its_slices():
+    size = (24, 48, 40)
+    y, x, z = (torch.linspace(-1, 1, n) for n in size)
+    y, x, z = y[:, None, None], x[:, None], z
+    body = torch.sigmoid(15 * (1 - (y / 0.8) ** 2 - (x / 0.7) ** 2 - (z / 0.7) ** 2))
+    coils = torch.stack([torch.polar(torch.exp(-((y - a) ** 2) / 2 + 0 * x), a * y + x) for a in (-1, 0, 1)])
+    axes = (1, 2, 3)
+    image = torch.fft.ifftshift(coils * body, dim=axes)
+    kspace = torch.fft.fftshift(torch.fft.fftn(image, dim=axes, norm="ortho"), dim=axes)
+    noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(0))
+    clean = (kspace + 0.01 * noise).numpy()
+    hit = clean.copy()
+    hit[:, 5, 8, 9] += 0.3 * np.abs(hit).max()
+    found, plain = (recon(one, volume=True, method="zero_filled", progress=False) for one in (hit, clean))
+    counts = [one["problem"]["spikes"]["found"] for one in found.record["slices"]]
+    assert set(counts) == {1}
+    assert not any(one["problem"]["spikes"]["found"] for one in plain.record["slices"])
+    error = np.linalg.norm(np.abs(found.image) - np.abs(plain.image))
+    assert error < 0.01 * np.linalg.norm(plain.image)
+
+
 def test_a_word_that_is_neither_is_refused():
     with pytest.raises(InputError, match="drop or keep"):
         ReconSettings(spikes="maybe")
