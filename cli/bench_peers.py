@@ -46,7 +46,7 @@ def peers(
         bool, typer.Option("--no-published", help="Leave the published settings out.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option(help="PNG to write: the first image, by every method.")
+        Path | None, typer.Option(help="PNG: the first image, by every method, task by task.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="JSON file; with the same file a run goes on.")] = Path(

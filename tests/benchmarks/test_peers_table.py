@@ -182,7 +182,7 @@ def test_a_picture_has_every_method_once(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(
         picture, "_show", lambda a, image, title: [titles.append(title), show(a, image, title)]
     )
-    picture.write_picture(tmp_path / "a.png", case("CBSD68", "b"), rows, PLAN)
+    picture.write_picture(tmp_path / "a.png", [case("CBSD68", "b")], rows, PLAN)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     above = titles[::2]
     assert [title.rpartition(",")[0] or title for title in above] == [
@@ -210,9 +210,9 @@ def test_learned_networks_have_a_row_and_a_column(tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(picture, "_show", lambda axis, image, title: titles.append(title))
     monkeypatch.setattr(picture, "WIDEST", 3)  # four images are two bands
-    picture.write_picture(tmp_path / "a.png", made(), rows, plan)
+    picture.write_picture(tmp_path / "a.png", [made()], rows, plan)
     assert titles[::2] == [
-        "reference", f"unfold, mean, {rows[0].psnr:.1f} dB", f"L1-wavelet, {rows[1].psnr:.1f} dB",
+        "reference, random 3", f"unfold, mean, {rows[0].psnr:.1f} dB", f"L1-wavelet, {rows[1].psnr:.1f} dB",
         f"modl, 15 min, {rows[2].psnr:.1f} dB",
     ]  # fmt: skip
     with pytest.raises(InputError, match="take scans, not photographs"):

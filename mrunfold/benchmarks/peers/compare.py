@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def compare(
 ) -> None:
     """Measure what is not in the file `out` yet, write it there row by row, and say rows and tables.
 
-    picture: PNG of the first of `shown`, see `write_picture`.
+    picture: PNG of the first image of `shown`, under each of its masks or tasks, see `write_picture`.
     """
     for name in plan.peers:
         limited(name, {}, plan.evaluations)
@@ -90,4 +91,6 @@ def compare(
     measure(trials, problems, plan, report, earlier)
     say("\n" + "\n".join(table.markdowns(read_measured(out, "peers"))))
     if picture is not None:
-        write_picture(picture, problems[0](), so_far, plan)
+        first = problems[0]()
+        others = takewhile(lambda case: case.image == first.image, (make() for make in problems[1:]))
+        write_picture(picture, [first, *others], so_far, plan)

@@ -23,26 +23,32 @@ GAIN = 5
 WIDEST = 9  # images of a band
 
 
-def write_picture(path: Path, case: Case, rows: Sequence[PeerRow], plan: Plan) -> None:
-    """Write a PNG of a case: images above, errors ×5 below, in bands; each as the rows say that it was made.
+def write_picture(path: Path, cases: Sequence[Case], rows: Sequence[PeerRow], plan: Plan) -> None:
+    """Write a PNG of an image's cases in bands: images above, errors ×5 below, each as its row was made.
 
     Of ours the mean and one draw, of a sampler one draw with its swept setting, else with its published one.
     """
-    columns = [("reference", case.truth), *_columns(case, rows, plan)]
-    bands = -(-len(columns) // WIDEST)
-    wide = -(-len(columns) // bands)
-    height, width = case.truth.shape[-2:]
-    size = (1.7 * wide, 2 * bands * (1.7 * height / width + 0.3))
-    axes = new_figure(figsize=size, dpi=90, layout="tight").subplots(2 * bands, wide, squeeze=False)
+    bands: list[tuple[Case, list[tuple[str, np.ndarray]]]] = []
+    for case in cases:
+        columns = [(f"reference, {case.task}", case.truth), *_columns(case, rows, plan)]
+        lines = -(-len(columns) // WIDEST)
+        each = -(-len(columns) // lines)
+        bands += [(case, columns[n : n + each]) for n in range(0, len(columns), each)]
+    wide = max(len(columns) for _, columns in bands)
+    height, width = cases[0].truth.shape[-2:]
+    size = (1.7 * wide, 2 * len(bands) * (1.7 * height / width + 0.3))
+    axes = new_figure(figsize=size, dpi=90, layout="tight").subplots(2 * len(bands), wide, squeeze=False)
     for empty in axes.flat:
         empty.set_axis_off()
-    white = float(np.percentile(case.truth, 99.5)) if len(case.truth) == 1 else 1.0
-    for n, (name, image) in enumerate(columns):
-        band, column = divmod(n, wide)
-        title = name if name == "reference" else f"{name}, {_decibels(case, image):.1f} dB"
-        error = GAIN * np.abs(image - case.truth) / white
-        _show(axes[2 * band, column], image / white, title)
-        _show(axes[2 * band + 1, column], error, "" if name == "reference" else f"error ×{GAIN}")
+    for (case, columns), above, below in zip(bands, axes[::2], axes[1::2], strict=True):
+        white = float(np.percentile(case.truth, 99.5)) if len(case.truth) == 1 else 1.0
+        for (name, image), image_axis, error_axis in zip(columns, above, below, strict=False):
+            reference = image is case.truth
+            _show(
+                image_axis, image / white, name if reference else f"{name}, {_decibels(case, image):.1f} dB"
+            )
+            error = GAIN * np.abs(image - case.truth) / white
+            _show(error_axis, error, "" if reference else f"error ×{GAIN}")
     with atomic_path(path) as part:
         axes[0, 0].figure.savefig(part, format="png", metadata={"Software": None})
 
