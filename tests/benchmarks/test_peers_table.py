@@ -72,6 +72,21 @@ def test_the_sweep_is_on_the_tuning_data_alone(rows):
     assert swept.coverage is None  # two draws are no interval
 
 
+def test_each_task_has_its_own_best_setting(rows):
+    best, worst = (
+        pick((r for r in rows if "trial" in r.setting), key=lambda r: r.psnr) for pick in (max, min)
+    )
+
+    def upside_down():
+        scan = case("Set14", "a")
+        return replace(scan, task="x2", score=lambda x: (-scan.score(x)[0], 0.5, None))
+
+    tuning = [partial(case, "Set14", "a"), upside_down]
+    found = run.measure(tuning, [partial(case, "CBSD68", "b"), upside_down], PLAN)
+    swept = {r.task: json.loads(r.made_by) for r in found if r.setting == "swept"}
+    assert swept == {"random": json.loads(best.made_by), "x2": json.loads(worst.made_by)}
+
+
 def test_a_run_goes_on_where_it_was(rows, tmp_path, monkeypatch):
     save(rows, tmp_path / "rows.json")
     earlier = load(tmp_path / "rows.json")

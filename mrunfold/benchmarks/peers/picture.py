@@ -87,6 +87,8 @@ def _decibels(case: Case, image: np.ndarray) -> float:
 
 def _show(axis: Any, image: np.ndarray, title: str) -> None:
     shown = np.moveaxis(image.clip(0, 1), 0, -1)
-    axis.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    axis.imshow(
+        shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     axis.set_title(title, fontsize=8)
     axis.set_axis_off()

@@ -88,7 +88,10 @@ def measure(
     report: Callable[[PeerRow], None] = lambda row: None,
     done: Sequence[PeerRow] = (),
 ) -> list[PeerRow]:
-    """Return the rows of the sweep, one draw each, then of every case; those in `done` are not run again."""
+    """Return the rows of the sweep, one draw each, then of every case; those in `done` are not run again.
+
+    The best setting of a sampler is chosen task by task.
+    """
     known = {row.key: row for row in done}
     rows: list[PeerRow] = []
 
@@ -101,16 +104,14 @@ def measure(
         report(row)
         return row
 
-    reached: dict[tuple[str, str], list[float]] = {}
+    reached: dict[tuple[str, str], dict[str, list[float]]] = {}
     for make in tuning:
         case = make()
         for name in plan.peers:
+            tried = reached.setdefault((case.task, name), {})
             for setting, parameters in plan.trials(name).items():
-                reached.setdefault((name, setting), []).append(keep(case, name, setting, parameters, 1).psnr)
-    best: dict[str, str] = {}
-    for name in dict.fromkeys(name for name, _ in reached):
-        mine = {s: float(np.mean(values)) for (n, s), values in reached.items() if n == name}
-        best[name] = max(mine, key=mine.__getitem__)
+                tried.setdefault(setting, []).append(keep(case, name, setting, parameters, 1).psnr)
+    best = {key: max(tried, key=lambda s: float(np.mean(tried[s]))) for key, tried in reached.items()}
     for make in cases:
         case = make()
         ours = {"weights": plan.weights}
@@ -122,8 +123,8 @@ def measure(
         for one in plan.learned:
             keep(case, one.method.name, schooling(one), file_of(one), 0)
         for name in plan.peers:
-            if name in best:
-                keep(case, name, "swept", plan.trials(name)[best[name]], plan.draws)
+            if (case.task, name) in best:
+                keep(case, name, "swept", plan.trials(name)[best[case.task, name]], plan.draws)
             if plan.published:
                 keep(case, name, "published", limited(name, {}, plan.evaluations), plan.draws)
     return rows
