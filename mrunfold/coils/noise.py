@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 DEAD = 1e-6  # a coil whose rms is below this fraction of the strongest one's measures nothing
 SAME = (0.7, 1.25)  # of the edge's level over the null space's: they agree
 FALLS = 0.4  # the same, below which a floor at the edge is no noise
-# Of the image's height.  Where an edge that is not flat has no null space beside it, as of one to three coils,
-# a filter may have taken the noise away there, and it stands in the centre (docs/lab-notes.md).
+# Of the image's height.  Where an edge that is not flat has no null space beside it, as of one to three
+# coils, a filter may have taken the noise away there, and it stands in the centre (docs/lab-notes.md).
 UNSURE = 0.01
 COILS_TO_TRUST = 4  # with fewer, signal fills most of the directions of the calibration region
 
@@ -89,8 +89,8 @@ def noise_model(
 def least_sigma_y(record: dict[str, Any]) -> float:
     """Return the least σ_y, in units of the image's height, that a noise model's record lets one believe.
 
-    record: of a problem, its `noise` as `NoiseModel` says.  0 where the level is known; `UNSURE` where only an
-    edge that is no floor tells it: `sigma_y_at_least` is then added to `noise`.
+    record: of a problem, its `noise` as `NoiseModel` says.  0 where the level is known; `UNSURE` where only
+    an edge that is no floor tells it: `sigma_y_at_least` is then added to `noise`.
     """
     said = record.get("noise", {})
     if said.get("profile") != "unknown":
