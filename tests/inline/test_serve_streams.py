@@ -195,7 +195,7 @@ def test_a_silent_client_ends(scan, known):
 
 def test_a_client_that_takes_no_images_ends(tmp_path, known):
     path = write_mrd(tmp_path / "many.h5", coil_kspace(np.stack([letter_f((96, 96))] * 6), 1))
-    packed = stream(path)  # closed, so that nothing else of this client can be late
+    packed = stream(path, close=False)
     with logged() as lines, serving(known, message_s=2.0) as server:
         server._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what it accepts inherits it
         sock = socket.socket()
