@@ -76,8 +76,8 @@ class Server:
             return
         connection = Connection(self._count, sock, self)
         thread = threading.Thread(target=connection.run, name=f"connection-{self._count}", daemon=True)
+        self._threads.append(thread)
         thread.start()
-        self._threads.append(thread)  # what stands there has begun
 
     def stop(self) -> None:
         """Have `serve` return; may be called from a signal handler."""

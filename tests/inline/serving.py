@@ -144,7 +144,8 @@ def throw(server, data: bytes, pieces: int = 1, pause: float = 0.0) -> bytes:
 
 def settled(server) -> None:
     """Wait until no connection is open."""
-    while any(thread.is_alive() for thread in server._threads):
+    # One that stands in the list and has not begun yet is not alive, and not at its end.
+    while any(thread.ident is None or thread.is_alive() for thread in server._threads):
         time.sleep(0.01)
 
 
