@@ -10,7 +10,7 @@ from typing import Any
 from mrunfold.benchmarks.peers import table as peers
 from mrunfold.benchmarks.quality import adapted, compression, draws, learned, optimiser, seen, verdicts
 from mrunfold.benchmarks.quality import scans as quality
-from mrunfold.benchmarks.speed import compiled, cost, methods, recon, scaling, serve, volume
+from mrunfold.benchmarks.speed import compiled, cost, methods, scaling, serve, volume
 from mrunfold.benchmarks.speed import stages as speed
 from mrunfold.benchmarks.store import read_json, read_measured
 from mrunfold.errors import InputError
@@ -92,7 +92,6 @@ def _tables(found: dict[str, Any], file: Path) -> list[str]:
             "optimiser": optimiser.markdown,
             "samples": draws.markdown,
             "seen": seen.markdown,
-            "recon": recon.markdown,
             "cost": cost.markdown,
             "serve": serve.markdown,
             "volume": volume.markdown,

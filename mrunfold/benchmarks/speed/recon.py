@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from mrunfold.benchmarks.head import write_head
-from mrunfold.benchmarks.measured import rows_markdown
 from mrunfold.benchmarks.store import about
 from mrunfold.pipeline import ReconSettings
 from mrunfold.pipeline.run import reconstruct
 
-__all__ = ["STAGES", "markdown", "measure", "one_run", "settings"]
+__all__ = ["STAGES", "measure", "one_run", "settings"]
 
 STAGES = ("read", "hash", "problem", "method", "write", "export")
 TARGET = 8.0
@@ -101,25 +100,3 @@ def _row(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "psnr": record["metrics"]["psnr"],
         "weights": record["slices"][0]["method"].get("weights_sha256"),
     }
-
-
-def markdown(found: dict[str, Any]) -> str:
-    """Return both commands as a Markdown table."""
-    names = {
-        "ours": "`recon` (its defaults)",
-        "sigpy": f"`recon --maps sigpy --method l1_wavelet`, {found['iterations']} iterations",
-    }
-    rows = [
-        [
-            names[r["name"]],
-            f"{r['seconds']:.2f}",
-            f"{found['rows'][1]['seconds'] / r['seconds']:.1f}",
-            f"{r['maps']:.2f}",
-            f"{r['stages']['method']:.2f}",
-            f"{r['seconds'] - r['maps'] - r['stages']['method']:.2f}",
-            f"{r['psnr']:.2f}",
-        ]
-        for r in found["rows"]
-    ]
-    head = ["command", "s", "× as fast", "of which maps", "method", "all else", "PSNR, dB"]
-    return rows_markdown(head, rows)

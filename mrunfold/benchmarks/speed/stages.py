@@ -173,11 +173,10 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def tables(found: dict[str, Any]) -> list[str]:
-    """Return all tables of a run: the comparison, then stages, the whole, methods and maps by themselves."""
+    """Return all tables of a run: the comparison, then stages, methods and maps by themselves."""
     return [
         markdown(found),
         cost.markdown(found["cost"]),
-        recon.markdown(found["recon"]),
         methods.markdown(found["methods"]),
         maps.markdown(found["maps"]),
     ]
