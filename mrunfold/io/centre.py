@@ -25,6 +25,10 @@ SPOKES, FLAT = 0.8, 0.5  # of the lines, and of their peaks' sum, are alike; med
 HALF, CONCENTRATED = 0.6, 0.15  # of half the field of view; of the image's energy about its middle
 UNEVEN = 8  # of the matrix: a centre so far from N//2 may be that of a scan with one side left out
 GAP = 0.2  # of the energy at the rim: what lies between the two halves of a divided image
+# That is air: so many times the noise at most, or so little of the energy at the rim above it.  The middle of
+# a body is dark too where coils lie about it, and of a spine, whose ends cross the field of view.
+AIR, FAINT = 1.25, 0.005
+RIM = 16  # of a matrix: the share at its ends that says how large the noise is
 
 
 @dataclass(frozen=True)
@@ -227,12 +231,43 @@ def swapped_halves(kspace: np.ndarray) -> tuple[bool, bool]:
 
 
 def _divided(block: np.ndarray) -> bool:
-    """Return whether an image has little energy in the middle of its last axis, much at both of its ends."""
-    image = scipy.fft.fftshift(scipy.fft.ifft(scipy.fft.ifftshift(block, axes=-1), axis=-1), axes=-1)
-    profile = (np.abs(image) ** 2).reshape(-1, image.shape[-1]).sum(axis=0, dtype=np.float64)
-    n, width = len(profile), max(2, len(profile) // 16)
-    middle = profile[n // 2 - width : n // 2 + width].mean()
-    return bool(middle < GAP * min(profile[:width].mean(), profile[-width:].mean()))
+    """Return whether an image has air in the middle of its last axis, much energy at both of its ends.
+
+    block: (coil, other axis, axis).  Of undersampled lines the whole ones about the centre are looked at: the
+    others fold.  Their window keeps what is bright from ringing into the air.
+    """
+    energy = np.square(np.abs(block), dtype=np.float64).sum(axis=0)
+    half = _whole(energy.any(axis=0))
+    if 2 * half < 16:
+        return False
+    window = np.hanning(2 * half + 1)[:-1].astype(np.float32)
+    middle_of = block.shape[-1] // 2
+    lines = block[..., middle_of - half : middle_of + half] * window
+    image = scipy.fft.ifft(scipy.fft.ifftshift(lines, axes=-1), axis=-1, norm="ortho")
+    image = scipy.fft.fftshift(image, axes=-1)
+    profile = np.square(np.abs(image), dtype=np.float64).sum(axis=(0, 1)) / len(energy)
+    n, width = len(profile), max(1, len(profile) // 16)
+    middle = float(profile[n // 2 - width : n // 2 + width].mean())
+    ends = float(min(profile[:width].mean(), profile[-width:].mean()))
+    noise = _rim(energy) * float(np.mean(window**2)) * float(energy.any(axis=1).mean())
+    return middle < GAP * ends and (middle < AIR * noise or middle - noise < FAINT * ends)
+
+
+def _whole(there: np.ndarray) -> int:
+    """Return how many lines on each side of N//2 were acquired, none left out between, of bool (line,)."""
+    missing = np.flatnonzero(~there) - len(there) // 2
+    least = min(len(there) // 2, len(there) - len(there) // 2)
+    return min(least, int(np.abs(missing).min(initial=least)))
+
+
+def _rim(energy: np.ndarray) -> float:
+    """Return the median of the energy of samples (y, x) at the rim of k-space: noise, or more than that."""
+    rim = np.ones(energy.shape, bool)
+    y, x = (max(1, n // RIM) for n in energy.shape)
+    rim[y : energy.shape[0] - y, x : energy.shape[1] - x] = False
+    there = energy[rim & (energy > 0)]
+    there = there if there.size >= 32 else energy[energy > 0]
+    return float(np.median(there)) if there.size else 0.0
 
 
 def _unless_reference(

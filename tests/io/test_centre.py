@@ -163,6 +163,29 @@ class TestMended:
         with open_scan(path) as scan:
             assert scan.header.notes == ()
 
+    @pytest.mark.parametrize("axis", [-1, -2])
+    @pytest.mark.parametrize("every", [1, 4])
+    def test_a_body_between_coils_stays(self, tmp_path, axis, every):
+        """It fills the field of view, bright beside the coils at both ends: its middle is dark and no air."""
+        shape = (96, 80)
+        y, x = (np.linspace(-1, 1, n) for n in shape)
+        along, across = (y[:, None], x) if axis == -2 else (x, y[:, None])
+        body = (np.abs(across) < 0.7) * (0.7 + 0.3 * np.cos(9 * across) * np.cos(7 * along))
+        maps = np.stack([0.12 / ((along - side) ** 2 + 0.4 * across**2 + 0.1) for side in (-1.1, 1.1)])
+        rng = np.random.default_rng(0)
+        noise = rng.standard_normal((2, 2, *shape))
+        kspace = fft2c(maps * body) + 0.004 * (noise[0] + 1j * noise[1])
+        keep = (np.arange(shape[1]) % every == 0) | (np.abs(np.arange(shape[1]) - shape[1] // 2) < 10)
+        for noted in (False, True):  # what is swapped in truth lies about the same place, with air between
+            if noted:
+                air = np.abs(along) < 0.6
+                signs = (-1.0) ** (np.arange(shape[axis]) - shape[axis] // 2)
+                kspace = fft2c(maps[:1] ** 0.2 * body * air) + 0.004 * (noise[0] + 1j * noise[1])
+                kspace = kspace * (signs if axis == -1 else signs[:, None])
+            path = write_fastmri(tmp_path / f"{noted}.h5", np.where(keep, kspace, 0)[None], rss=False)
+            with open_scan(path) as scan:
+                assert any("half a field of view off" in note for note in scan.header.notes) == noted
+
 
 class TestUnclear:
     def test_slices_that_disagree_stay(self, tmp_path, kspace):
