@@ -20,9 +20,9 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0)
 
     `rss`: what to expect of the fully sampled root sum of squares, E √Σ_c|m_c + n_c|², m the coil images of x
     (`Problem.coil_rss`) and n their noise, of which `share` (`noise_share`) is not in m already.
-    `combined`: |x|, over sets their root sum of squares, times the root mean square of the coils' gain, one
-    number, which undoes the scale of whitening; zero where no coil reaches, for x is there whatever the
-    method left.
+    `combined`: |x|, over sets their root sum of squares, times the root mean square of the coils' gain over
+    all sets, one number, which undoes the scale of whitening, whatever number of sets a slice has; zero where
+    no coil reaches, for x is there whatever the method left.
     A slice without signal has no scale, and what a prior puts there would be grey values of nothing: zeros.
     """
     gain = problem.A.coil_gain() if problem.coil_gain is None else problem.coil_gain
@@ -31,7 +31,7 @@ def magnitude(x: Tensor, problem: Problem, kind: TargetKind, share: float = 1.0)
     if kind == "rss":
         rms, coils, _ = _rss_noise(problem)
         return expected_rss(_image(problem.coil_rss(x)[0]), share * rms**2, coils)
-    gain = _mean_gain(gain) * (gain[0] > 0)
+    gain = _mean_gain(gain, problem) * (gain[0] > 0)
     return _image(torch.linalg.vector_norm(x, dim=-3) * gain * problem.scale)
 
 
@@ -116,10 +116,13 @@ def _rss_noise(problem: Problem) -> tuple[float, float, float]:
     return rms, coils, sampled
 
 
-def _mean_gain(gain: Tensor) -> Tensor:
-    """Root mean square over the coils' support, 1 where they have none."""
-    inside = gain[gain > 0]
-    return inside.square().mean().sqrt() if inside.numel() else torch.ones((), device=gain.device)
+def _mean_gain(gain: Tensor, problem: Problem) -> Tensor:
+    """Root mean square over the coils' support in every set, 1 where they have none."""
+    inside = gain > 0
+    maps = problem.A.coil_maps()
+    # The gain is that of all sets together, and |x| lies in one of them or is shared out.
+    places = inside.sum() if maps is None else maps.any(dim=-3).sum()
+    return (gain.square().sum() / places).sqrt() if inside.any() else torch.ones((), device=gain.device)
 
 
 def _image(x: Tensor) -> np.ndarray:

@@ -69,6 +69,26 @@ def test_combined_has_no_floor(tmp_path, scan):
     assert record["slices"][0]["noise_floor"] is None
 
 
+@pytest.mark.parametrize("reached", [0, 12, 48])
+def test_a_second_set_of_maps_leaves_the_scale(reached):
+    """Neighbouring slices may have one set and two: what both see is as bright in either."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 4, *SHAPE, dtype=torch.complex64, generator=generator)
+    maps /= torch.linalg.vector_norm(maps, dim=1, keepdim=True)
+    maps[1, :, :, reached:] = 0
+    image = torch.randn(2, *SHAPE, dtype=torch.complex64, generator=generator)
+    image[1, :, reached:] = 0
+    images = []
+    for sets in (1, 2):
+        A = Sense(maps[:sets], torch.ones(SHAPE))
+        unit = torch.ones(())
+        problem = Problem(A(image[:sets]), A, 0.01 * unit, unit)
+        images.append(magnitude(image[:sets], problem, "combined"))
+    np.testing.assert_allclose(images[0], image[0].abs(), rtol=1e-5)
+    both = torch.linalg.vector_norm(image, dim=0)
+    np.testing.assert_allclose(images[1], both, rtol=1e-5)
+
+
 def test_samples_and_quantiles_have_it_too(tmp_path, scan):
     settings = {"parameters": {"samples": 3, "steps": 2}, "keep_samples": True, **RANDOM}
     volumes, _ = run(scan, tmp_path / "out", **settings)
