@@ -29,7 +29,7 @@ def calibration_block(
         raise InputError(
             f"the fully sampled centre of k-space is {region[0]}×{region[1]} (readout × phase) and coil "
             f"calibration needs at least {minimum}×{minimum}; take a mask with a larger calibration region "
-            "or a lower acceleration"
+            "or a lower acceleration, or give coil maps of your own (`maps`)"
         )
     size = [min(side, width) for side in region]
     start = [n // 2 - m // 2 for n, m in zip(acquired.shape, size, strict=True)]

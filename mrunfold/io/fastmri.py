@@ -14,6 +14,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.attributes import read_attribute
 from mrunfold.io.encoding import MAX_XML_BYTES, Encoding, parse_encoding
 from mrunfold.io.fastmri_axes import (
+    advice,
     average_axis,
     check_axes,
     coils_last,
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 ACQUISITIONS = {
     "CORPD_FBK", "CORPDFS_FBK", "AXT1", "AXT1PRE", "AXT1POST", "AXT2", "AXFLAIR", "AXT2TSE", "AXDIFF",
 }  # fmt: skip
-REAL = "; if real and imaginary parts are an axis of two, write k[..., 0] + 1j * k[..., 1]"
 NOTHING = 1e-6  # of the largest sample: less is no measured sample
 REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
@@ -66,7 +66,7 @@ class FastmriScan(Scan):
         if kind != "c" or len(shape) not in (3, 4, 5) or 0 in shape:
             raise InputError(
                 f"{self.path}: 'kspace' must be complex (slice, coil, readout, phase) or "
-                f"(slice, readout, phase), got {self._kspace.dtype} {shape}{REAL if kind == 'f' else ''}"
+                f"(slice, readout, phase), got {self._kspace.dtype} {shape}{advice(self._kspace)}"
             )
         encoding = self._read_encoding()
         if encoding is not None and encoding.ramps:
@@ -127,14 +127,17 @@ class FastmriScan(Scan):
         if dataset is None:
             return None
         readout, phase = self._kspace.shape[-2:]
-        if dataset.dtype.kind not in "biuf" or dataset.shape not in {(phase,), (1, phase), (readout, phase)}:
+        # As fastMRI's code has it, its axes may be those of k-space: (1, 1, phase, 1) with real parts last.
+        shape = tuple(n for n in dataset.shape if n > 1)
+        if dataset.dtype.kind not in "biuf" or shape not in {(phase,), (readout, phase)}:
             raise InputError(
-                f"{self.path}: 'mask' must have k-space's {phase} phase lines, got "
-                f"{dataset.dtype} {dataset.shape}"
+                f"{self.path}: 'mask' must have k-space's {phase} phase lines, got {dataset.dtype} "
+                f"{dataset.shape}; write it as ({phase},) or ({readout}, {phase}) of zeros and ones, or "
+                "delete it and all samples that are not zero are used"
             )
         check_size(self.path, dataset)
         with reading(self.path, "'mask'"):
-            return np.atleast_2d(dataset[()] != 0)
+            return np.atleast_2d(dataset[()].reshape(shape) != 0)
 
     def kspace(self, index: int) -> np.ndarray:
         index = self._index(index)
@@ -183,6 +186,11 @@ class FastmriScan(Scan):
                 "samples: all lines are used",
             )
             header = replace(header, padding=None)
+        if self._mask is not None and filled.any() and not (filled & self._mask).any():
+            raise InputError(
+                f"{self.path}: the file's own 'mask' keeps none of the {int(filled.sum())} samples of slice "
+                f"{header.slices // 2}; if it says what to leave out, write its opposite"
+            )
         if self._mask is not None and (left_out := int((filled & ~self._mask).sum())):
             notes += (
                 f"k-space holds {left_out} of {int(filled.sum())} samples outside of the file's own mask: "

@@ -8,15 +8,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io.encoding import Encoding
 
-__all__ = ["average_axis", "check_axes", "coils_last", "combined", "lines_along_readout", "missing_ends"]
+__all__ = [
+    "advice", "average_axis", "check_axes", "coils_last", "combined", "lines_along_readout", "missing_ends",
+]  # fmt: skip
 
 FEW_LINES, MANY_COILS = 32, 64  # with so few lines and so many coils, coils are the last axis
 PEAKED, LEAST = 0.25, 8  # of an axis hold its energy: an axis of k-space; fewer coils say nothing
+
+
+def advice(stored: h5py.Dataset) -> str:
+    """Return what to do about a `kspace` that is not complex or has too few axes, "" where unknown."""
+    shape, kind = stored.shape, stored.dtype.kind
+    if kind == "V" and len(names := stored.dtype.names or ()) == 2:
+        return f"; write k['{names[0]}'] + 1j * k['{names[1]}']"
+    if kind in "fiu":
+        twos = [axis for axis, n in enumerate(shape) if n == 2]
+        if not twos:
+            return "; k-space cannot be had out of magnitudes: write the complex samples"
+        axis = len(shape) - 1 if shape[-1] == 2 else twos[0]
+        parts = f"k.take(0, {axis}) + 1j * k.take(1, {axis})"
+        return f"; if axis {axis} has real and imaginary parts, write {parts}"
+    if kind == "c" and len(shape) == 2 and 0 not in shape:
+        return "; of one slice and one coil write k[None]"
+    return ""
 
 
 def average_axis(path: Path, shape: tuple[int, ...], slices: int | None, readout: int | None) -> int | None:

@@ -96,6 +96,45 @@ def test_a_test_file_has_a_mask(tmp_path, kspace):
         np.testing.assert_array_equal(scan.kspace(0)[..., mask == 1], kspace[0][..., mask == 1])
 
 
+@pytest.mark.parametrize("shape", [(40,), (1, 40), (40, 1), (1, 1, 40, 1), (1, 1, 1, 40)])
+def test_a_mask_may_have_axes_of_one(tmp_path, kspace, shape):
+    mask = (np.arange(40) % 3 == 0).reshape(shape)
+    with open_scan(write_fastmri(tmp_path / "scan.h5", kspace, mask=mask)) as scan:
+        np.testing.assert_array_equal(scan.acquired(0), np.broadcast_to(mask.ravel(), (96, 40)))
+
+
+@pytest.mark.parametrize("shape", [(39,), (96,), (2, 40), (40, 96)])
+def test_a_mask_of_another_size_is_refused(tmp_path, kspace, shape):
+    path = write_fastmri(tmp_path / "scan.h5", kspace, mask=np.ones(shape))
+    with pytest.raises(InputError, match=r"write it as \(40,\) or \(96, 40\)"):
+        open_scan(path)
+
+
+def test_a_mask_of_what_was_left_out_is_refused(tmp_path, kspace):
+    """It keeps nothing: the image was written as zeros."""
+    mask = np.arange(40) % 2 == 0
+    path = write_fastmri(tmp_path / "scan.h5", np.where(mask, kspace, 0), mask=~mask)
+    with pytest.raises(InputError, match=r"keeps none of the 1920 samples of slice 1.*its opposite"):
+        open_scan(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (lambda k: np.stack([k.real, k.imag], axis=-1), "k.take(0, 4) + 1j * k.take(1, 4)"),
+        (lambda k: np.stack([k.real, k.imag], axis=1)[:1], "k.take(0, 1) + 1j * k.take(1, 1)"),
+        (lambda k: np.abs(k[:1]), "cannot be had out of magnitudes"),
+        (lambda k: k[0, 0], "write k[None]"),
+        (lambda k: np.ascontiguousarray(k).view([("re", "f4"), ("im", "f4")]), "k['re'] + 1j * k['im']"),
+    ],
+)
+def test_what_is_not_complex_is_refused_with_what_to_write(tmp_path, kspace, change, advice):
+    path = edit(write_fastmri(tmp_path / "scan.h5", kspace), kspace=change(kspace))
+    with pytest.raises(InputError, match="must be complex") as refused:
+        open_scan(path)
+    assert advice in str(refused.value)
+
+
 def test_lines_that_are_zero_were_not_acquired(tmp_path, kspace):
     undersampled = kspace.copy()
     undersampled[..., 1::2] = 0
