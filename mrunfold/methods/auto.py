@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
-from mrunfold.methods.held_out import hold_out, told
+from mrunfold.methods.held_out import Look, hold_out, told
 from mrunfold.problem import Problem
 
 __all__ = ["Auto"]
@@ -93,7 +93,7 @@ class Auto(Method):
         """Return what each method missed over all splits, what that rests on, and each one's own check."""
         total = [0.0] * len(methods)
         samples = 0
-        checked: list[dict[str, Any]] = []
+        looks: list[list[Look]] = [[] for _ in methods]
         for split in range(self.splits):
             try:
                 held = hold_out(problem, seeds.items[0] + split)
@@ -108,7 +108,9 @@ class Auto(Method):
                 progress((split * len(methods) + i + 1) / (self.splits * len(methods) + 1))
             names = [method.name for method in methods]
             sense = found[names.index("sense")] if "sense" in names else max(found, key=lambda p: p.missed)
-            checked = [told(one, sense, held, "in full") for one in found]
+            for own, one in zip(looks, found, strict=True):
+                own.append(Look(held, one, sense))
+        checked = [told(own, "in full") for own in looks]
         return total, f"predicts {samples} held-out samples best", checked
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,10 @@ from mrunfold.methods.base import Method, Seeds
 from mrunfold.operators import Sense
 from mrunfold.problem import Problem
 
-__all__ = ["HeldOut", "Prediction", "check", "checked_slices", "hold_out", "summarised", "told", "verdict"]
+__all__ = [
+    "HeldOut", "Look", "Prediction", "check", "checked_slices", "hold_out", "looks", "pooled", "summarised",
+    "told", "verdict",
+]  # fmt: skip
 
 SHARE = 0.08  # of the acquired samples outside the calibration region
 FEWEST = 2  # lines, or points
@@ -29,6 +32,9 @@ VIRTUAL = 8  # coils of a quick look
 # A quick look says "agrees" where it misses less than CLEAR times what SENSE misses and explains more than
 # LEAST: near 1, coils and steps that it spares moved the ratio by a sixth at most (docs/lab-notes.md).
 CLEAR, LEAST = 0.8, 0.05
+# A split holds few lines out, and one of them may be what nothing can predict: where the first split says
+# "do not believe", so many more are looked at, and all of them judge together (docs/lab-notes.md).
+FURTHER = 2
 WORST_FIRST = ("do not believe", "cannot be judged", "not checked", "agrees")
 
 
@@ -91,6 +97,26 @@ class Prediction:
         return 1.0 - self.missed / self.energy if self.energy > 0 else 0.0
 
 
+def pooled(found: Sequence[Prediction]) -> Prediction:
+    """Return the predictions of several splits as one: energies are added, residuals averaged in square."""
+    residual = float(np.sqrt(np.mean([one.residual**2 for one in found])))
+    return Prediction(
+        sum(one.missed for one in found),
+        sum(one.energy for one in found),
+        sum(one.noise for one in found),
+        residual,
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """One split of a scan, and how well a method and SENSE predict its held-out samples."""
+
+    held: HeldOut
+    ours: Prediction
+    sense: Prediction
+
+
 def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
     """Return `problem` (one slice) without `share` of its samples outside the calibration region.
 
@@ -128,38 +154,54 @@ def check(
 
     Both the method and SENSE (`rival`) reconstruct the slice without `SHARE` of the acquired samples, and
     predict these.  A method that has a cheap form (`beside_sense`) is looked at in that first, in at most
-    `VIRTUAL` coils; only where that leaves doubt (`CLEAR`) it reconstructs in full.  explained, sense: the
-    share of their energy that each predicts; residual: what the method missed, root mean square in units of
-    σ_y; held_out: how many samples of each coil; coils: how many predicted them; by: which of the two ways.
+    `VIRTUAL` coils; only where that leaves doubt (`CLEAR`) it reconstructs in full, and where that says "do
+    not believe", `FURTHER` times more.  explained, sense: the share of the energy that each predicts;
+    residual: what the method missed, root mean square in units of σ_y; held_out: how many samples of each
+    coil, in how many `splits`; coils: how many predicted them; by: which of the two ways.
     """
     quick: Any = getattr(method, "beside_sense", None) if rival is None else None
+    seed = seeds.items[0]
     try:
-        held = hold_out(problem if quick is None else in_virtual_coils(problem, VIRTUAL), seeds.items[0])
+        held = hold_out(problem if quick is None else in_virtual_coils(problem, VIRTUAL), seed)
     except InputError as error:
         return {"verdict": f"not checked: {error}"}
     if quick is not None:
         ours, theirs = (held.predicted(x) for x in quick(held.kept))
+        found = told([Look(held, ours, theirs)], "one evaluation")
         if held.mostly_noise(problem.y):
-            return told(ours, theirs, held, "one evaluation") | {"verdict": NOISY}
+            return found | {"verdict": NOISY}
         if ours.explained > LEAST and ours.missed < CLEAR * theirs.missed:
-            return told(ours, theirs, held, "one evaluation")
-        held = hold_out(problem, seeds.items[0])
+            return found
     from mrunfold.methods.registry import get_method
 
-    ours = held.predicted(_mean_only(method)(held.kept, seeds=seeds).mean)
-    theirs = held.predicted((rival or get_method(RIVAL, max_iter=RIVAL_STEPS))(held.kept).mean)
-    return told(ours, theirs, held, "in full")
+    other, mean_only = rival or get_method(RIVAL, max_iter=RIVAL_STEPS), _mean_only(method)
+
+    def look(split: int) -> Look:
+        held = hold_out(problem, seed + split)
+        ours = held.predicted(mean_only(held.kept, seeds=seeds).mean)
+        return Look(held, ours, held.predicted(other(held.kept).mean))
+
+    return told(looks(look), "in full")
 
 
-def told(ours: Prediction, sense: Prediction, held: HeldOut, by: str) -> dict[str, Any]:
-    """Return what the record says of two predictions of held-out samples, as `check`."""
+def looks(look: Callable[[int], Look]) -> list[Look]:
+    """Return the first look, and `FURTHER` more where it says "do not believe"; look: takes 0, 1, …"""
+    first = look(0)
+    doubted = verdict(first.ours, first.sense).startswith("do not believe")
+    return [first, *(look(split) for split in range(1, 1 + FURTHER) if doubted)]
+
+
+def told(found: Sequence[Look], by: str) -> dict[str, Any]:
+    """Return what the record says of looks at one slice, all of them together, as `check`."""
+    ours, sense = pooled([look.ours for look in found]), pooled([look.sense for look in found])
     return {
         "verdict": verdict(ours, sense),
         "explained": round(ours.explained, 4),
         "sense": round(sense.explained, 4),
         "residual": round(ours.residual, 3),
-        "held_out": int(held.there.sum()),
-        "coils": held.whole.y.shape[0],
+        "held_out": sum(int(look.held.there.sum()) for look in found),
+        "splits": len(found),
+        "coils": found[0].held.whole.y.shape[0],
         "by": by,
     }
 

@@ -16,7 +16,7 @@ from mrunfold.export import versions
 from mrunfold.io import open_scan, scan_digest
 from mrunfold.io.atomic import beside
 from mrunfold.io.recognise import raw_files
-from mrunfold.methods.held_out import RIVAL, RIVAL_STEPS, HeldOut, Prediction, summarised, told
+from mrunfold.methods.held_out import RIVAL, RIVAL_STEPS, HeldOut, Look, Prediction, summarised, told
 from mrunfold.methods.registry import get_method
 from mrunfold.networks.posterior import PosteriorDenoiser
 from mrunfold.networks.weights import load_weights, save_weights
@@ -157,7 +157,7 @@ def _checks(
     held: Sequence[HeldOut], ours: Sequence[Prediction], sense: Sequence[Prediction]
 ) -> dict[str, Any]:
     found = zip(held, ours, sense, strict=True)
-    return summarised({i: told(a, b, one, "in full") for i, (one, a, b) in enumerate(found)})
+    return summarised({i: told([Look(one, a, b)], "in full") for i, (one, a, b) in enumerate(found)})
 
 
 def _about(run: Adaptation, base: str, files: int) -> dict[str, str]:

@@ -101,10 +101,38 @@ def test_the_verdict(kind: str, accel: float, simulate: Simulate):
     good = check(Says(problem.target), problem)
     assert good["verdict"] == "agrees with what was measured"
     assert good["explained"] > good["sense"]
-    turned = check(Says(problem.target.flip(-1)), problem)
-    assert turned["verdict"].startswith("do not believe")
-    assert turned["residual"] > 2
+    moved = check(Says(problem.target.roll(9, -1)), problem)
+    assert moved["verdict"].startswith("do not believe")
+    assert moved["residual"] > 2
     assert check(get_method("zero_filled"), problem)["verdict"].startswith("do not believe")
+
+
+@dataclass(frozen=True, eq=False)
+class InTurn(Method):
+    """Gives one image after another, the last one again and again."""
+
+    images: list[torch.Tensor]
+    calls: list[int] = field(default_factory=list)
+    name: ClassVar[str] = "in turn"
+
+    def reconstruct(self, problem, seeds, progress) -> torch.Tensor:
+        self.calls.append(1)
+        return self.images[min(len(self.calls), len(self.images)) - 1]
+
+
+def test_a_doubt_is_looked_at_in_further_splits(simulate: Simulate):
+    problem = undersampled(simulate((64, 60)), "random", 3)
+    truth, wrong = problem.target, problem.target.roll(9, -1)
+    empty = Says(torch.zeros_like(truth))
+    sure = check(InTurn([truth]), problem, rival=empty)
+    assert (sure["verdict"], sure["splits"]) == ("agrees with what was measured", 1)
+    unlucky = InTurn([wrong, truth])
+    found = check(unlucky, problem, rival=empty)
+    assert (found["verdict"], found["splits"], len(unlucky.calls)) == ("agrees with what was measured", 3, 3)
+    assert found["held_out"] > sure["held_out"]
+    assert found["residual"] > sure["residual"]
+    found = check(InTurn([wrong]), problem)
+    assert (found["verdict"][:14], found["splits"]) == ("do not believe", 3)
 
 
 def test_noise_alone_cannot_be_judged(simulate: Simulate):

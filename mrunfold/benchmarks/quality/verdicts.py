@@ -20,7 +20,7 @@ from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import get_method
 from mrunfold.methods.base import Method
-from mrunfold.methods.held_out import RIVAL, hold_out, verdict
+from mrunfold.methods.held_out import RIVAL, Look, hold_out, looks, told
 from mrunfold.networks.weights import load_weights
 from mrunfold.prepare import build_problem
 
@@ -37,7 +37,7 @@ class CheckRow:
 
     rss: PSNR of the root sum of squares over the object, dB; missed: energy of the held-out samples that was
     not predicted, one number a split; seconds: of the candidates on the whole scan, and of one split.
-    verdict: of the first candidate, from the first split; condition: what was done to the scan; weights:
+    verdict: of the first candidate, as `check` has it; condition: what was done to the scan; weights:
     the start of their sha256.
     """
 
@@ -121,7 +121,15 @@ def _one(
     whole = time.perf_counter() - began
     found = [[h.predicted(m(h.kept).mean) for m in methods.values()] for h in held]
     each = (time.perf_counter() - began - whole) / splits
-    said = verdict(found[0][0], found[0][list(methods).index(RIVAL)])
+    first, rival = next(iter(methods.values())), methods[RIVAL]
+
+    def look(split: int) -> Look:
+        if split < splits:
+            return Look(held[split], found[split][0], found[split][list(methods).index(RIVAL)])
+        one = hold_out(problem, split)
+        return Look(one, one.predicted(first(one.kept).mean), one.predicted(rival(one.kept).mean))
+
+    said = told(looks(look), "in full")["verdict"]
     missed = tuple(tuple(p.missed for p in split) for split in found)
     return CheckRow(
         full.name, *kind, tuple(methods), rss, missed, said, (whole, each), condition.name, weights
@@ -198,8 +206,21 @@ def tables(found: dict[str, Any]) -> list[str]:
     lines = [_line(name, summary(mine)) for name, mine in groups.items()]
     head = ["scans", "n", "pairs", "ranked right (95 % interval)", "loss of the choice, mean / worst"]
     table = rows_markdown([*head, "of unfold always"], lines)
-    said = [[text, str(n), str(worse)] for text, (n, worse) in summary(rows)["verdicts"].items()]
-    return [table, rows_markdown(["verdict", "scans", "unfold truly worse than SENSE"], said)]
+    said = [
+        [text, str(n), str(worse), _spread([row.rss[0] for row in rows if row.verdict == text])]
+        for text, (n, worse) in summary(rows)["verdicts"].items()
+    ]
+    head = [
+        "verdict",
+        "scans",
+        "unfold truly worse than SENSE",
+        "RSS score of unfold, dB (least to most)",
+    ]
+    return [table, rows_markdown(head, said)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def _line(name: str, found: dict[str, Any]) -> list[str]:
