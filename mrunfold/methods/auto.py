@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mrunfold.errors import InputError
 from mrunfold.methods.base import Method, Progress, Result, Seeds, check_number
-from mrunfold.methods.held_out import Look, hold_out, told
+from mrunfold.methods.held_out import Look, best_of, hold_out, told
 from mrunfold.problem import Problem
 
 __all__ = ["Auto"]
@@ -25,8 +25,8 @@ class Auto(Method):
     has to choose it, and unfold once for each of `passes`, None for as many as it takes; splits: how many
     times other samples are held out, of which the errors are added; weights: of the learned method.  The
     record says what each candidate missed, in dB above the best.
-    Takes one Cartesian slice, see `hold_out`; where too few samples can be spared it is the first candidate,
-    and the record says so.
+    Takes one Cartesian slice, see `hold_out`; where too few samples can be spared, or no candidate explains
+    any of their energy, it is the first one, and the record says so.
     """
 
     candidates: tuple[str, ...] = ("unfold", "sense", "l1_wavelet", "tv")
@@ -46,8 +46,10 @@ class Auto(Method):
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
         methods = self._different(list(self._methods()))
-        missed, why, checked = self._missed(methods, problem, seeds, progress)
-        best = min(range(len(methods)), key=missed.__getitem__)
+        missed, energy, why, checked = self._missed(methods, problem, seeds, progress)
+        best = best_of(missed, energy)
+        if missed[best] >= energy:
+            why = "the first: none explains any of the held-out samples"
         result = methods[best](problem, seeds)
         least = max(missed[best], 1e-30)
         record = {
@@ -89,9 +91,10 @@ class Auto(Method):
         problem: Problem,
         seeds: Seeds,
         progress: Progress,
-    ) -> tuple[list[float], str, list[dict[str, Any]]]:
-        """Return what each method missed over all splits, what that rests on, and each one's own check."""
-        total = [0.0] * len(methods)
+    ) -> tuple[list[float], float, str, list[dict[str, Any]]]:
+        """Return what each method missed over all splits, of how much, what that rests on, and each one's own
+        check."""
+        total, energy = [0.0] * len(methods), 0.0
         samples = 0
         looks: list[list[Look]] = [[] for _ in methods]
         for split in range(self.splits):
@@ -99,19 +102,21 @@ class Auto(Method):
                 held = hold_out(problem, seeds.items[0] + split)
             except InputError as error:
                 alone = {"verdict": f"not checked: {error}"}
-                return [0.0] + [1.0] * (len(methods) - 1), f"the first: {error}", [alone] * len(methods)
+                guess = [0.0] + [1.0] * (len(methods) - 1)
+                return guess, 1.0, f"the first: {error}", [alone] * len(methods)
             samples += int(held.there.sum())
             found = []
             for i, method in enumerate(methods):
                 found.append(held.predicted(method(held.kept, seeds).mean))
                 total[i] += found[-1].missed
                 progress((split * len(methods) + i + 1) / (self.splits * len(methods) + 1))
+            energy += found[0].energy
             names = [method.name for method in methods]
             sense = found[names.index("sense")] if "sense" in names else max(found, key=lambda p: p.missed)
             for own, one in zip(looks, found, strict=True):
                 own.append(Look(held, one, sense))
         checked = [told(own, "in full") for own in looks]
-        return total, f"predicts {samples} held-out samples best", checked
+        return total, energy, f"predicts {samples} held-out samples best", checked
 
 
 def _label(method: Method) -> str:

@@ -17,8 +17,8 @@ from mrunfold.operators import Sense
 from mrunfold.problem import Problem
 
 __all__ = [
-    "HeldOut", "Look", "Prediction", "check", "checked_slices", "hold_out", "looks", "pooled", "summarised",
-    "told", "verdict",
+    "HeldOut", "Look", "Prediction", "best_of", "check", "checked_slices", "hold_out", "looks", "pooled",
+    "summarised", "told", "verdict",
 ]  # fmt: skip
 
 SHARE = 0.08  # of the acquired samples outside the calibration region
@@ -243,6 +243,15 @@ def _mean_only(method: Method) -> Method:
     drawn: Any = method
     unused = {name: value for name, value in (("samples", 0), ("sd", False)) if getattr(method, name, 0)}
     return replace(drawn, **unused) if unused else method
+
+
+def best_of(missed: Sequence[float], energy: float) -> int:
+    """Return which of several methods predicts best, from what each missed of the held-out samples' energy.
+
+    The first where none explains anything: then the samples are what nothing can predict, and rank nothing.
+    """
+    best = min(range(len(missed)), key=missed.__getitem__)
+    return best if missed[best] < energy else 0
 
 
 def verdict(ours: Prediction, sense: Prediction) -> str:

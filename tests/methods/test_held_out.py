@@ -13,7 +13,7 @@ import torch
 from mrunfold.errors import InputError
 from mrunfold.masks import calibration_region, draw
 from mrunfold.methods import Method, get_method
-from mrunfold.methods.held_out import check, hold_out, in_virtual_coils
+from mrunfold.methods.held_out import best_of, check, hold_out, in_virtual_coils
 from mrunfold.operators import Sense
 from mrunfold.problem import Problem
 
@@ -197,6 +197,16 @@ def test_auto_takes_what_predicts_best(simulate: Simulate):
 
     best = min(error("sense"), error("tv", lamda=0.002), error("tv", lamda=1e-4))
     assert float((result.mean - problem.target).norm()) <= 1.1 * best
+
+
+def test_auto_takes_the_first_where_none_explains_anything(simulate: Simulate):
+    assert best_of([3.0, 2.0, 4.0], 5.0) == 1
+    assert best_of([7.0, 6.0, 8.0], 5.0) == 0
+    problem = undersampled(simulate((64, 60)), "poisson", 4, sigma=2.0)  # noise, which nothing predicts
+    result = get_method("auto", candidates=("sense", "tv", "zero_filled"), lamdas=(1e-4,))(problem)
+    assert result.record["chosen"] == "sense"
+    assert "none explains" in result.record["why"]
+    assert result.record["check"]["splits"] == 2
 
 
 def test_auto_says_when_it_cannot_choose(simulate: Simulate):

@@ -20,7 +20,7 @@ from mrunfold.errors import InputError
 from mrunfold.masks import draw
 from mrunfold.methods import get_method
 from mrunfold.methods.base import Method
-from mrunfold.methods.held_out import RIVAL, Look, hold_out, looks, told
+from mrunfold.methods.held_out import RIVAL, Look, best_of, hold_out, looks, told
 from mrunfold.networks.weights import load_weights
 from mrunfold.prepare import build_problem
 
@@ -36,9 +36,9 @@ class CheckRow:
     """One scan under one mask: what each candidate is worth, and what held-out samples say of it.
 
     rss: PSNR of the root sum of squares over the object, dB; missed: energy of the held-out samples that was
-    not predicted, one number a split; seconds: of the candidates on the whole scan, and of one split.
-    verdict: of the first candidate, as `check` has it; condition: what was done to the scan; weights:
-    the start of their sha256.
+    not predicted, one number a split; energy: all of theirs, of each split; seconds: of the candidates on the
+    whole scan, and of one split.  verdict: of the first candidate, as `check` has it; condition: what was
+    done to the scan; weights: the start of their sha256.
     """
 
     data: str
@@ -51,6 +51,7 @@ class CheckRow:
     seconds: tuple[float, float]
     condition: str = "plain"
     weights: str = ""
+    energy: tuple[float, ...] = ()
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -131,8 +132,9 @@ def _one(
 
     said = told(looks(look), "in full")["verdict"]
     missed = tuple(tuple(p.missed for p in split) for split in found)
+    energy = tuple(split[0].energy for split in found)
     return CheckRow(
-        full.name, *kind, tuple(methods), rss, missed, said, (whole, each), condition.name, weights
+        full.name, *kind, tuple(methods), rss, missed, said, (whole, each), condition.name, weights, energy
     )
 
 
@@ -156,8 +158,8 @@ def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
     """Return how often pairs are ranked right, what choosing loses against the best, and the verdicts.
 
     auc: share of pairs of methods, more than 0.3 dB apart, whose missed energies have the order of their true
-    errors, with a 95 % interval by a bootstrap over scans; loss: of the candidate that misses least against
-    the best one, dB, mean and worst; first: the same for the first candidate always; verdicts: how often each
+    errors, with a 95 % interval by a bootstrap over scans; loss: of what `auto` would take against the best
+    candidate, dB, mean and worst; first: the same for the first candidate always; verdicts: how often each
     verdict, and among these how often the first candidate was worse than SENSE.
     """
     scans = [_pairs(row) for row in rows]
@@ -165,7 +167,7 @@ def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
     right, count = (np.array([part[i] for part in scans], float) for i in range(2))
     draws = rng.integers(0, len(rows), (DRAWS, len(rows)))
     shares = right[draws].sum(axis=1) / np.maximum(count[draws].sum(axis=1), 1)
-    loss = [max(row.rss) - row.rss[int(np.argmin(np.sum(row.missed, axis=0)))] for row in rows]
+    loss = [max(row.rss) - row.rss[_choice(row)] for row in rows]
     first = [max(row.rss) - row.rss[0] for row in rows]
     worse: dict[str, list[bool]] = {row.verdict: [] for row in rows}
     for row in rows:
@@ -179,6 +181,11 @@ def summary(rows: Sequence[CheckRow]) -> dict[str, Any]:
         "first": [float(np.mean(first)), float(np.max(first))],
         "verdicts": {text: [len(v), int(np.sum(v))] for text, v in worse.items()},
     }
+
+
+def _choice(row: CheckRow) -> int:
+    """Return the candidate that `auto` would take; rows of old files know no energy."""
+    return best_of([sum(one) for one in zip(*row.missed, strict=True)], sum(row.energy) or np.inf)
 
 
 def _pairs(row: CheckRow) -> tuple[int, int]:
