@@ -25,7 +25,8 @@ PEAKED, LEAST = 0.25, 8  # of an axis hold its energy: an axis of k-space; fewer
 def advice(stored: h5py.Dataset) -> str:
     """Return what to do about a `kspace` that is not complex or has too few axes, "" where unknown."""
     shape, kind = stored.shape, stored.dtype.kind
-    if kind == "V" and len(names := stored.dtype.names or ()) == 2:
+    names = list(stored.dtype.names or ())
+    if kind == "V" and len(names) == 2:
         return f"; write k['{names[0]}'] + 1j * k['{names[1]}']"
     if kind in "fiu":
         twos = [axis for axis, n in enumerate(shape) if n == 2]
