@@ -32,7 +32,7 @@ NEVER = 2.5  # samples about the centre that are never taken for a spike
 MOST = 1e-3  # of the samples may be spikes, and AT_LEAST of them
 AT_LEAST = 16
 OBJECT = 100.0  # times the median energy, at least, has the largest of the other samples: there is an object
-MOSTLY = 0.98  # of the energy: an object whose samples are so few is a grating, no body
+MOSTLY = 0.98  # of the energy: an object whose samples are so few is a grating, unless the rest is a body
 NEAR = 8  # of the matrix: how far from N//2 the centre may be
 LARGEST, SMALL = 64, 0.01  # samples that may be the centre, and the share of the largest energy that it has
 LOOKED_AT = 4000  # samples that stand out of their radius
@@ -56,7 +56,8 @@ def find_spikes(kspace: np.ndarray, kept: np.ndarray) -> np.ndarray:
     9×9 neighbours (13×13 where few were acquired), its row and column, samples on the line through the centre
     at 0.6 to 1.5 times its distance, on both sides; and of its mirror images.  The amplitude is the root sum
     of squares over coils, each in units of its median.  Where the centre itself stands alone, as of a
-    constant or periodic image, or the samples found are most of the energy, they are the object.
+    constant or periodic image, or the samples found are most of the energy and the rest is no body, they are
+    the object.
     """
     if kspace.ndim != 3 or kept.shape != kspace.shape[1:]:
         raise InputError(
@@ -102,7 +103,10 @@ def _believed(power: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     rest = power.copy()
     rest[y, x] = 0
     others = rest[rest > 0]
-    if others.max(initial=0) < OBJECT * np.median(others) or rest.sum() < (1 - MOSTLY) * power.sum():
+    if others.max(initial=0) < OBJECT * np.median(others):
+        return none
+    # A spark may hold nearly all energy: what it leaves is then a body, with a broad centre.
+    if rest.sum() < (1 - MOSTLY) * power.sum() and _loneliness(rest) >= COMPACT:
         return none
     return np.stack([y, x], axis=1)
 

@@ -102,6 +102,16 @@ def test_units_do_not_matter(factor):
     assert find_spikes(kspace, EVERYTHING).tolist() == [[20, 20], [100, 30]]
 
 
+@pytest.mark.parametrize("amplitude", [1.0, 10.0, 100.0, 3e4])
+@pytest.mark.parametrize("kind", ["full", "random 4"])
+def test_a_spike_of_any_height_is_found(amplitude, kind):
+    """Also one that holds nearly all of the energy: it does the most harm."""
+    kept = masks(SIZE)[kind]
+    column = int(np.flatnonzero(kept[0])[2])
+    kspace = with_spikes(scan(head()), [(20, column)], amplitude)
+    assert find_spikes(kspace, kept).tolist() == [[20, column]]
+
+
 def test_a_dead_coil_does_not_matter():
     kspace = with_spikes(scan(head()), [(20, 20)], 0.1)
     kspace[2] = 0
