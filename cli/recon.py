@@ -85,7 +85,11 @@ def _uncertainty(record: dict[str, Any]) -> str:
     if record["uncertainty"] is not None:
         return f"standard deviation, {record['uncertainty']}"
     method = record["slices"][0]["method"]
-    return f"no map: {method['sd']['none']}" if "sd" in method else "no map: see `--samples`"
+    if "sd" in method:
+        return f"no map: {method['sd']['none']}"
+    if method["method"] == "unfold":
+        return "no map: see `--samples`"
+    return f"no map: {method['method']} makes none; --method unfold does"
 
 
 def _report(summary: Summary, folder: Path) -> None:

@@ -258,7 +258,7 @@ class Job:
             + problem.flags
             + _of_mask(self.drawn, held, header)
             + _empty(problem, recon)
-            + _disbelieved(checked),
+            + _disbelieved(checked, self.method.name),
             record,
             crop_image(complex_image(result.mean, problem), header.crop),
             None if draws is None or not self.settings.keep_samples else crop_image(draws, header.crop),
@@ -342,10 +342,12 @@ def _slice_record(
     }
 
 
-def _disbelieved(checked: dict[str, Any] | None) -> tuple[str, ...]:
+def _disbelieved(checked: dict[str, Any] | None, method: str) -> tuple[str, ...]:
+    """Return a note where the check fails, with the methods to try instead: never the one that failed."""
     if checked is None or not checked["verdict"].startswith("do not believe"):
         return ()
-    return (f"{checked['verdict']} (see `check` in record.json); look at --method sense or auto as well",)
+    others = " or ".join(name for name in ("sense", "auto") if name != method)
+    return (f"{checked['verdict']} (see `check` in record.json); look at --method {others} as well",)
 
 
 def _plain(problem: Problem, kind: TargetKind) -> np.ndarray:

@@ -35,8 +35,16 @@ def test_a_method_that_predicts_nothing_is_not_to_be_believed(tmp_path, scan):
     assert record["check"]["verdict"].startswith("do not believe")
     assert any(flag.startswith("do not believe") for flag in record["flags"])
     assert "do not believe" in said
+    assert "look at --method sense or auto as well" in said
+    assert "no map: zero_filled makes none; --method unfold does" in said
     with h5py.File(tmp_path / "out" / "recon.h5") as file:
         assert json.loads(file.attrs["check"])["verdict"] == record["check"]["verdict"]
+
+
+def test_the_method_that_failed_is_not_recommended(tmp_path, scan):
+    said, _ = recon(scan, tmp_path / "out", "--method", "sense", "--param", "lamda=1e9", "--slices", "0")
+    assert "do not believe" in said
+    assert "look at --method auto as well" in said
 
 
 def test_a_few_slices_spread_over_the_volume_are_checked(tmp_path, scan):
