@@ -75,11 +75,14 @@ def open_array(path: Path) -> ArrayScan:
     k-space has its energy about one place of readout and phase, coils and slices do not.  What was taken is
     in `header.notes`.  Raises InputError, with the call that says it, where axes are ambiguous.
     """
-    arrays = {name: a for name, a in read_arrays(path).items() if a.dtype.kind == "c"}
+    every = read_arrays(path)
+    arrays = {name: a for name, a in every.items() if a.dtype.kind == "c"}
     wide = {name: a for name, a in arrays.items() if sum(n > 1 for n in a.shape) >= 2 and a.size >= 64}
     named = [name for name in wide if name.lower() in NAMED]
+    if not wide:
+        raise _no_kspace(path, every)
     if len(wide) != 1 and len(named) != 1:
-        found = ", ".join(f"{n} {a.shape}" for n, a in wide.items()) or "no complex array of k-space"
+        found = ", ".join(f"{n} {a.shape}" for n, a in wide.items())
         raise InputError(
             f"{path}: holds {found}; name the one: mrunfold.recon({_call(path)}) in Python, with axes "
             "(slice, coil, readout, phase)"
@@ -87,6 +90,18 @@ def open_array(path: Path) -> ArrayScan:
     name = named[0] if len(wide) != 1 else next(iter(wide))
     kspace, words = _in_order(path, name, wide[name])
     return ArrayScan(kspace, path, [f"{name} of the file, {wide[name].shape}, is taken as {words}"])
+
+
+def _no_kspace(path: Path, arrays: dict[str, np.ndarray]) -> InputError:
+    """Return what to say of a file without a complex array that could be k-space."""
+    found = ", ".join(f"{name} {a.dtype} {a.shape}" for name, a in arrays.items()) or "no array of numbers"
+    way = "save k-space as a variable of its own, not in a structure, cell or list"
+    if arrays:
+        way = (
+            "save the complex samples; real and imaginary parts along an axis of two are "
+            "k[..., 0] + 1j * k[..., 1], and k-space cannot be had out of magnitudes"
+        )
+    return InputError(f"{path}: no complex array of k-space in it, but {found}; {way}")
 
 
 def _call(path: Path) -> str:
@@ -102,6 +117,8 @@ def _in_order(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, str
     if squeezed.ndim > 4:
         raise InputError(f"{path}: {name} has {squeezed.ndim} axes, {array.shape}; take some out: {how}")
     spread = _spread(squeezed)
+    if (spread == 1).all() and not array.any():
+        raise InputError(f"{path}: {name} {array.shape} is zero everywhere; save it again")
     order = np.argsort(spread)
     if squeezed.ndim == 2 and spread.max() <= PEAKED:
         return squeezed[None, None], "(readout, phase) of one coil"

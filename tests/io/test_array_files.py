@@ -73,7 +73,10 @@ def test_one_coil(tmp_path, kspace):
     ("make", "words"),
     [
         (lambda k: {"a": k, "b": k}, r"name the one.*slice, coil, readout, phase"),
-        (lambda k: {"a": np.abs(k)}, "no complex array of k-space"),
+        (lambda k: {"a": np.abs(k)}, "no complex array of k-space.*cannot be had out of magnitudes"),
+        (lambda k: {"a": np.stack([k.real, k.imag], -1)}, r"k\[..., 0\] \+ 1j"),
+        (lambda k: {"a": np.array("text")}, "no array of numbers.*not in a structure"),
+        (lambda k: {"a": 0 * k}, "is zero everywhere"),
         (lambda k: {"a": k.transpose(2, 3, 1, 0)}, "coils before its slices or after"),
         (lambda k: {"a": np.fft.ifft2(k[0])}, "is it k-space, and not images"),
         (lambda k: {"a": np.fft.ifft(k[0, 0], axis=1)}, "not its energy about one place"),

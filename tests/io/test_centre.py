@@ -149,6 +149,17 @@ class TestMended:
             np.testing.assert_allclose(magnitude(scan.kspace(0)), magnitude(fft2c(coils))[0], atol=1e-4)
             assert len(scan.header.notes) == 2
 
+    @pytest.mark.parametrize("side", [0.2, 0.9])
+    def test_halves_of_a_head_that_is_brighter_on_one_side(self, tmp_path, side):
+        """One surface coil: the energy lies off the middle of the head."""
+        y, x = (np.linspace(-1, 1, n) for n in SHAPE)
+        maps = np.exp(-((x - side) ** 2 + y[:, None] ** 2))[None]
+        noise = np.random.default_rng(0).standard_normal((2, 1, *SHAPE)) * 5e-3
+        coils = maps * head() + noise[0] + 1j * noise[1]
+        path = write_fastmri(tmp_path / "a.h5", np.fft.fft2(coils, norm="ortho")[None], rss=False)
+        with open_scan(path) as scan:
+            np.testing.assert_allclose(magnitude(scan.kspace(0)), magnitude(fft2c(coils)), atol=1e-4)
+
     def test_the_files_own_image_decides(self, tmp_path, kspace):
         """An image that does lie at the edge, as the file's own reconstruction has it, stays there."""
         split = np.fft.fftshift(ifft2c(kspace), axes=-1)
