@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 from volumefiles import fft3c, letters, noisy, write_bart
 
+from mrunfold.cli.adapt import adapt as command
 from mrunfold.cli.main import app
 from mrunfold.errors import InputError
 from mrunfold.io.cfl import write_cfl
@@ -274,3 +276,9 @@ def test_what_cannot_be_learned_from_is_refused(network, tmp_path):
         adapt([scan(tmp_path)], tmp_path / "o.pt", ReconSettings(), QUICK)
     with pytest.raises(InputError, match="`part` is one of"):
         AdaptSettings(part="some")
+
+
+def test_the_command_has_the_settings_of_the_api():
+    given = inspect.signature(command).parameters
+    for name in ("steps", "part", "seed"):
+        assert given[name].default == getattr(AdaptSettings(), name), name
