@@ -32,7 +32,7 @@ PAGES = {
     "docs/concepts/training.md": {"optimiser.json"},
     "docs/concepts/check.md": {"check.json"},
     "docs/concepts/adapt.md": {"adapt.json"},
-    "docs/results-learned.md": {"learned.json", "learned-modl.json"},
+    "docs/results-learned.md": {"learned.json"},
     "docs/results-peers.md": {"peers-draws.json", "peers-mri.json", "peers-photographs.json"},
 }
 
