@@ -23,7 +23,7 @@ from mrunfold.coils.noise import least_sigma_y
 from mrunfold.coils.rss import rss_noise
 from mrunfold.coils.spikes import leave_out
 from mrunfold.coils.together import Together, find_together
-from mrunfold.coils.transform import CoilTransform, OfVolume, find_whitening
+from mrunfold.coils.transform import CoilTransform, OfVolume, coil_words, find_whitening
 from mrunfold.errors import InputError
 from mrunfold.io.crimes import data_crimes
 from mrunfold.io.scan import sampled
@@ -90,11 +90,10 @@ def build_problem(
     phase), by default wherever a coil is not zero; calibration: k-space that only the maps are made of;
     reference: the file's own root-sum-of-squares image, the target `rss` where k-space is not fully sampled.
     Maps, covariance, σ_y and scale come from samples that are both acquired and in the mask; the target is
-    None unless all k-space inside its padding was acquired.  maps: the user's in their place, (set, coil, y,
-    x) of the file's coils, which are not compressed; shared: noise and maps found from all frames of this
-    place (`find_shared`), in their place too; volume: what all slices of a 3-D scan have in common.  An
-    all-zero slice gives y = 0, scale 1, uniform maps.  Spikes leave the mask (record, `flags`).  Raises
-    InputError for NaN, shapes that do not fit and too small a calibration region.
+    None unless all k-space inside its padding was acquired.  maps: the user's, (set, coil, y, x) of the
+    file's coils, which are not compressed; shared: noise and maps found from all frames of this place
+    (`find_shared`); volume: what all slices of a 3-D scan share.  An all-zero slice gives y = 0, scale 1,
+    uniform maps.  Raises InputError for NaN, shapes that do not fit, too small a calibration region.
     """
     settings, run = settings or ProblemSettings(), Steps()
     with run("data crimes"):
@@ -126,7 +125,8 @@ def build_problem(
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)
     back = torch.from_numpy(coils.inverse().astype(np.complex64))
-    known = (A.coil_gain(back), back, rss_noise(coils, held, header, run.record), flags, run.record)
+    floor, said = rss_noise(coils, held, header, run.record), flags + coil_words(run.record)
+    known = (A.coil_gain(back), back, floor, said, run.record)
     return Problem(y, A, sigma_y, scale, image, "none" if image is None else target, *known)
 
 

@@ -188,9 +188,20 @@ def test_a_dead_coil_is_left_out(coil: int):
     kspace[coil] = 0
     problem = build(kspace)
     assert problem.record["coils"] == {"stored": 6, "dropped": [coil], "used": 5}
+    assert f"coil {coil} measures nothing and is left out" in problem.flags
     assert problem.y.shape[0] == 5
     assert torch.isfinite(problem.y.abs()).all()
     assert torch.isfinite(problem.A.maps.abs()).all()
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.0, False), (50.0, True)])
+def test_a_noise_scan_that_cannot_be_is_said(factor: float, said: bool):
+    levels = 100 * np.linspace(0.6, 1.4, 6)
+    rng = np.random.default_rng(0)
+    draws = rng.standard_normal((2, 6, 4000)) * np.sqrt(0.5)
+    noise = (factor * levels[:, None] * (draws[0] + 1j * draws[1])).astype(np.complex64)
+    problem = build(kspace_of(), noise=noise)
+    assert any("quieter than the noise scan" in flag for flag in problem.flags) == said
 
 
 def test_one_coil_needs_no_maps():

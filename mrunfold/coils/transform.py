@@ -14,12 +14,14 @@ from mrunfold.coils.noise import DEAD, NoiseModel, live_coils, noise_model, unwh
 from mrunfold.errors import InputError
 
 __all__ = [
-    "CoilTransform", "OfVolume", "find_whitening", "noise_record", "volume_whitening", "whitening_of",
+    "CoilTransform", "OfVolume", "coil_words", "find_whitening", "noise_record", "volume_whitening",
+    "whitening_of",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 EMPTY = 1e-5  # of the strongest slice
+QUIETER = 0.7  # times the noise scan's level: less than that k-space cannot have
 
 
 @dataclass(frozen=True)
@@ -187,11 +189,30 @@ def noise_record(live: np.ndarray, model: NoiseModel) -> dict[str, Any]:
     }
 
 
+def coil_words(record: dict[str, Any]) -> tuple[str, ...]:
+    """Return the notes on coils that are dead and on a noise scan that cannot be, of a problem's record."""
+    dropped, ratio = record["coils"]["dropped"], record["noise"].get("edge_over_scan", 1.0)
+    notes = []
+    if dropped:
+        one = len(dropped) == 1
+        which = ", ".join(map(str, dropped))
+        notes.append(
+            f"coil{'' if one else 's'} {which} measure{'s' if one else ''} nothing and "
+            f"{'is' if one else 'are'} left out"
+        )
+    if ratio < QUIETER:
+        notes.append(
+            "the edge of k-space is quieter than the noise scan, which cannot be unless k-space is filtered: "
+            "was that taken with another bandwidth or gain? Give the noise level (`noise`)"
+        )
+    return tuple(notes)
+
+
 def _compare(edge: NoiseModel, coils: CoilTransform, record: dict[str, Any]) -> None:
     """Tell the record, and warn, of the noise at the edge of k-space against that of the noise scan."""
     ratio = float(np.median(edge.levels / np.sqrt(np.diagonal(coils.covariance).real)))
     record["noise"]["edge_over_scan"] = float(f"{ratio:.4g}")
-    if ratio < 0.7:
+    if ratio < QUIETER:
         log.warning(
             "the edge of k-space has %.2f times the noise of the noise scan, less than can be: "
             "was the scan taken with another bandwidth?",

@@ -17,7 +17,12 @@ from mrunfold.io.hdf5 import MAX_SLICE_BYTES
 from mrunfold.io.mrd_frames import frames_of
 from mrunfold.io.mrd_gaps import refuse_incomplete
 from mrunfold.io.mrd_lines import Lines, geometry_of, sort_lines
-from mrunfold.io.mrd_samples import calibration_differs, refuse_echoes, reversed_counts_back
+from mrunfold.io.mrd_samples import (
+    calibration_differs,
+    refuse_cancelling,
+    refuse_echoes,
+    reversed_counts_back,
+)
 from mrunfold.io.mrd_volume import AcquisitionVolume
 from mrunfold.io.scan import Geometry, Header, Scan, refuse_not_finite
 
@@ -67,6 +72,7 @@ class AcquisitionScan(Scan):
             self._lines, encoding = sort_lines(self.path, heads, encoding_of, calibration_apart=True)
         self._refuse(heads)
         notes += (*encoding.notes, *self._lines.notes, *refuse_echoes(self.path, self._lines, self._samples))
+        refuse_cancelling(self.path, self._lines, self._samples)
         notes += (*self._turned(), *self._together(encoding.encoded.matrix[1]))
         frames, said = frames_of(self._lines, heads, encoding)
         self.labels = self._lines.labels

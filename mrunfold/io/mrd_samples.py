@@ -12,6 +12,7 @@ from mrunfold.io.mrd_lines import Lines
 
 __all__ = [
     "calibration_differs",
+    "refuse_cancelling",
     "refuse_echoes",
     "refuse_off_grid",
     "refuse_trajectories",
@@ -23,6 +24,10 @@ Rows = Callable[[np.ndarray], list[np.ndarray]]  # numbers of acquisitions → e
 PAIRS = 8
 OTHER_CONTRAST = 0.1  # of the energy that no factor makes equal
 OTHER_ECHO = 0.05
+ONE_PHASE, SAME = (
+    0.5,
+    0.7,
+)  # of averages that may be averaged, Re⟨a, b⟩; of those that differ in phase alone, |⟨a, b⟩|
 BRIGHT = 0.1  # of the largest sample's energy: there noise does not matter
 OFF_LINE, UNEVEN = 0.01, 0.05  # of the readout's length, of the mean step
 TRAJECTORIES = 64
@@ -125,6 +130,30 @@ def refuse_echoes(path: Path, lines: Lines, rows: Rows) -> list[str]:
             "their counter `contrast`, `set` or `repetition`"
         )
     return [f"up to {most} acquisitions of one place and the same counters are alike: they are averaged"]
+
+
+def refuse_cancelling(path: Path, lines: Lines, rows: Rows) -> None:
+    """Refuse averages of one place whose phases differ so much that their mean loses the signal.
+
+    Averages that are cycled in phase, +1, −1, are the usual case.
+    """
+    place = np.stack([lines.which, lines.line[lines.order], lines.partition[lines.order]], axis=1)
+    _, first, inverse = np.unique(place, axis=0, return_index=True, return_inverse=True)
+    numbers = np.stack([lines.order[first[inverse.reshape(-1)]], lines.order], axis=1)
+    pairs = _central(lines, numbers[lines.average[numbers[:, 0]] != lines.average[numbers[:, 1]]])
+    found = []
+    for one, other in zip(rows(pairs[:, 0]), rows(pairs[:, 1]), strict=True):
+        if one.shape == other.shape:
+            a, b = _bright(one, other)
+            found.append(np.vdot(a, b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300))
+    if not found:
+        return
+    alike, size = float(np.median(np.real(found))), float(np.median(np.abs(found)))
+    if size > SAME and alike < ONE_PHASE * size:
+        raise InputError(
+            f"{path}: its averages differ in phase by {np.degrees(np.arccos(alike / size)):.0f}° and would "
+            "cancel: undo the phase (is it cycled?), or number them as repetitions, which are not averaged"
+        )
 
 
 def reversed_counts_back(lines: Lines, rows: Rows) -> bool | None:

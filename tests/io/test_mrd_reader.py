@@ -106,6 +106,23 @@ def test_the_order_of_acquisitions_does_not_matter(tmp_path, kspace):
             np.testing.assert_array_equal(scan.kspace(index), kspace[index])
 
 
+@pytest.mark.parametrize("degrees", [0, 40, 90, 180])
+def test_averages_that_cancel_are_refused(tmp_path, kspace, degrees):
+    """Cycled in phase, their mean was an image of zeros, and a note that the slice holds no signal."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (s * np.exp(1j * np.radians(a * degrees)) + 1e-3 * rng.standard_normal(s.shape), {**f, "average": a})
+        for a in range(2)
+        for s, f in lines(kspace)
+    ]
+    path = write(tmp_path / "a.h5", kspace, rows)
+    if degrees < 60:
+        open_scan(path).close()
+        return
+    with pytest.raises(InputError, match=rf"differ in phase by {degrees}° and would cancel.*repetitions"):
+        open_scan(path)
+
+
 def test_averages_are_averaged(tmp_path, kspace):
     rows = [
         (s * factor, {**f, "average": a}) for a, factor in enumerate((0.5, 1.5)) for s, f in lines(kspace)
