@@ -87,7 +87,7 @@ def noise_model(
 
 
 def least_sigma_y(record: dict[str, Any]) -> float:
-    """Return the least σ_y, in units of the image's height, that a noise model's record lets one believe.
+    """Return the smallest plausible σ_y, in units of the image's height, from the record of a noise model.
 
     record: of a problem, its `noise` as `NoiseModel` says.  0 where the level is known; `UNSURE` where only
     an edge that is no floor tells it: `sigma_y_at_least` is then added to `noise`.
@@ -135,7 +135,7 @@ def whiten(kspace: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 def unwhitening(covariance: np.ndarray) -> np.ndarray:
-    """Return L with covariance = L Lᴴ (Cholesky), (coil, coil): it takes whitened data back to the file's."""
+    """Return L with covariance = L Lᴴ (Cholesky), (coil, coil); L undoes `whiten`."""
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
@@ -155,7 +155,7 @@ def _checked(noise: np.ndarray, coils: int) -> np.ndarray:
 
 
 def _from_both(edge: EdgeNoise, null: NullSpace | None) -> NoiseModel:
-    """Choose between the two: the edge has more samples, and holds signal or a filter where they disagree."""
+    """Choose edge or null space: the edge has more samples, but may hold signal or be filtered."""
     at_edge = NoiseModel(_where_evident(edge.covariance, edge.samples), "k-space edge", edge.samples)
     if null is None:
         return replace(at_edge, profile="flat" if edge.flat else "unknown")

@@ -61,14 +61,15 @@ class _Windows:
 
 
 def null_space(kspace: np.ndarray, acquired: np.ndarray, start: np.ndarray | None = None) -> NullSpace | None:
-    """Return the noise covariance of k-space (coil, readout, phase) at its centre, or None where it hides.
+    """Return the noise covariance at the centre of k-space (coil, readout, phase), None if there is none.
 
-    Windows of the calibration region, as rows of a matrix, span few directions, for coils are smooth and the
-    object is bounded: the null space of ESPIRiT (Uecker et al., Magn. Reson. Med. 71 (2014)).  Its covariance
-    over the coils is the noise's.  It is the largest space whose eigenvalues spread as those of noise, after
-    whitening by the covariance, which is found by iteration.  start: a covariance to begin with, besides a
-    guess of its own; the one that leaves the larger null space is taken.  None where the region is too small,
-    or where signal fills all directions (an object as large as the field of view seen by one or two coils).
+    Windows of the calibration region form the rows of a matrix.  They span few directions, because coils are
+    smooth and the object is bounded; the other directions are the null space of ESPIRiT (Uecker et al., Magn.
+    Reson. Med. 71 (2014)).  Its covariance over the coils is that of the noise.  The null space is the
+    largest space whose eigenvalues spread like those of white noise, after whitening by its own covariance;
+    both are found by iteration.  start: a first guess of the covariance, tried beside others; the guess that
+    leads to the largest null space wins.  None if the region is too small, or if signal fills all directions
+    (an object as large as the field of view, seen by one or two coils).
     """
     block = _block(kspace, acquired)
     if block is None:
@@ -241,13 +242,13 @@ def _left(
 
 
 def _quiet(block: np.ndarray) -> np.ndarray:
-    """Return E|n|² of each coil, (coil,), were the quietest quarter of the region noise: as much at most."""
+    """Return E|n|² of each coil, (coil,), if the region's weakest quarter were noise: an upper bound."""
     quiet = np.quantile(np.abs(block) ** 2, 0.25, axis=(1, 2)) / np.log(4 / 3)
     return np.maximum(quiet, FLOOR**2)
 
 
 def _possible(covariance: np.ndarray, block: np.ndarray) -> bool:
-    """Return whether the noise is no louder than the region's quietest quarter.
+    """Return whether the noise fits the energy of the region's weakest quarter (at most twice it).
 
     One coil that sees an object as large as the field of view fills all directions evenly, as noise does.
     """

@@ -21,9 +21,9 @@ def smooth_phase(maps: Array, block: Array) -> Array:
     """Return maps (coil, y, x) turned in each pixel so that one combination of the coils, vᴴs, is real.
 
     block: the calibration region (coil, h, w) that the maps come from.  v is the principal component of its
-    coils, as in BART's ecalib, unless |vᴴs| < 0.1 |s| somewhere in the object: it may vanish there, as that
-    of a ring of coils can in the middle of the head, and the phase of the maps, and so of the image, would
-    wind about that point.  Then v is the map of that place of the object whose |vᴴs| has the largest minimum.
+    coils, as in BART's ecalib.  With a ring of coils, vᴴs may be zero in the middle of the head, and
+    the phase of the image would wind around that point.  So if |vᴴs| < 0.1 |s| somewhere in the object, v is
+    instead the map of one pixel of the object: the one whose |vᴴs| has the largest minimum over the object.
     """
     seen = _object_maps(maps, block)
     candidates = seen[:, ::APART, ::APART].reshape(len(maps), -1)

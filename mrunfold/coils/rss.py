@@ -1,4 +1,4 @@
-"""Root sum of squares of noisy coil images: what to expect of it."""
+"""The expected root sum of squares of noisy coil images."""
 
 from __future__ import annotations
 

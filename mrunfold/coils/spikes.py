@@ -1,4 +1,4 @@
-"""k-space without its spikes: what is put in their place, and what the mask loses."""
+"""Remove spikes from k-space and from the mask, and fill in their samples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Spiked:
     flags: tuple[str, ...] = ()
 
     def left(self, keep: np.ndarray, record: dict[str, Any]) -> np.ndarray:
-        """Return `keep`, bool (y, x) without readout oversampling, less the samples nearest to a spike."""
+        """Return `keep`, bool (y, x) without readout oversampling, without the samples nearest to a spike."""
         rows, columns = np.nonzero(self.hit)
         stored, wanted = len(self.hit), len(keep)
         left = keep

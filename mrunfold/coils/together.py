@@ -1,4 +1,4 @@
-"""One noise model, one compression and one set of coil maps of all frames of a place."""
+"""One noise model, one coil compression and one set of coil maps for all frames of a slice."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ Piece = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Together:
-    """What frames of a place share; maps: (set, coil, y, x), None where the user brings them or there is one
-    coil; record: what the run record says of it."""
+    """What the frames of a slice share: coil transform and maps.
+
+    maps: (set, coil, y, x), None if the user gives maps or there is one coil; record: for the run record.
+    """
 
     coils: CoilTransform
     maps: np.ndarray | None
     record: dict[str, Any]
 
     def louder(self, ratio: float) -> Together:
-        """Return it for k-space whose noise is `ratio` times that of the pieces: maps are the same."""
+        """Return a copy for k-space with `ratio` times the noise of the pieces; the maps stay the same."""
         record = self.record | {"noise": dict(self.record["noise"])}
         record["noise"]["level"] = [float(f"{ratio * level:.4g}") for level in record["noise"]["level"]]
         coils = replace(self.coils, covariance=self.coils.covariance * ratio**2)

@@ -1,4 +1,4 @@
-"""The method that predicts held-out samples best, chosen for each slice."""
+"""Choose for each slice the method that predicts held-out samples best."""
 
 from __future__ import annotations
 

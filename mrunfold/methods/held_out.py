@@ -1,4 +1,4 @@
-"""A check without a reference: how well acquired samples are predicted that were not given."""
+"""A check without a reference image: hold acquired samples out, and see how well they are predicted."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ WORST_FIRST = ("do not believe", "cannot be judged", "not checked", "agrees")
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A problem without some of its samples, and those samples.
+    """A problem without its held-out samples, and where these samples are.
 
-    kept: the problem that is left, its maps, σ_y and scale unchanged; there: bool (y, x), where samples are
-    held out; weight: real (y, x), what each of them stands for: how many samples that were never acquired lie
-    at its distance from the centre, for each held out there.
+    whole: the full problem; kept: the problem without the held-out samples, with the same maps, σ_y and
+    scale; there: bool (y, x), where samples are held out; weight: real (y, x), the number of samples never
+    acquired per held-out sample, at the same distance from the centre.
     """
 
     whole: Problem
@@ -66,7 +66,7 @@ class HeldOut:
         return Prediction(float((weight * missed).sum()), float(energy), noise, plain)
 
     def mostly_noise(self, y: Tensor) -> bool:
-        """Return whether noise is nearly all there is at the held-out samples of y (coil, y, x)."""
+        """Return whether the held-out samples of y (coil, y, x) hold hardly more than noise."""
         weight = self.weight[self.there]
         energy = (weight * y[..., self.there].abs().square()).sum()
         return bool(energy < NOISE * self.whole.sigma_y**2 * len(y) * weight.sum())
@@ -81,7 +81,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Energies of the held-out samples, each weighted: of what was missed, of all, of the noise in them.
+    """Weighted energies of the held-out samples: of the prediction error, of the samples, of their noise.
 
     residual: root mean square of what was missed, in units of σ_y, without weights: 1 at best.
     """
@@ -93,12 +93,12 @@ class Prediction:
 
     @property
     def explained(self) -> float:
-        """The predicted share of the samples' energy, 1 − missed/energy; below 0 an empty image is better."""
+        """Predicted share of the samples' energy, 1 − missed/energy; below 0, a zero image is better."""
         return 1.0 - self.missed / self.energy if self.energy > 0 else 0.0
 
 
 def pooled(found: Sequence[Prediction]) -> Prediction:
-    """Return the predictions of several splits as one: energies are added, residuals averaged in square."""
+    """Pool the predictions of several splits: add energies, take the root mean square of residuals."""
     residual = float(np.sqrt(np.mean([one.residual**2 for one in found])))
     return Prediction(
         sum(one.missed for one in found),
@@ -120,9 +120,9 @@ class Look:
 def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
     """Return `problem` (one slice) without `share` of its samples outside the calibration region.
 
-    Whole lines where the mask is of whole lines, interleaves along a trajectory, else points; drawn from
-    `seed`.  Raises InputError for an operator that is not of k-space (`Facts.without`), and where fewer than
-    `FEWEST` of them can be spared.
+    Holds out whole lines if the mask has whole lines, interleaves along a trajectory, else points, drawn from
+    `seed`.  Raises InputError for an operator that is not of k-space (`Facts.without`), and if fewer than
+    `FEWEST` of them can be held out.
     """
     A: Any = problem.A
     refused = InputError(f"samples can be held out of one slice of k-space, got {A!r}; leave the check out")
@@ -136,9 +136,7 @@ def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
     if left is None:
         raise refused
     kept = replace(problem, y=problem.y * keep, A=left, target=None)
-    if (
-        A.interleaved
-    ):  # an interleaf passes all distances from the centre: each of its samples stands for itself
+    if A.interleaved:  # an interleaf has all distances from the centre, so its samples need no weight
         return HeldOut(problem, kept, ~keep, torch.ones(mask.shape, device=problem.y.device))
     weight = torch.from_numpy(_weights(sampled, there)).to(problem.y.device)
     return HeldOut(problem, kept, ~keep, weight)
@@ -150,14 +148,15 @@ def check(
     seeds: Seeds = Seeds(),  # noqa: B008 (frozen)
     rival: Method | None = None,
 ) -> dict[str, Any]:
-    """Return what held-out samples say of `method` on a slice, for the record, with a verdict in plain words.
+    """Return the check of `method` on a slice, as a record with a verdict in words.
 
     Both the method and SENSE (`rival`) reconstruct the slice without `SHARE` of the acquired samples, and
-    predict these.  A method that has a cheap form (`beside_sense`) is looked at in that first, in at most
-    `VIRTUAL` coils; only where that leaves doubt (`CLEAR`) it reconstructs in full, and where that says "do
-    not believe", `FURTHER` times more.  explained, sense: the share of the energy that each predicts;
-    residual: what the method missed, root mean square in units of σ_y; held_out: how many samples of each
-    coil, in how many `splits`; coils: how many predicted them; by: which of the two ways.
+    predict these.  If the method has a cheap form (`beside_sense`), that is checked first, in at most
+    `VIRTUAL` coils.  If its result is not clear (`CLEAR`), the method reconstructs in full; if the verdict is
+    then "do not believe", `FURTHER` more splits follow.
+    In the record, explained and sense: the share of the energy that each predicts; residual: the method's
+    error, root mean square in units of σ_y; held_out: number of samples of each coil, in all `splits`; coils:
+    number of coils; by: "one evaluation" (the cheap form) or "in full".
     """
     quick: Any = getattr(method, "beside_sense", None) if rival is None else None
     seed = seeds.items[0]
@@ -185,14 +184,14 @@ def check(
 
 
 def looks(look: Callable[[int], Look]) -> list[Look]:
-    """Return the first look, and `FURTHER` more where it says "do not believe"; look: takes 0, 1, …"""
+    """Return look(0), and `FURTHER` more looks if its verdict is "do not believe"; look: number → Look."""
     first = look(0)
     doubted = verdict(first.ours, first.sense).startswith("do not believe")
     return [first, *(look(split) for split in range(1, 1 + FURTHER) if doubted)]
 
 
 def told(found: Sequence[Look], by: str) -> dict[str, Any]:
-    """Return what the record says of looks at one slice, all of them together, as `check`."""
+    """Return the record of one slice, as `check` does, from all its looks together."""
     ours, sense = pooled([look.ours for look in found]), pooled([look.sense for look in found])
     return {
         "verdict": verdict(ours, sense),
@@ -207,8 +206,11 @@ def told(found: Sequence[Look], by: str) -> dict[str, Any]:
 
 
 def in_virtual_coils(problem: Problem, most: int) -> Problem:
-    """Return a problem of one slice in its `most` virtual coils that hold most of y, itself where it has no
-    more or its operator is not `Sense`; noise stays white, and what the coils' gains say is left out."""
+    """Return a problem of one slice in the `most` virtual coils with most of the energy of y.
+
+    The noise stays white; `coil_gain`, `unwhitening` and `rss_noise` become None.  The problem is returned
+    unchanged if it has no more coils, or if its operator is not `Sense`.
+    """
     A = problem.A
     if not isinstance(A, Sense) or len(problem.y) <= most:
         return problem
@@ -219,7 +221,7 @@ def in_virtual_coils(problem: Problem, most: int) -> Problem:
 
 
 def checked_slices(indices: Sequence[int], count: int) -> frozenset[int]:
-    """Return at most `count` of a volume's slices, spread over it, that a check looks at."""
+    """Return at most `count` slices for the check, spread evenly over the volume."""
     if count < 1 or not indices:
         return frozenset()
     places = np.linspace(0, len(indices) - 1, min(count, len(indices)) + 2)[1:-1]
@@ -227,7 +229,7 @@ def checked_slices(indices: Sequence[int], count: int) -> frozenset[int]:
 
 
 def summarised(checks: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the checks of a volume's slices say together: the worst verdict, and each slice's own."""
+    """Return the record of a volume: the worst verdict of its slices, and the check of each slice."""
     if not checks:
         return {"verdict": "not checked: it was not asked for", "slices": {}}
     worst = min((str(c["verdict"]) for c in checks.values()), key=_rank)
@@ -239,14 +241,14 @@ def _rank(text: str) -> int:
 
 
 def _mean_only(method: Method) -> Method:
-    """Return the method without posterior draws and maps, which the check has no use for."""
+    """Return the method without posterior draws and SD maps: the check does not need them."""
     drawn: Any = method
     unused = {name: value for name, value in (("samples", 0), ("sd", False)) if getattr(method, name, 0)}
     return replace(drawn, **unused) if unused else method
 
 
 def best_of(missed: Sequence[float], energy: float) -> int:
-    """Return which of several methods predicts best, from what each missed of the held-out samples' energy.
+    """Return which method predicts best, from each method's prediction error on the held-out samples.
 
     The first where none explains anything: then the samples are what nothing can predict, and rank nothing.
     """
@@ -255,7 +257,7 @@ def best_of(missed: Sequence[float], energy: float) -> int:
 
 
 def verdict(ours: Prediction, sense: Prediction) -> str:
-    """Return in plain words what the predictions of a method and of SENSE say of the method's image."""
+    """Return the verdict in words, from the predictions of the method and of SENSE."""
     if ours.energy < NOISE * ours.noise:
         return NOISY
     if ours.explained <= 0:

@@ -38,7 +38,7 @@ class Given:
 
     @property
     def nothing(self) -> Tensor:
-        """Of which items nothing was measured, bool (*batch,)."""
+        """Items of which nothing was measured, bool (*batch,)."""
         return self.fraction == 0
 
     def solve(

@@ -32,18 +32,17 @@ PASS_END = 0.004  # of an image's height: smaller changes gained held-back subje
 
 
 class Levels(nn.Module):
-    """What each block is told: the noise level τ_k, the precision ρ_k of z_k and the trust in y.
+    """The inputs of each block: noise level τ_k, precision ρ_k of z_k, and m_k, by which σ_y is multiplied.
 
-    They follow from (σ_y, σ_t, fraction, samples, misfit).  fraction: tr(AᴴA)/dim, the measured share of the
-    unknown; samples: numbers in y for each unknown, so that many coils are told from dense sampling; misfit:
-    ‖y − A x₀‖² over its expectation for white noise of σ_y at the start x₀, well above 1 where A itself is
-    off, as coil maps from few calibration lines are.  A two-layer network moves every level between fixed
-    bounds, so that none can drift away:
-        τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)        the state x_t bounds the error that is left
-        ρ_k  = 1/s_k² + p_k/(σ_t² + τ_min²)   s_k the error of z_k without a state, p_k from 1 to 30
-        m_k  from 1 to 30                     block k takes the noise of y as m_k σ_y
-    z_k, made of x_t alone, is far better than x_t: p_k says how much.  With τ_min D goes to x_t as σ_t → 0.
-    Where nothing was measured the start x₀ is x_t, and τ_1 = σ_t.
+    A two-layer network computes them from (σ_y, σ_t, fraction, samples, misfit).  fraction: tr(AᴴA)/dim, the
+    measured share of the unknown; samples: numbers in y per unknown, which tells many coils from dense
+    sampling; misfit: ‖y − A x₀‖² at the start x₀ over its expectation for white noise of σ_y, well above 1 if
+    A itself is wrong, as with coil maps from few calibration lines.  Every level stays between fixed bounds:
+        τ_k² = 1 / (1/τ_k∞² + 1/σ_t²)        the state x_t limits the remaining error
+        ρ_k  = 1/s_k² + p_k/(σ_t² + τ_min²)   s_k: error of z_k without a state; p_k: from 1 to 30
+        m_k  from 1 to 30                     block k assumes noise of m_k σ_y in y
+    z_k, made from x_t, is more accurate than x_t; p_k is this gain.  Because of τ_min, D → x_t as σ_t → 0.
+    If nothing was measured, the start x₀ is x_t, and τ_1 = σ_t.
     """
 
     def __init__(self, blocks: int, hidden: int = 32) -> None:
@@ -96,7 +95,7 @@ def _misfit(residual: Tensor, samples: Tensor, sigma_y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Path:
-    """How the mean was come to: images (*batch, *A.domain.shape) and numbers (*batch,).
+    """Intermediate results on the way to the mean: images (*batch, *A.domain.shape), numbers (*batch,).
 
     start, first: x_0 of the first evaluation and its answer; before, prior, last: x_{K−1} and z_{K−1} of the
     last one and its answer, to which measured samples were not put back;
@@ -137,22 +136,20 @@ class PosteriorDenoiser(nn.Module):
         x_{k+1} = argmin_x ‖y − A x‖²/(m_k σ_y)² + ‖x − x_t‖²/σ_t² + ρ_k ‖x − z_k‖²
                 = (AᴴA/(m_k σ_y)² + (1/σ_t² + ρ_k) I)⁻¹ (Aᴴy/(m_k σ_y)² + x_t/σ_t² + ρ_k z_k)
 
-    x_0 is the same solve with z = 0, ρ = 4 and m = 1, and x_t where nothing was measured.  Where an operator
-    has no closed form, it is by conjugate gradients: x_0 until the residual is a tenth of the noise in Aᴴy,
-    σ_y √tr(AᴴA), in `start_iterations` steps at most; the blocks, which begin near their solution, in
-    `cg_iterations` steps.
-    Nothing depends on the operator's class: any LinearOperator works, and the closed form of its `solve` is
-    used where it has one.  σ_t = ∞ gives the posterior mean E[x₀ | y].
-    x0_has_noise: x₀ is what the full measurement would show, noise included, as the target of a scan is.  Of
-    the noise of y only what is not in A x₀ then counts, n ~ CN(0, σ_y²(I − AAᴴ)), ‖A‖ ≤ 1, and the last
-    block, whose x is the answer, solves with this covariance; with δ = (m σ_y)²(1/σ_t² + ρ), times (I − AᴴA):
+    x_0 is the same solve with z = 0, ρ = 4 and m = 1; if nothing was measured, it is x_t.  Any LinearOperator
+    works.  Its `solve` uses a closed form if there is one, else conjugate gradients: for x_0 until the
+    residual is a tenth of the noise in Aᴴy, σ_y √tr(AᴴA), in at most `start_iterations` steps; in the blocks,
+    which start near their solution, `cg_iterations` steps.  σ_t = ∞ gives the posterior mean E[x₀ | y].
+    x0_has_noise: x₀ is the image of the full measurement with its noise, as the target of a scan is.  Then
+    only the noise of y that is not in A x₀ counts, n ~ CN(0, σ_y²(I − AAᴴ)), ‖A‖ ≤ 1.  The last block, which
+    gives the final image, solves with this covariance.  With δ = (m σ_y)²(1/σ_t² + ρ), times (I − AᴴA):
         (AᴴA + δ (I − AᴴA)) x = Aᴴy + δ (I − AᴴA) u,    u = (x_t/σ_t² + ρ z)/(1/σ_t² + ρ).
-    Fully sampled, A has AᴴA = I and x is Aᴴy, whatever z.
-    prior: makes a block's prior, a module (x, τ) → x like networks.prior.Prior, its class or any callable;
-    passes: evaluations of the mean at most, see `mean_and_evaluations`; sigma_y_min: lower levels are taken
-    as this one; shared: one prior for all blocks, or one each; checkpointing: activations are computed again
-    in the backward pass.  Idea: Wang,
-    Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
+    With full sampling AᴴA = I, so x = Aᴴy for any z.
+    prior: returns the prior of a block, a module (x, τ) → x like networks.prior.Prior; a class or any
+    callable; passes: the most evaluations of the mean, see `mean_and_evaluations`; sigma_y_min: lower σ_y are
+    raised to this value; shared: one prior for all blocks, or one each; checkpointing: compute activations
+    again in the backward pass.
+    Idea: Wang, Shoushtari and Kamilov, arXiv:2505.11393 (2025); the form of the blocks is this project's own
     (docs/concepts/diff-unfolding.md).
     """
 
@@ -213,7 +210,7 @@ class PosteriorDenoiser(nn.Module):
         self, x_t: Tensor | None, sigma_t: Tensor, y: Tensor, A: LinearOperator, sigma_y: Tensor,
         back: Tensor | None = None,
     ) -> tuple[Tensor, Path]:  # fmt: skip
-        """Return what `forward` does, and how it came to it; back: Aᴴy, where it is known."""
+        """Return the result of `forward` and its intermediate results; back: Aᴴy, if it is known."""
         given, first, sigma_y = self._begun(x_t, sigma_t, y, A, sigma_y, back)
         found = given.solve(sigma_y, first, None, None, self.start_iterations)
         return self._blocks(given, found, y, sigma_y)
@@ -250,7 +247,7 @@ class PosteriorDenoiser(nn.Module):
         return given, torch.full_like(sigma_y, START**-2).masked_fill(alone, 0.0), sigma_y
 
     def _blocks(self, given: Given, found: Solution, y: Tensor, sigma_y: Tensor) -> tuple[Tensor, Path]:
-        """Return the image after all blocks, from the solution of the first solve, and how it was come to."""
+        """Run all blocks from the first solve's solution; return the image and the intermediate results."""
         A = given.A
         with torch.autocast(y.device.type, enabled=False):
             count = A.samples(y).clamp_min(1)
@@ -313,7 +310,7 @@ class PosteriorDenoiser(nn.Module):
     def mean_and_path(
         self, y: Tensor, A: LinearOperator, sigma_y: Tensor, passes: int | None = None
     ) -> tuple[Tensor, Path]:
-        """Return E[x₀ | y] and how it was come to, see `mean_and_evaluations`."""
+        """Return E[x₀ | y] and its intermediate results, see `mean_and_evaluations`."""
         x, path = self._evaluated(y, A, sigma_y, passes)
         if not self.x0_has_noise:
             return x, path

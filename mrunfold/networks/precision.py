@@ -1,4 +1,4 @@
-"""Which precision a processor is quick in: asked of the hardware, never assumed."""
+"""Choose the precision that is fast on this processor, from what its hardware supports."""
 
 from __future__ import annotations
 

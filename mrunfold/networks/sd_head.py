@@ -1,4 +1,4 @@
-"""How far the posterior mean may be off: its standard deviation, predicted in one evaluation."""
+"""The standard deviation of the posterior mean, predicted in one evaluation of a small network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOUNDS = (-9.0, 2.0)  # of log(SD/height)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a mean leaves to judge it by.
+    """The inputs of the head: images and numbers that come from the computation of the mean.
 
     images: magnitudes (*batch, 8, y, x), sets of maps together by their root sum of squares; height: of the
     image (*batch,); numbers: (*batch, 6), unitless.
@@ -43,7 +43,7 @@ def _size(x: Tensor) -> Tensor:
 
 
 def evidence(path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evidence:
-    """Return what the network's way to its mean says of the mean; m is its last answer (*batch, set, y, x).
+    """Return the head's inputs from the network's intermediate results; m: its output (*batch, set, y, x).
 
     The images, in this order: |m|; |m − x_0|, what the network changed of the first solve; |m − m_1|, what
     further evaluations changed; of the last block |m − x_{K−1}|, |z_{K−1} − x_{K−1}| and |m − z_{K−1}|: what
@@ -83,7 +83,7 @@ def evidence(path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evide
 
 
 class _Even(nn.Module):
-    """A 3×3 convolution whose kernel is the same when it is turned over along either axis."""
+    """A 3×3 convolution whose kernel is symmetric along both axes."""
 
     def __init__(self, features: int, out: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Block(nn.Module):
 
 
 class SdHead(nn.Module):
-    """Standard deviation of |x₀| given y, from what the mean leaves (`evidence`), by a small U-Net.
+    """A small U-Net that predicts the standard deviation of |x₀| given y, from `evidence`.
 
     The logarithm of SD over height is a sum of the logarithms of the images over height, with weights that a
     U-Net at half their resolution finds for each place (as Gharbi et al., ACM Trans. Graph. 36 (2017), let

@@ -1,4 +1,4 @@
-"""Linear operators of measurement: what every method, and the network, is given."""
+"""Linear operators of the measurement, which every method and the network use."""
 
 from mrunfold.operators.base import LinearOperator, Space
 from mrunfold.operators.batched import Batched, stack

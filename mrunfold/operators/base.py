@@ -26,10 +26,10 @@ Gradient = Literal["implicit", "unrolled"]
 class LinearOperator(Facts):
     """A linear map A between two spaces; a subclass gives `domain`, `range`, `_forward`, `_adjoint`.
 
-    Batch axes lead and are free.  An operator whose own tensors carry batch axes declares them in
-    `batch`: what it is applied to must then carry them too (last, before the item's axes).
-    Operators never change: `to` returns another one.  Gradients flow to what an operator is applied
-    to, by its adjoint, and not to the operator's own tensors.
+    Batch axes come first; their number is free.  If the operator's own tensors have batch axes, `batch` gives
+    them, and the input must have them too (last, before the item's axes).
+    Operators never change: `to` returns a new one.  Gradients flow to the input, by the adjoint, and not to
+    the operator's own tensors.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""What methods, problems and images ask of an operator, whatever its class; the defaults are of no coils."""
+"""Properties of an operator that methods, problems and images use; the defaults are for no coils."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Facts"]
 
 
 class Facts(ABC):
-    """Base of LinearOperator: answers that an operator overrides where it knows better."""
+    """Base class of LinearOperator: default properties, which an operator may override."""
 
     @property
     @abstractmethod
@@ -68,7 +68,7 @@ class Facts(ABC):
         return gain if mixing is None else gain * torch.linalg.vector_norm(mixing)
 
     def combine(self, images: Tensor) -> Tensor:
-        """Return the image (*batch, *domain.shape) of coil images (*batch, coil, y, x): those of one coil."""
+        """Return the image (*batch, *domain.shape) of coil images (*batch, coil, y, x); here, of one coil."""
         self._check(images, self.domain)
         return images
 

@@ -1,4 +1,4 @@
-"""How much an operator amplifies."""
+"""The norm of an operator."""
 
 from __future__ import annotations
 

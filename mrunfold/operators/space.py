@@ -1,4 +1,4 @@
-"""What the vectors look like that an operator takes and gives."""
+"""Shape and dtype of the vectors in the domain and range of an operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scan and settings → a folder of results."""
+"""Reconstruct a scan with given settings into a folder of results."""
 
 from mrunfold.pipeline.run import Summary, reconstruct
 from mrunfold.pipeline.settings import ReconSettings, parse_slices

@@ -36,7 +36,7 @@ NOT_KEPT = ("file", "sha256", "network")  # what load_weights and save_weights s
 
 @dataclass(frozen=True)
 class Adapted:
-    """What came of it: `file` is None where nothing better was found, and nothing was written.
+    """The result of `adapt`: `file` is None if no better weights were found; nothing is written then.
 
     before, after: the reference-free check of the kept-out samples, see `methods.held_out`; refused: why
     slices were left out.
@@ -51,7 +51,7 @@ class Adapted:
 
 
 def state_file(out: Path) -> Path:
-    """Return where a run that writes `out` keeps what it needs to go on; gone when the run is over."""
+    """Return the folder where a run that writes `out` keeps its checkpoints; it is removed at the end."""
     return beside(out, ".", ".adapt")
 
 
@@ -107,7 +107,7 @@ def adapt(
 def adapt_problems(
     problems: Sequence[Problem], network: PosteriorDenoiser, how: AdaptSettings
 ) -> tuple[Adaptation, Adapted]:
-    """Return the finished fine-tuning of a network on problems in memory, and what came of it."""
+    """Fine-tune a network on problems in memory; return the finished run and its result."""
     held, refused = keep_out(problems, how)
     run = Adaptation(network, held, how)
     run.run()
@@ -141,7 +141,7 @@ def _read(
 
 
 def _drawing(settings: ReconSettings) -> tuple[Any, ...]:
-    """Return what of the settings a problem depends on."""
+    """Return the settings on which a problem depends."""
     record = settings.record()
     return tuple((k, str(v)) for k, v in sorted(record.items()) if k not in ("threads", "device", "cache"))
 
@@ -161,7 +161,7 @@ def _checks(
 
 
 def _about(run: Adaptation, base: str, files: int) -> dict[str, str]:
-    """Return what the weights' file says of the run: counts and errors, no name of a file or a person."""
+    """Return the metadata of the weights: counts and errors, no name of a file or a person."""
     return {
         "adapted_from": base,
         "adapted_files": str(files),

@@ -19,7 +19,7 @@ LOOK = 0.1  # seconds between looks at what the other thread has done
 
 
 class _Stopped(Exception):
-    """Ends the other thread where it reports progress: nobody waits for its slice any more."""
+    """Raised in the other thread, at its next report of progress, when its slice is no longer needed."""
 
 
 class _Ahead:
@@ -34,12 +34,12 @@ class _Ahead:
         self._next: Future[Posed] | None = None
 
     def begin(self, index: int) -> None:
-        """Begin with slice `index`."""
+        """Start to make the problem of slice `index`."""
         self._done = 0.0
         self._next = self._thread.submit(self._job.problem, index, self._report)
 
     def result(self, progress: Fraction | None) -> Posed:
-        """Return the problem that was begun, or raise what it raised; progress: called while that lasts."""
+        """Wait for the problem and return it, or raise its error; progress: called while waiting."""
         assert self._next is not None
         while not wait([self._next], timeout=LOOK).done:  # an interrupt ends it
             if progress is not None:
@@ -47,7 +47,7 @@ class _Ahead:
         return self._next.result()
 
     def stop(self) -> None:
-        """End the thread; what it has begun is ended where it reports progress, or finished."""
+        """End the thread; its slice stops at the next report of progress, or is finished."""
         self._stop = True
         self._thread.shutdown(wait=True, cancel_futures=True)
 

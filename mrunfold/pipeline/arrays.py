@@ -1,4 +1,4 @@
-"""`mrunfold.recon`: k-space as an array → the image, with no file read or written."""
+"""`mrunfold.recon`: reconstruct k-space given as an array; no file is read or written."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def _gathered(
 
 
 def _taken(kspace: Any, volume: bool) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
-    """Return k-space as a complex array, and what makes arrays of its own kind."""
+    """Return k-space as a complex array, and the function that converts results to its kind of array."""
     array = _numpy(kspace)
     if volume and (array.dtype.kind != "c" or array.ndim not in (4, 5)):
         raise InputError(

@@ -1,4 +1,4 @@
-"""One loop over the slices of a scan, whoever asked for it: into a recon.h5 with what is known of it."""
+"""The loop over the slices of a scan, for all commands: it writes recon.h5 and its attributes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def plan_slices(
     clock: Clock,
     own: Own | None = None,
 ) -> tuple[Job, Done]:
-    """Return what is the same for all slices that `settings` asks for, and the empty account of them.
+    """Return the job (what all slices share) and the empty list of finished slices.
 
     Raises InputError for slices, masks and targets that the scan does not have.
     """

@@ -1,4 +1,4 @@
-"""From a complex image to the magnitude that is written: combined, or root sum of squares with its noise."""
+"""Turn a complex image into the magnitude that is written: combined, or root sum of squares with noise."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def target_magnitude(problem: Problem, kind: TargetKind) -> np.ndarray | None:
 
 
 def noise_share(x: Tensor, problem: Problem) -> float:
-    """Return which share of the coil images' noise x (set, y, x) does not hold, from 0 to 1.
+    """Return the share of the coil images' noise that is not in x (set, y, x), from 0 to 1.
 
     Noise of samples that were not measured is in no image.  On a grid the measured ones are in the coil
     images as they are, with their noise.  Along a trajectory it is in the residual y − A x unless x copied
@@ -96,7 +96,7 @@ def noise_share(x: Tensor, problem: Problem) -> float:
 
 
 def floor_record(problem: Problem, kind: TargetKind, share: float) -> dict[str, Any] | None:
-    """Return what the record says of the noise in a root sum of squares, None for other kinds.
+    """Return the record of the noise in a root sum of squares, None for other kinds of magnitude.
 
     level: what is written where there is no signal, in the file's units; share: of the noise, `noise_share`.
     """

@@ -1,4 +1,4 @@
-"""What a slice will take, estimated from the header before anything of it is read."""
+"""Memory that a slice needs, estimated from the header before samples are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES_A_SAMPLE = 50  # of each pixel of a posterior sample, until its spread is 
 
 
 def check_memory(scan: Scan, settings: ReconSettings) -> None:
-    """Raise InputError where one slice is estimated to take more memory than there is."""
+    """Raise InputError if one slice needs more memory than is free, by the estimate."""
     needed = _needed(scan, settings)
     remedy = "use a machine with more"
     if _samples(settings):
@@ -27,7 +27,7 @@ def check_memory(scan: Scan, settings: ReconSettings) -> None:
 
 
 def has_room_ahead(scan: Scan, settings: ReconSettings) -> bool:
-    """Return whether there is memory for a second slice beside the one that is worked on."""
+    """Return whether there is memory to prepare the next slice during the reconstruction of this one."""
     return 2 * _needed(scan, settings) <= available_memory()
 
 

@@ -1,4 +1,4 @@
-"""What users bring instead of what would be drawn, estimated or read: mask, coil maps, noise scan."""
+"""Mask, coil maps and noise scan that the user gives, instead of drawn, estimated or read ones."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def mask_of(array: np.ndarray, header: Header) -> Mask:
 
 
 def _maps(array: np.ndarray, header: Header) -> np.ndarray:
-    """Return maps (slice or 1, set, coil, readout, phase) of an array whose axes its sizes tell."""
+    """Return maps (slice or 1, set, coil, readout, phase) of an array; its sizes tell which axis is which."""
     if array.dtype.kind != "c":
         raise InputError(f"coil maps are complex, got {array.dtype} {array.shape}")
     coils, phase = header.coils, header.matrix[1]

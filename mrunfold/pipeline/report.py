@@ -1,4 +1,4 @@
-"""What a run says of itself: the attributes of recon.h5, record.json and preview.png."""
+"""The record of a run: attributes of recon.h5, record.json and preview.png."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Done:
 
     @property
     def check(self) -> dict[str, Any]:
-        """What held-out samples say of the slices that were looked at, and the worst verdict of them."""
+        """The check of each slice that was checked, and their worst verdict."""
         return summarised({one["index"]: one["check"] for one in self.slices if "check" in one})
 
     @property
@@ -69,7 +69,7 @@ class Done:
         self.with_target &= with_target
 
     def sort(self) -> None:
-        """Bring what is kept of slices into the order of the volume: they may be worked on in another."""
+        """Sort the facts of slices into the order of the volume; slices may finish in another order."""
         order = {index: number for number, index in enumerate(self.indices)}
         self.slices.sort(key=lambda one: order[one["index"]])
 
@@ -89,7 +89,7 @@ def _mask_facts(job: Job, done: Done) -> dict[str, Any]:
 
 
 def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
-    """Return what recon.h5 says of itself, for whoever has only that file; digest: sha256 of the input."""
+    """Return the attributes of recon.h5, for users who have only that file; digest: sha256 of the input."""
     return {
         "mrunfold_version": versions(["mrunfold"])["mrunfold"] or "unknown",
         "input_sha256": digest,
@@ -112,13 +112,13 @@ def provenance(job: Job, done: Done, digest: str) -> dict[str, Any]:
 
 
 def _floors(done: Done) -> list[float] | None:
-    """Return what each slice holds where there is no signal, None where no noise was added."""
+    """Return each slice's value where there is no signal, None if no noise was added."""
     found = [one["noise_floor"] for one in done.slices]
     return None if None in found else [floor["level"] for floor in found]
 
 
 def _uncertainty(done: Done) -> str | None:
-    """Return in words where the maps of uncertainty come from, None where there are none."""
+    """Return in words how the maps of uncertainty were made, None without maps."""
     found = dict.fromkeys(one.get("uncertainty") for one in done.slices)
     return next((text for text in found if text is not None), None)
 

@@ -1,4 +1,4 @@
-"""A scan and settings → recon.h5, NIfTI, preview.png and record.json, all of them or nothing."""
+"""Reconstruct a scan into recon.h5, NIfTI, preview.png and record.json: all of them or nothing."""
 
 from __future__ import annotations
 
