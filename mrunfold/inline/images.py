@@ -33,11 +33,11 @@ def mrd_images(
     """
     found = [_image(made.image, MEAN_SERIES, made, pile)]
     about = _about(made, pile, configuration, varying)
-    found[0].meta = _meta(made.image, about, made.header, "reconstruction", made.method)
+    found[0].meta = _meta(made.image, about, made.header, "reconstruction")
     if made.std is not None:
         found.append(_image(made.std, STD_SERIES, made, pile))
         of_std = about | {"Origin": str(made.uncertainty)}
-        found[1].meta = _meta(made.std, of_std, made.header, "standard deviation", made.method)
+        found[1].meta = _meta(made.std, of_std, made.header, "standard deviation")
     return found
 
 
@@ -102,9 +102,7 @@ def _about(
     return about
 
 
-def _meta(
-    pixels: np.ndarray, about: Mapping[str, Any], header: Header, what: str, method: Mapping[str, Any]
-) -> Any:
+def _meta(pixels: np.ndarray, about: Mapping[str, Any], header: Header, what: str) -> Any:
     import ismrmrd
 
     shown = pixels[pixels > 0]

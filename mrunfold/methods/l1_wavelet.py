@@ -43,7 +43,7 @@ class L1Wavelet(Method):
             )
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
-        return run_app(self, problem, self._app, progress)
+        return run_app(problem, self._app, progress)
 
     def _app(self, A: Any, y: np.ndarray, bound: float) -> Any:
         alpha = 1 / bound if bound > 0 else 1.0

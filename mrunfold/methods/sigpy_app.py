@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrunfold.interop.sigpy import to_sigpy
-from mrunfold.methods.base import Method, Progress, Result
+from mrunfold.methods.base import Progress, Result
 from mrunfold.operators import Batched, LinearOperator, Sense
 from mrunfold.operators.norm import norm_squared
 from mrunfold.problem import Problem
@@ -24,7 +24,7 @@ POWER_STEPS = 30
 ABOVE = 1.15  # times what power iteration finds, which comes from below: steps too long diverge
 
 
-def run_app(method: Method, problem: Problem, make_app: MakeApp, progress: Progress) -> Result:
+def run_app(problem: Problem, make_app: MakeApp, progress: Progress) -> Result:
     """Run one of SigPy's apps on each item by itself and return their images (*batch, set, y, x)."""
     items = list(_items(problem))
     images, iterations = [], []

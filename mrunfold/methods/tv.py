@@ -39,7 +39,7 @@ class TotalVariation(Method):
         check_number(self, "max_iter", low=1, integer=True)
 
     def reconstruct(self, problem: Problem, seeds: Seeds, progress: Progress) -> Result:
-        return run_app(self, problem, self._app, progress)
+        return run_app(problem, self._app, progress)
 
     def _app(self, A: Any, y: np.ndarray, bound: float) -> Any:
         tau = 1 / (DUAL_STEP * (bound + GRADIENT_NORM_SQUARED))

@@ -122,7 +122,7 @@ class Unfold(Method):
             return None, {"none": about["why"]}
         # Logarithms need more than the three digits of bfloat16.
         with torch.autocast(problem.y.device.type, enabled=False):
-            found = head.to(problem.y.device)(evidence(path, problem.y, problem.A, problem.sigma_y))
+            found = head.to(problem.y.device)(evidence(path, problem.A, problem.sigma_y))
         return found, {"predicted": "in one evaluation", "weights_sha256": about["sha256"]}
 
     @torch.no_grad()

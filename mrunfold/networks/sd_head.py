@@ -42,7 +42,7 @@ def _size(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-3)
 
 
-def evidence(path: Path, y: Tensor, A: LinearOperator, sigma_y: Tensor) -> Evidence:
+def evidence(path: Path, A: LinearOperator, sigma_y: Tensor) -> Evidence:
     """Return the head's inputs from the network's intermediate results; m: its output (*batch, set, y, x).
 
     The images, in this order: |m|; |m − x_0|, what the network changed of the first solve; |m − m_1|, what

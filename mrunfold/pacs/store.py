@@ -50,7 +50,7 @@ def _one_association(
             if (instance.sop_class, instance.syntax) not in accepted:
                 yield instance, _not_taken(instance)
                 continue
-            yield instance, _send(association, instance, peer)
+            yield instance, _send(association, instance)
         association.release()
     finally:
         if association.is_established:
@@ -140,7 +140,7 @@ def _rejection(association: Any, peer: Peer) -> Unreachable:
     )
 
 
-def _send(association: Any, instance: Instance, peer: Peer) -> Refused | str | None:
+def _send(association: Any, instance: Instance) -> Refused | str | None:
     found, dataset = read_instance(instance.path)
     if found != instance:
         raise InputError(f"{instance.path} changed while it was pushed; push again when it is complete")

@@ -52,7 +52,7 @@ def examples_of(network: PosteriorDenoiser, b: TrainingProblem) -> Examples:
     """Return the examples that a batch of problems gives: their mean as in use, and |x| − |mean|."""
     with convolutions_in(choose("auto", b.y.device), b.y.device):
         mean, path = network.mean_and_path(b.y, b.A, b.sigma_y)
-    given = evidence(path, b.y, b.A, b.sigma_y)
+    given = evidence(path, b.A, b.sigma_y)
     truth, found = (torch.linalg.vector_norm(x, dim=-3) for x in (b.x, mean))
     return Examples(given, truth - found)
 

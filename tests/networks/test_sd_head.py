@@ -67,7 +67,7 @@ def test_an_item_that_ended_keeps_its_own_path(monkeypatch):
 def test_evidence_is_what_it_says():
     _, path, y, A, sigma_y = seen(batch=1)
     mean = path.last
-    images = evidence(path, y, A, sigma_y).images[0]
+    images = evidence(path, A, sigma_y).images[0]
     dense = torch.stack([A.normal(e[None, None]) for e in torch.eye(24 * 16).reshape(-1, 24, 16).to(y.dtype)])
     normal = (dense.reshape(24 * 16, -1).T @ mean.flatten()).reshape(24, 16)
     torch.testing.assert_close(images[0], mean[0, 0].abs())
@@ -88,7 +88,7 @@ def test_sets_of_maps_count_together():
     net = network()
     with torch.no_grad():
         mean, path = net.mean_and_path(y, A, tensor(0.02)[0])
-    found = evidence(path, y, A, tensor(0.02)[0])
+    found = evidence(path, A, tensor(0.02)[0])
     torch.testing.assert_close(found.images[0], mean.abs().square().sum(dim=0).sqrt())
     assert trained()(found).shape == (24, 16)
 
@@ -99,20 +99,21 @@ def test_one_coil_without_maps_has_evidence_too():
     sigma_y = torch.tensor(0.02)
     with torch.no_grad():
         _, path = network().float().mean_and_path(y, A, sigma_y)
-    assert torch.isfinite(trained().float()(evidence(path, y, A, sigma_y))).all()
+    assert torch.isfinite(trained().float()(evidence(path, A, sigma_y))).all()
 
 
 @pytest.mark.parametrize("factor", [1e-3, 0.5, 40.0])
 def test_sd_scales_with_the_image(factor):
-    found = evidence(*seen()[1:])
+    _, path, _, A, sigma_y = seen()
+    found = evidence(path, A, sigma_y)
     louder = Evidence(factor * found.images, factor * found.height, found.numbers)
     torch.testing.assert_close(trained()(louder), factor * trained()(found))
 
 
-def test_the_height_scales_with_y_and_the_numbers_do_not():
-    _, path, y, A, sigma_y = seen()
-    once = evidence(path, y, A, sigma_y)
-    doubled = evidence(replace(path, last=2 * path.last), 2 * y, A, 2 * sigma_y)
+def test_the_height_scales_with_the_image_and_the_numbers_do_not():
+    _, path, _, A, sigma_y = seen()
+    once = evidence(path, A, sigma_y)
+    doubled = evidence(replace(path, last=2 * path.last), A, 2 * sigma_y)
     torch.testing.assert_close(doubled.height, 2 * once.height)
     torch.testing.assert_close(doubled.numbers, once.numbers)
     # However much air is around it.
@@ -123,14 +124,16 @@ def test_the_height_scales_with_y_and_the_numbers_do_not():
 
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_an_image_that_is_turned_over_has_its_sd_turned_over(axis):
-    found = evidence(*seen(shape=(24, 16))[1:])
+    _, path, _, A, sigma_y = seen(shape=(24, 16))
+    found = evidence(path, A, sigma_y)
     turned = Evidence(found.images.flip(axis), found.height, found.numbers)
     torch.testing.assert_close(trained()(turned), trained()(found).flip(axis))
     assert not torch.allclose(trained()(found), trained()(found).flip(axis))  # the image is no mirror image
 
 
 def test_an_item_does_not_depend_on_its_batch():
-    found = evidence(*seen()[1:])
+    _, path, _, A, sigma_y = seen()
+    found = evidence(path, A, sigma_y)
     together = trained()(found)
     for n in range(2):
         alone = trained()(Evidence(found.images[n], found.height[n], found.numbers[n]))
