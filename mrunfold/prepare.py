@@ -120,7 +120,7 @@ def build_problem(
         A, white = _operator(white, left, ready, run.record), white if left is keep else white * left
     with run("scale"):
         common = None if volume is None else volume.scale
-        y, told, scale = rescale(torch.from_numpy(white), A, torch.tensor(1.0), common)
+        y, told, scale = rescale(torch.from_numpy(white), A, torch.ones((), dtype=torch.float32), common)
         sigma_y = told.clamp_min(least_sigma_y(run.record))
     with run("target"):
         image = _target(target, full, held, header, coils, A, scale, reference)

@@ -78,7 +78,7 @@ def build_trajectory_problem(
     A = Nufft(torch.from_numpy(found), torch.from_numpy(trajectory), torch.from_numpy(weights))
     with run("scale"):
         y = torch.from_numpy(white * np.sqrt(weights))
-        y, sigma_y, scale = rescale(y, A, torch.tensor(1.0))
+        y, sigma_y, scale = rescale(y, A, torch.ones((), dtype=torch.float32))
     with run("target"):
         image = None
         if target != "none" and bool((there & ~kept).any()):

@@ -101,12 +101,16 @@ def least_sigma_y(record: dict[str, Any]) -> float:
 
 def checked_sigma(sigma: float) -> float:
     """Return a noise level that is positive and finite; InputError for any other."""
-    if not (np.isfinite(sigma) and sigma > 0):
+    try:
+        value = float(sigma)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not (np.isfinite(value) and value > 0):
         raise InputError(
-            f"the noise level is a standard deviation above 0 in units of k-space, got {sigma}; "
+            f"the noise level is a standard deviation above 0 in units of k-space, got {sigma!r}; "
             "leave it out to have it estimated"
         )
-    return float(sigma)
+    return value
 
 
 def covariance_of(samples: np.ndarray) -> np.ndarray:

@@ -52,10 +52,7 @@ def centred(scan: Scan, measure: bool = False) -> Scan:
     clear = [f for f in findings if f.offset is not None]
     if not clear:
         if measure:
-            raise InputError(
-                f"{scan.path}: nothing says where the centre of k-space is and its samples do not "
-                "show it; correct the encoding limits"
-            )
+            raise _unclear(scan)
         return scan
     offset = clear[0].offset
     assert offset is not None
@@ -64,6 +61,21 @@ def centred(scan: Scan, measure: bool = False) -> Scan:
     if not any(shift) and not any(halves):
         return scan
     return CentredScan(scan, shift, (halves[0], halves[1]))
+
+
+def _unclear(scan: Scan) -> InputError:
+    """Return why the centre cannot be found: samples that are not finite, no samples, or no peak."""
+    middle = len(scan) // 2
+    try:
+        empty = not scan.kspace(middle).any()
+    except InputError as error:
+        return error
+    way = (
+        f"slice {middle} holds zeros alone; give the samples that were measured"
+        if empty
+        else "its samples do not show it; correct the encoding limits"
+    )
+    return InputError(f"{scan.path}: nothing says where the centre of k-space is and {way}")
 
 
 def _far(offset: tuple[int, int]) -> bool:

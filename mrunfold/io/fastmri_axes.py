@@ -19,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 FEW_LINES, MANY_COILS = 32, 64  # with so few lines and so many coils, coils are the last axis
+BESIDE = 0.05  # of the energy of the centre's line, at least, is in those next to it
 PEAKED, LEAST = 0.25, 8  # of an axis hold its energy: an axis of k-space; fewer coils say nothing
 
 
@@ -113,8 +114,16 @@ def coils_last(kspace: np.ndarray) -> bool:
     power = np.square(np.abs(kspace / max(float(np.abs(kspace).max(initial=0)), 1e-38)), dtype=np.float64)
     first, last = power.sum(axis=(1, 2)), power.sum(axis=(0, 1))
     spread = [float(p.sum()) ** 2 / max(len(p) * float((p**2).sum()), 1e-300) for p in (first, last)]
-    centred = abs(int(first.argmax()) - len(first) // 2) <= max(2, len(first) // 10)
-    return centred and 0 < spread[0] < PEAKED < spread[1] and spread[1] > 2 * spread[0]
+    peak = int(first.argmax())
+    centred = abs(peak - len(first) // 2) <= max(2, len(first) // 10)
+    # A coil that is all noise may hold the energy too; lines of k-space have neighbours that hold some.
+    beside = first[max(peak - 1, 0) : peak + 2].sum() - first[peak]
+    return (
+        centred
+        and beside > BESIDE * first[peak]
+        and 0 < spread[0] < PEAKED < spread[1]
+        and spread[1] > 2 * spread[0]
+    )
 
 
 def lines_along_readout(acquired: np.ndarray) -> bool:

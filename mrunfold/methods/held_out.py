@@ -137,7 +137,8 @@ def hold_out(problem: Problem, seed: int = 0, share: float = SHARE) -> HeldOut:
         raise refused
     kept = replace(problem, y=problem.y * keep, A=left, target=None)
     if A.interleaved:  # an interleaf has all distances from the centre, so its samples need no weight
-        return HeldOut(problem, kept, ~keep, torch.ones(mask.shape, device=problem.y.device))
+        ones = torch.ones(mask.shape, dtype=problem.y.real.dtype, device=problem.y.device)
+        return HeldOut(problem, kept, ~keep, ones)
     weight = torch.from_numpy(_weights(sampled, there)).to(problem.y.device)
     return HeldOut(problem, kept, ~keep, weight)
 

@@ -13,6 +13,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.array_volume import ArrayVolume
 from mrunfold.io.arrays import ArrayScan
 from mrunfold.io.centre import centred
+from mrunfold.io.fastmri_axes import coils_last
 from mrunfold.io.frames import Frames
 from mrunfold.io.hybrid import HybridScan
 from mrunfold.io.scan import Header, Scan
@@ -182,6 +183,11 @@ def _slices_of(
     parts = resolve(own, _opened(array, frames, trajectory, matrix).header)
     if parts.mask is not None:  # what is outside of it was not measured, whatever is there
         array = np.where(_fitting(parts.mask, array), array, array.dtype.type(0))
+    if trajectory is None and coils_last(array[len(array) // 2]):
+        raise InputError(
+            f"the energy of k-space {array.shape[1:]} lies about the middle of its first axis and is spread "
+            "over its last: coils are last; give np.moveaxis(k, -1, -3), (coil, readout, phase)"
+        )
     scan = _opened(array, frames, trajectory, matrix)
     return scan if trajectory is not None else centred(scan, measure=True), parts
 
@@ -296,6 +302,8 @@ def _taken(kspace: Any, volume: bool) -> tuple[np.ndarray, Callable[[np.ndarray]
             f"{array.dtype} {array.shape}; one coil is k[None], (real, imaginary) pairs are "
             "k[..., 0] + 1j * k[..., 1]"
         )
+    if 0 in array.shape:
+        raise InputError(f"k-space {array.shape} is empty; give the samples that were measured")
     if not hasattr(kspace, "detach"):
         return array, lambda found: found
     return array, partial(_as_torch, device=kspace.device)

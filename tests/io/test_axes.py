@@ -53,6 +53,14 @@ class TestCoilsLast:
         k = coil_kspace(letter_f((64, 48))[None], coils=coils).transpose(0, 2, 3, 1)
         assert "coils are last" in refusal(stored(tmp_path, kspace=k))
 
+    def test_one_coil_that_is_all_noise(self, tmp_path):
+        """A broken one near the middle of the coils, louder than the others' signal."""
+        k = coil_kspace(letter_f((64, 48))[None], coils=8)
+        noise = np.random.default_rng(0).standard_normal((2, 64, 48))
+        k[:, 3] = 3 * np.sqrt((np.abs(k) ** 2).mean()) * 10 * (noise[0] + 1j * noise[1])
+        with open_scan(stored(tmp_path, kspace=k)) as scan:
+            assert scan.header.coils == 8
+
     def test_one_coil_that_outshines_the_others(self, tmp_path):
         k = coil_kspace(letter_f((64, 48))[None], coils=16)
         k[:, 8] *= 30

@@ -179,6 +179,39 @@ def test_only_kspace_is_reconstructed(array):
         quick(array)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda k: k[:0], "is empty"),
+        (lambda k: 0 * k, "slice 0 holds zeros alone"),
+        (lambda k: np.nan * k, "NaN or infinite"),
+        (lambda k: k.transpose(1, 2, 0), r"coils are last; give np.moveaxis\(k, -1, -3\)"),
+    ],
+)
+def test_what_is_no_kspace_is_called_what_it_is(kspace, change, words):
+    with pytest.raises(InputError, match=words):
+        quick(change(kspace))
+
+
+@pytest.mark.parametrize("sigma", ["a", [0.1, 0.2], None, 0, -1.0, float("nan")])
+def test_a_noise_level_is_one_number(kspace, mask, sigma):
+    if sigma is None:
+        assert quick(kspace, mask, sigma=np.float32(NOISE)).image.any()
+        return
+    with pytest.raises(InputError, match="the noise level is a standard deviation above 0"):
+        quick(kspace, mask, sigma=sigma)
+
+
+def test_the_default_dtype_does_not_matter(kspace, mask):
+    plain = quick(kspace, mask, method="unfold")
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = quick(kspace, mask, method="unfold")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_allclose(found.image, plain.image, atol=1e-5 * np.abs(plain.image).max())
+
+
 def test_a_file_that_is_not_there(tmp_path, kspace):
     path = write_cfl(tmp_path / "scan.cfl", kspace)
     for option in ("--mask", "--maps", "--noise"):
