@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,5 +125,5 @@ def _report(record: dict[str, Any], request: ExportRequest, folder: Path) -> Non
     if record["geometry"] == "unknown":
         rows.append(("note", "the raw file has no geometry: nothing says where the images lie"))
     rows += [("note", text) for text in record["notes"]]
-    rows.append(("check", f"mrunfold export {folder} --check"))
+    rows.append(("check", f"mrunfold export {shlex.quote(str(folder))} --check"))
     print_table(rows)

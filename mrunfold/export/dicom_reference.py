@@ -82,9 +82,7 @@ def given(values: Mapping[str, str]) -> Exam:
     for keyword, value in values.items():
         allowed = (*PATIENT, *STUDY, *PART)
         if keyword not in allowed:
-            raise InputError(
-                f"{keyword} cannot be given{did_you_mean(keyword, allowed)}: {', '.join(allowed)}"
-            )
+            raise InputError(f"{keyword} cannot be given{did_you_mean(keyword, allowed)}")
         _check(keyword, value)
     part = {keyword: values[keyword].upper() for keyword in PART if keyword in values}
     return Exam({k: v for k, v in values.items() if k not in PART}, part=part)
@@ -102,6 +100,8 @@ def _check(keyword: str, value: str) -> None:
     try:
         if not value.strip() or not value.isprintable() or "\\" in value:
             raise ValueError("one line of printable characters is expected, no backslash")
+        if keyword in DATES and not (len(value) == 8 and value.isdigit()):
+            raise ValueError(f"a date is YYYYMMDD, as 20260131, got {value!r}")
         validate_value(dictionary_VR(keyword), value, RAISE)
         if keyword in DATES and not 1 <= int(value[4:6]) <= 12:
             raise ValueError("a date is YYYYMMDD")

@@ -12,7 +12,7 @@ from mrunfold.errors import InputError
 from mrunfold.io.frames import Frames
 from mrunfold.io.scan import Header, Scan, refuse_not_finite
 
-__all__ = ["ArrayScan", "open_array", "read_arrays", "read_part"]
+__all__ = ["ArrayScan", "energy_spread", "open_array", "read_arrays", "read_part"]
 
 SUFFIXES = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".cfl", ".hdr", ".png")
 MAX_BYTES = 16 << 30
@@ -116,7 +116,7 @@ def _in_order(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, str
     how = f"mrunfold.recon(np.transpose({name}, …)) in Python takes (slice, coil, readout, phase)"
     if squeezed.ndim > 4:
         raise InputError(f"{path}: {name} has {squeezed.ndim} axes, {array.shape}; take some out: {how}")
-    spread = _spread(squeezed)
+    spread = energy_spread(squeezed)
     if (spread == 1).all() and not array.any():
         raise InputError(f"{path}: {name} {array.shape} is zero everywhere; save it again")
     order = np.argsort(spread)
@@ -148,7 +148,7 @@ def _in_order(path: Path, name: str, array: np.ndarray) -> tuple[np.ndarray, str
     return ordered, f"({', '.join(names[axis] for axis in range(squeezed.ndim))}){tail}"
 
 
-def _spread(array: np.ndarray) -> np.ndarray:
+def energy_spread(array: np.ndarray) -> np.ndarray:
     """Return for each axis over how much of it the energy is spread, from 1/n (one place) to 1 (all)."""
     power = np.square(np.abs(array), dtype=np.float64)
     found = []

@@ -48,7 +48,7 @@ def open_h5(path: Path) -> h5py.File:
         try:
             return h5py.File(path, "r")
         except OSError as error:
-            if "lock" not in str(error):
+            if "lock file" not in str(error):  # a truncated file has an "sblock" in its message
                 raise
             raise InputError(
                 f"{path}: is locked: another program writes to it, or its file system has no locks; close "

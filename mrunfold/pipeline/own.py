@@ -11,7 +11,7 @@ import numpy as np
 
 from mrunfold.errors import InputError
 from mrunfold.io import sha256_of
-from mrunfold.io.arrays import read_part
+from mrunfold.io.arrays import energy_spread, read_part
 from mrunfold.io.scan import Grid, Header
 from mrunfold.masks import Mask, calibration_region
 
@@ -19,6 +19,8 @@ __all__ = ["Own", "OwnParts", "mask_of", "resolve"]
 
 MASK_NAMES, MAP_NAMES = ("mask", "M"), ("maps", "sens", "sensitivities", "coil_maps", "smaps", "csm")
 NOISE_NAMES = ("noise", "noise_scan")
+
+WIDE, NARROW = 16, 0.08  # pixels of an axis; of it that holds the energy of k-space
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,20 @@ def resolve(own: Own, header: Header) -> OwnParts:
         mask = mask_of(taken(mask, "mask", MASK_NAMES), header)
     maps = None if own.maps is None else taken(own.maps, "maps", MAP_NAMES)
     if maps is not None:
+        _refuse_kspace(maps)
         maps = _maps(maps, header) if header.grid is None else _volume_maps(maps, header.coils, header.grid)
     noise = None if own.noise is None else _noise(taken(own.noise, "noise", NOISE_NAMES), header)
     return OwnParts(mask, maps, noise, record)
+
+
+def _refuse_kspace(maps: np.ndarray) -> None:
+    """Refuse maps whose energy lies about one place of two axes: k-space is so, sensitivities are spread."""
+    wide = np.array(maps.shape) >= WIDE
+    if maps.dtype.kind == "c" and (wide & (energy_spread(maps) < NARROW)).sum() >= 2:
+        raise InputError(
+            f"the maps {maps.shape} seem to be k-space: nearly all their energy lies at one place; give coil "
+            "sensitivities, in image space, or leave them out to have them estimated"
+        )
 
 
 def mask_of(array: np.ndarray, header: Header) -> Mask:

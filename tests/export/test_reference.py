@@ -158,6 +158,7 @@ def test_without_geometry_nothing_can_be_checked_and_that_is_said(tmp_path):
         ({"PatientID": " "}, "printable"),
         ({"StudyDate": "31.1.2026"}, "StudyDate"),
         ({"StudyDate": "20261301"}, "StudyDate"),
+        ({"StudyDate": "2026"}, "a date is YYYYMMDD"),
         ({"StudyTime": "noon"}, "StudyTime"),
         ({"StudyInstanceUID": "1.2.abc"}, "StudyInstanceUID"),
         ({"PatientSex": "X"}, "F, M, O"),

@@ -114,4 +114,4 @@ def test_a_truncated_file(tmp_path, kspace, kept):
     for name, write in (("f.h5", write_fastmri), ("m.h5", write_mrd)):
         data = write(tmp_path / name, kspace).read_bytes()
         (tmp_path / name).write_bytes(data[: int(kept * len(data))])
-        refusal(tmp_path / name)
+        assert "is locked" not in refusal(tmp_path / name)  # HDF5 names its "sblock" there

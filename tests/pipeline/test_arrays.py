@@ -129,6 +129,15 @@ def test_maps_go_round(tmp_path, kspace, mask):
     np.testing.assert_array_equal(np.asarray(nifti.dataobj), first["image"].transpose(1, 2, 0))
 
 
+def test_maps_that_are_kspace_are_refused(tmp_path, kspace, mask):
+    """As of a file in the wrong place: the image was made with them."""
+    with pytest.raises(InputError, match="seem to be k-space"):
+        quick(kspace, mask, maps=kspace)
+    small = np.zeros_like(kspace)  # sensitivities of a small object are none
+    small[:, 24:36, 18:27] = 5**-0.5
+    assert quick(kspace, mask, maps=small).image.any()
+
+
 def test_a_mask_in_every_kind_of_file(tmp_path, kspace, mask):
     import scipy.io
     from PIL import Image
