@@ -26,7 +26,7 @@ def adapt(
     files: Annotated[list[Path], typer.Argument(help="Undersampled raw files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Weights to write, FILE.safetensors.")],
     weights: Annotated[str | None, typer.Option(help="Weights to begin with, as `recon`.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps at most, of one slice each.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Steps at most, of one slice each.")] = 120,
     part: Annotated[str, typer.Option(help="What is tuned: all weights, or the levels only.")] = "all",
     most: Annotated[int, typer.Option(min=1, help="Slices learned from, spread over the files.")] = 12,
     slices: Annotated[str | None, typer.Option(help="Which slices of each file: 0:3, ::2 or 0,4,-1.")] = None,

@@ -54,7 +54,7 @@ class AdaptSettings:
     running mean, which is what is judged and written; seed: of all draws.
     """
 
-    steps: int = 80
+    steps: int = 120
     part: Literal["all", "levels"] = "all"
     learning_rate: float = 1e-4
     levels_rate: float = 5e-4
