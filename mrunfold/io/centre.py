@@ -22,10 +22,8 @@ NEAR = 2  # samples from N//2 that the phase of a good scan's image explains
 CLEAR = 100.0  # times the median energy: the largest sample is no noise
 ALIKE = 0.5  # of the coils' energy has its own peak where that of them all is
 SPOKES, FLAT = 0.8, 0.5  # of the lines, and of their peaks' sum, are alike; median peak against the largest
-HALF, CONCENTRATED = (
-    0.4,
-    0.03,
-)  # of half the field of view; of the image's energy about its middle: worth a look
+HALF = 0.4  # of half the field of view: an image whose middle is farther off is looked at
+CONCENTRATED = 0.03  # at least, of the image's energy, lies about that middle: at less it has none
 UNEVEN = 8  # of the matrix: a centre so far from N//2 may be that of a scan with one side left out
 GAP = 0.2  # of the energy at the rim: what lies between the two halves of a divided image
 # That is air: so many times the noise at most, or so little of the energy at the rim above it.  The middle of

@@ -24,10 +24,8 @@ Rows = Callable[[np.ndarray], list[np.ndarray]]  # numbers of acquisitions → e
 PAIRS = 8
 OTHER_CONTRAST = 0.1  # of the energy that no factor makes equal
 OTHER_ECHO = 0.05
-ONE_PHASE, SAME = (
-    0.5,
-    0.7,
-)  # of averages that may be averaged, Re⟨a, b⟩; of those that differ in phase alone, |⟨a, b⟩|
+ONE_PHASE = 0.5  # Re⟨a, b⟩/|⟨a, b⟩|, at least, of averages whose mean keeps the signal
+SAME = 0.7  # |⟨a, b⟩|, at least, of averages that differ in phase alone
 BRIGHT = 0.1  # of the largest sample's energy: there noise does not matter
 OFF_LINE, UNEVEN = 0.01, 0.05  # of the readout's length, of the mean step
 TRAJECTORIES = 64

@@ -32,8 +32,9 @@ VIRTUAL = 8  # coils of a quick look
 # A quick look says "agrees" where it misses less than CLEAR times what SENSE misses and explains more than
 # LEAST: near 1, coils and steps that it spares moved the ratio by a sixth at most (docs/lab-notes.md).
 CLEAR, LEAST = 0.8, 0.05
-# A split holds few lines out, and one of them may be what nothing can predict: where the first split says
-# "do not believe", so many more are looked at, and all of them judge together (docs/lab-notes.md).
+NOTHING = "do not believe: explains none of what was held out"
+# A split holds few lines out, and one of them may be what nothing can predict: if nothing of the first split
+# is explained, so many more are looked at, and all of them judge together (docs/lab-notes.md).
 FURTHER = 2
 WORST_FIRST = ("do not believe", "cannot be judged", "not checked", "agrees")
 
@@ -185,10 +186,13 @@ def check(
 
 
 def looks(look: Callable[[int], Look]) -> list[Look]:
-    """Return look(0), and `FURTHER` more looks if its verdict is "do not believe"; look: number → Look."""
+    """Return the first look, and `FURTHER` more if it explains nothing; look: gives one for each of 0, 1, …
+
+    "Explains less than SENSE" stands at once: further splits would excuse images that are wrong (lab notes).
+    """
     first = look(0)
-    doubted = verdict(first.ours, first.sense).startswith("do not believe")
-    return [first, *(look(split) for split in range(1, 1 + FURTHER) if doubted)]
+    further = FURTHER if verdict(first.ours, first.sense) == NOTHING else 0
+    return [first, *(look(split) for split in range(1, 1 + further))]
 
 
 def told(found: Sequence[Look], by: str) -> dict[str, Any]:
@@ -262,7 +266,7 @@ def verdict(ours: Prediction, sense: Prediction) -> str:
     if ours.energy < NOISE * ours.noise:
         return NOISY
     if ours.explained <= 0:
-        return "do not believe: explains none of what was held out"
+        return NOTHING
     if ours.missed > WORSE * sense.missed:
         return "do not believe: explains less than SENSE"
     return "agrees with what was measured"

@@ -101,6 +101,9 @@ def test_the_verdict(kind: str, accel: float, simulate: Simulate):
     good = check(Says(problem.target), problem)
     assert good["verdict"] == "agrees with what was measured"
     assert good["explained"] > good["sense"]
+    turned = check(Says(problem.target.flip(-1)), problem)
+    assert (turned["verdict"], turned["splits"]) == ("do not believe: explains less than SENSE", 1)
+    assert turned["residual"] > 2
     moved = check(Says(problem.target.roll(9, -1)), problem)
     assert moved["verdict"].startswith("do not believe")
     assert moved["residual"] > 2
